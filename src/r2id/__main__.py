@@ -1,0 +1,5 @@
+"""`python -m r2id` is the command line."""
+
+from r2id.cli import main
+
+main()

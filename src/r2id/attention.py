@@ -1,0 +1,202 @@
+"""Two attentions that are linear in the number of samples (design §1.2, §2).
+
+Both end in a weighted average, so the density at which either side is sampled drops out, and in both the queries
+need only a summary of the source. That is what lets one network meet every resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from r2id.coordinates import Grid, Points, Samples
+
+FeatureMap = Literal["elu", "softmax"]
+
+
+class Summary(NamedTuple):
+    """All that queries need from the keys: Σ φ(k) vᵀ, [B, heads, d, d], and Σ φ(k), [B, heads, d]."""
+
+    key_values: Tensor
+    keys: Tensor
+
+    def __add__(self, other: Summary) -> Summary:  # type: ignore[override]
+        """The summary of both sources together, so that a source can be read in pieces."""
+        return Summary(self.key_values + other.key_values, self.keys + other.keys)
+
+
+class LinearAttention(nn.Module):
+    """Global multi-head attention, φ(Q)(φ(K)ᵀV) / (φ(Q)·Σφ(K)) (Katharopoulos et al. 2020, arXiv:2006.16236).
+
+    Args:
+        dim: channels of the queries and of the result.
+        num_heads: heads; must divide `dim`.
+        feature_map: "elu" is φ(x) = elu(x) + 1. "softmax" is a softmax over the head's channels of RMS-normalised
+            x, sharpened by a learned temperature per head that starts at 4.
+        source_dim: channels of the source; by default `dim`.
+    """
+
+    def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, source_dim: int | None = None) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads is {num_heads}; it must divide the {dim} channels")
+        if feature_map not in ("elu", "softmax"):
+            raise ValueError(f"feature_map is {feature_map!r}; it must be 'elu' or 'softmax'")
+        self.num_heads, self.feature_map = num_heads, feature_map
+        self.to_query = nn.Linear(dim, dim, bias=False)
+        self.to_key_value = nn.Linear(source_dim or dim, 2 * dim, bias=False)
+        self.to_out = nn.Linear(dim, dim)
+        if feature_map == "softmax":
+            self.query_temperature = nn.Parameter(torch.full((num_heads, 1), 4.0))
+            self.key_temperature = nn.Parameter(torch.full((num_heads, 1), 4.0))
+
+    def summarise(self, source: Tensor) -> Summary:
+        """Summary of a source [B, N, source_dim]. The sums run in float32, whatever the precision around them."""
+        key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in self.to_key_value(source).chunk(2, -1))
+        key = self._features(key, "key_temperature")
+        return Summary(torch.einsum("bnhd,bnhe->bhde", key, value), key.float().sum(dim=1))
+
+    def read(self, query: Tensor, summary: Summary) -> Tensor:
+        """Answers [B, M, dim] for queries [B, M, dim] or, where all share them, [M, dim]."""
+        query = self._features(self.to_query(query).unflatten(-1, (self.num_heads, -1)), "query_temperature")
+        query = query.expand(len(summary.keys), *query.shape[-3:])
+        weighted = torch.einsum("bmhd,bhde->bmhe", query, summary.key_values.to(query.dtype))
+        total = torch.einsum("bmhd,bhd->bmh", query, summary.keys.to(query.dtype))
+        return self.to_out((weighted / (total[..., None] + 1e-6)).flatten(-2))
+
+    def forward(self, query: Tensor, source: Tensor) -> Tensor:
+        return self.read(query, self.summarise(source))
+
+    def _features(self, x: Tensor, temperature: str) -> Tensor:
+        if self.feature_map == "elu":
+            return functional.elu(x) + 1
+        return functional.softmax(getattr(self, temperature) * functional.rms_norm(x, x.shape[-1:]), dim=-1).to(x.dtype)
+
+
+class LocalKernelAttention(nn.Module):
+    """Attention to a neighbourhood, by a kernel of the offset between query and source (design §2).
+
+    For a query at p and sources x_n with values v_n, offsets δ_n = (x_n − p)/R in absolute coordinates:
+
+        out(p) = Σ_n w(δ_n) Σ_k φ_k(δ_n) W_k v_n / Σ_n w(δ_n) + b
+
+    with the window w(δ) = cos²(πδ_y/2)·cos²(πδ_x/2) for |δ| < 1, and φ the products of cos(πj(δ + 1)/2),
+    j = 0 … basis − 1, of either axis. R never shrinks below one cell of the source, so that every query sees a source.
+
+    The sum over n and the product with W_k can be taken in either order; the one that applies W to the fewer
+    points is the cheaper. Between two grids window and basis are products of a function of y and one of x, so
+    both orders are two thin matrix products; other points go through the list of (query, source) pairs in reach.
+
+    Args:
+        source_dim, dim: channels of the source and of the result.
+        radius: R, in absolute coordinates (the canvas's longer side is 1).
+        basis: cosines per axis; there are basis² of φ.
+    """
+
+    def __init__(self, source_dim: int, dim: int, radius: float, basis: int) -> None:
+        super().__init__()
+        self.source_dim, self.dim, self.radius, self.basis = source_dim, dim, radius, basis
+        self.weight = nn.Parameter(torch.empty(basis, basis, source_dim, dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        nn.init.normal_(self.weight, std=1 / math.sqrt(source_dim * basis))
+
+    def forward(self, values: Tensor, source: Samples, query: Samples) -> Tensor:
+        """Answers for `query`.
+
+        Args:
+            values: [B, H, W, source_dim] on a Grid, [B, N, source_dim] at Points.
+            source: where the values lie.
+            query: where answers are wanted, on the same canvas.
+        Returns:
+            [B, h, w, dim] for a Grid, [B, M, dim] for Points.
+        """
+        if isinstance(source, Grid) and isinstance(query, Grid):
+            sources, queries = math.prod(source.size), math.prod(query.size)
+            if queries <= sources:
+                return self._mix(self._gather(values, source, query))
+            return self.read(self.spread(values), source, query)
+        flat = values.flatten(1, -2)
+        answers = self._read_pairs(flat, _as_points(source), _as_points(query))
+        return answers.unflatten(1, query.size) if isinstance(query, Grid) else answers
+
+    def spread(self, values: Tensor) -> Tensor:
+        """W_k v_n of every source and basis function: [B, H, W, source_dim] → [B, H, W, basis, basis, dim]."""
+        weight = self.weight.permute(2, 0, 1, 3).flatten(1)
+        return (values @ weight.to(values.dtype)).unflatten(-1, (self.basis, self.basis, self.dim))
+
+    def read(self, spread: Tensor, source: Grid, query: Grid) -> Tensor:
+        """Answers [B, h, w, dim] from what `spread` returned, for a grid of queries: only sources in reach are used."""
+        rows, columns = self._axis(source, query, 0), self._axis(source, query, 1)
+        across = torch.einsum("xjl,bijkld->bikxd", columns.to(spread.dtype), spread)
+        return torch.einsum("yik,bikxd->byxd", rows.to(spread.dtype), across) + self.bias.to(spread.dtype)
+
+    def reach(self, source: Grid, query: Grid) -> tuple[slice, slice]:
+        """The rows and columns of `source` that any sample of `query` can see."""
+        return self._band(source, query, 0), self._band(source, query, 1)
+
+    def _gather(self, values: Tensor, source: Grid, query: Grid) -> Tensor:
+        """Σ_n w φ_k v_n / Σ_n w, [B, h, w, basis, basis, source_dim]."""
+        rows, columns = self._axis(source, query, 0), self._axis(source, query, 1)
+        down = torch.einsum("yik,bijc->bykjc", rows.to(values.dtype), values)
+        return torch.einsum("xjl,bykjc->byxklc", columns.to(values.dtype), down)
+
+    def _mix(self, gathered: Tensor) -> Tensor:
+        return gathered.flatten(-3) @ self.weight.flatten(0, 2).to(gathered.dtype) + self.bias.to(gathered.dtype)
+
+    def _axis(self, source: Grid, query: Grid, axis: int) -> Tensor:
+        """Window times basis of one axis, divided by the window's sum: [queries, sources, basis]."""
+        here, there = (query.rows, source.rows) if axis == 0 else (query.columns, source.columns)
+        window, basis = self._kernel(there[None] - here[:, None], source, axis)
+        return (window / window.sum(dim=1, keepdim=True).clamp_min(1e-12))[..., None] * basis
+
+    def _kernel(self, offset: Tensor, source: Samples, axis: int) -> tuple[Tensor, Tensor]:
+        """Window [...] and basis [..., basis] at relative offsets along one axis."""
+        extent = source.extent[axis]
+        delta = offset * (extent / max(self.radius, source.cell[axis] * extent))
+        window = torch.cos(delta * (math.pi / 2)).square() * (delta.abs() < 1)
+        orders = torch.arange(self.basis, device=offset.device, dtype=offset.dtype)
+        basis = torch.cos((delta[..., None] + 1) * orders * (math.pi / 2))
+        return window, basis * torch.where(orders == 0, 1.0, math.sqrt(2))
+
+    def _band(self, source: Grid, query: Grid, axis: int) -> slice:
+        here, there = (query.rows, source.rows) if axis == 0 else (query.columns, source.columns)
+        radius = max(self.radius / source.extent[axis], source.cell[axis])
+        seen = torch.nonzero((there > here.min() - radius) & (there < here.max() + radius))
+        return slice(int(seen[0]), int(seen[-1]) + 1)
+
+    def _read_pairs(self, values: Tensor, source: Points, query: Points, pairs_at_once: int = 1 << 16) -> Tensor:
+        """Answers [B, M, dim] for any points, over the list of pairs whose windows touch."""
+        order = source.relative[:, 0].argsort()
+        placed, values = source.relative[order], values[:, order]
+        radius = [max(self.radius / extent, cell) for extent, cell in zip(source.extent, source.cell, strict=True)]
+        first = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() - radius[0])
+        last = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() + radius[0])
+        counts = last - first
+        answers = []
+        step = max(1, pairs_at_once // max(1, int(counts.max())))
+        for start in range(0, len(counts), step):
+            chunk = slice(start, start + step)
+            queries = torch.arange(len(counts[chunk]), device=counts.device).repeat_interleave(counts[chunk])
+            offsets = torch.arange(len(queries), device=counts.device)
+            began = torch.cat([counts.new_zeros(1), counts[chunk].cumsum(0)[:-1]])
+            sources = offsets - began[queries] + first[chunk][queries]
+            offset = placed[sources] - query.relative[chunk][queries]
+            near = offset[:, 1].abs() < radius[1]
+            queries, sources, offset = queries[near], sources[near], offset[near]
+            window_y, basis_y = self._kernel(offset[:, 0], source, 0)
+            window_x, basis_x = self._kernel(offset[:, 1], source, 1)
+            window = window_y * window_x
+            total = window.new_zeros(len(counts[chunk])).index_add_(0, queries, window).clamp_min(1e-24)
+            kernel = (window / total[queries])[:, None, None] * basis_y[:, :, None] * basis_x[:, None, :]
+            seen = torch.einsum("pkl,bpc->bpklc", kernel.to(values.dtype), values[:, sources])
+            shape = (len(values), len(counts[chunk]), *seen.shape[2:])
+            answers.append(self._mix(seen.new_zeros(shape).index_add_(1, queries, seen)))
+        return torch.cat(answers, dim=1)
+
+
+def _as_points(samples: Samples) -> Points:
+    return samples.points() if isinstance(samples, Grid) else samples

@@ -1,0 +1,415 @@
+"""The command line. Nothing heavy is imported before a command runs, so help is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from r2id.errors import InputError
+from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS, DiffuserTraining, ResamplerTraining
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from r2id.pipeline import R2Pipeline
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "27x18" → (27, 18). Raises InputError for anything but two whole numbers of at least 1."""
+    height, cross, width = text.lower().partition("x")
+    if not (cross and height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
+        raise InputError(f"size {text!r} is not HxW, a height and a width in pixels such as 27x18")
+    if int(height) < 1 or int(width) < 1:
+        raise InputError(f"size {text!r} is empty; height and width must be at least 1")
+    return int(height), int(width)
+
+
+def parse_region(text: str) -> tuple[int, int, int, int]:
+    """ "0,0,16,16" → (0, 0, 16, 16). Raises InputError for anything but four whole numbers."""
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+        raise InputError(f"region {text!r} is not top,left,bottom,right in pixels of the output, such as 0,0,16,16")
+    top, left, bottom, right = (int(part) for part in parts)
+    return top, left, bottom, right
+
+
+def parse_labels(text: str) -> list[str]:
+    """ "0-3,7,cat" → ["0", "1", "2", "3", "7", "cat"]: names separated by commas, and ranges of whole numbers."""
+    labels: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        first, dash, last = part.partition("-")
+        if dash and first.isdigit() and last.isdigit():
+            if int(first) > int(last) or int(last) - int(first) > 100_000:
+                raise InputError(f"label range {part!r} is not low-high, such as 0-9")
+            labels += [str(number) for number in range(int(first), int(last) + 1)]
+        elif part:
+            labels.append(part)
+    if not labels:
+        raise InputError(f"labels {text!r} names none; give names or ranges separated by commas, such as 0-9")
+    return labels
+
+
+SIZES = tyro.constructors.ConstructorRegistry()
+
+
+@SIZES.primitive_rule
+def _size_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    if type_info.type != tuple[int, int]:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="HxW",
+        instance_from_str=lambda arguments: parse_size(arguments[0]),
+        is_instance=lambda value: isinstance(value, tuple) and len(value) == 2,
+        str_from_instance=lambda size: [f"{size[0]}x{size[1]}"],
+    )
+
+
+Size = tuple[int, int]
+app = tyro.extras.SubcommandApp()
+train_app = tyro.extras.SubcommandApp()
+app.command(train_app, name="train")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Generate pictures of labels and write each at every size."""
+
+    output: Path
+    """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png and OUTPUT/<H>x<W>/grid.png."""
+    labels: str = "0-9"
+    """Labels, separated by commas; 0-9 is a range."""
+    per_label: int = 1
+    """Pictures of each label."""
+    latent_size: Size = (8, 8)
+    """Height and width of the latents."""
+    size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
+    """Height and width of the pictures, 32x32 if none is given; repeat it for more sizes of the same pictures."""
+    steps: int = 30
+    """Denoising steps."""
+    guidance: float = 2.0
+    """Strength of classifier-free guidance; 1 is none."""
+    seed: int = 0
+    """Picture number i is drawn from seed + i, whatever else is generated with it."""
+    batch_size: int = 100
+    """Pictures generated at once."""
+    model: str = "mnist"
+    """Bundled weights, a folder, or a Hugging Face hub id."""
+    device: str | None = None
+    """Device such as cpu or cuda; by default the GPU if there is one."""
+
+
+@app.command(name="sample")
+def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
+    """Generate pictures of labels and write each at every size."""
+    import torch
+
+    from r2id.gallery import contact_sheet, save_image
+    from r2id.pipeline import check_fits_in_memory
+
+    labels = parse_labels(config.labels)
+    sizes = config.size or ((32, 32),)
+    for name in ("per_label", "steps", "batch_size"):
+        if getattr(config, name) < 1:
+            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
+    pipeline = load_pipeline(config.model, config.device)
+    requests = [label for label in labels for _ in range(config.per_label)]
+    for size in sizes:
+        check_fits_in_memory(size, len(requests), 3)
+    by_size: list[list[Image]] = [[] for _ in sizes]
+    for start in range(0, len(requests), config.batch_size):
+        batch = requests[start : start + config.batch_size]
+        generators = [torch.Generator().manual_seed(config.seed + start + i) for i in range(len(batch))]
+        result = pipeline(
+            batch,
+            latent_size=config.latent_size,
+            size=list(sizes),
+            num_inference_steps=config.steps,
+            guidance_scale=config.guidance,
+            generator=generators,
+        )
+        for pictures, more in zip(by_size, result.images, strict=True):
+            pictures += more
+    for size, pictures in zip(sizes, by_size, strict=True):
+        folder = config.output / f"{size[0]}x{size[1]}"
+        for index, (label, picture) in enumerate(zip(requests, pictures, strict=True)):
+            save_image(picture, folder / f"{index}-{label}.png")
+        save_image(contact_sheet(pictures, columns=max(config.per_label, 10)), folder / "grid.png")
+        print(f"{len(pictures)} pictures of {size[0]}x{size[1]} in {folder}")
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Encode an image to a latent and decode it at any size."""
+
+    image: tyro.conf.Positional[Path]
+    """Image file to encode."""
+    output: Path
+    """File to write, PNG or another type by its suffix."""
+    latent_size: Size = (8, 8)
+    """Height and width of the latent."""
+    size: Size | None = None
+    """Height and width of the whole decoded picture; by default the image's own."""
+    region: str | None = None
+    """Part of the decoded picture to render: top,left,bottom,right in its pixels."""
+    background: int = 0
+    """Grey level, 0 to 255, behind transparent pixels."""
+    model: str = "mnist"
+    """Bundled weights, a folder, or a Hugging Face hub id."""
+    device: str | None = None
+    """Device such as cpu or cuda; by default the GPU if there is one."""
+
+
+@app.command(name="resample")
+def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
+    """Encode an image to a latent and decode it at any size."""
+    import torch
+
+    from r2id.gallery import check_image_suffix, save_image
+    from r2id.pipeline import as_output, check_fits_in_memory
+    from r2id.training.data import read_image
+
+    region = parse_region(config.region) if config.region else None
+    check_image_suffix(config.output)
+    pipeline = load_pipeline(config.model, config.device)
+    resampler = pipeline.resampler
+    if resampler is None:
+        raise InputError(f"model {config.model} works on pixels and has no resampler")
+    channels = resampler.config.image_channels
+    image = read_image(config.image, channels=channels, background=config.background)
+    canvas = (image.shape[-2], image.shape[-1])
+    size = config.size or canvas
+    shown = (region[2] - region[0], region[3] - region[1]) if region else size
+    check_fits_in_memory(shown, 1, channels)
+    with torch.inference_mode():
+        pixels = (image[None].float() / 127.5 - 1).to(resampler.device, resampler.dtype)
+        latent = resampler.encode(pixels, config.latent_size)
+        picture = resampler.field(latent, canvas).render(size, region)
+    save_image(as_output(picture, "pil")[0], config.output)
+    print(f"{config.output}: {shown[0]}x{shown[1]}")
+
+
+@dataclass(frozen=True)
+class Info:
+    """Show a model's parts and what it was trained on."""
+
+    model: str = "mnist"
+    """Bundled weights, a folder, or a Hugging Face hub id."""
+
+
+@app.command(name="info")
+def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
+    """Show a model's parts and what it was trained on."""
+    from r2id.coordinates import resolution_limit
+
+    pipeline = load_pipeline(config.model, "cpu")
+    print(f"model      {config.model}")
+    parts = {
+        "resampler": pipeline.resampler,
+        "diffuser": pipeline.diffuser,
+        "conditioner": pipeline.conditioner,
+    }
+    for name, part in parts.items():
+        if part is not None:
+            count = sum(parameter.numel() for parameter in part.parameters())
+            print(f"{name:11}{type(part).__name__}, {count:,} parameters")
+    print(f"labels     {', '.join(pipeline.conditioner.label_names)}")
+    for name in ("resampler", "diffuser"):
+        part = parts[name]
+        if part is None:
+            continue
+        print(f"\n{name}")
+        limit = resolution_limit(part.config.num_high)
+        note = ""
+        if part.config.jitter == "expected":
+            note = (
+                f"; averaged over half a sample of {part.config.sample_size} per side, the finest that training showed"
+            )
+        print(f"  its position frequencies distinguish up to {limit} samples per side{note}")
+        settings = {key: value for key, value in part.config.items() if not key.startswith("_") and key != "training"}
+        print("  settings: " + ", ".join(f"{key}={value}" for key, value in settings.items()))
+        for key, value in (part.config.training or {"trained": "no record"}).items():
+            print(f"  {key}: {value}")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure reconstruction and generation on the test split."""
+
+    data: str = "ylecun/mnist"
+    """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
+    split: str = "test"
+    """Split of the data to measure on."""
+    model: str = "mnist"
+    """Bundled weights, a folder, or a Hugging Face hub id."""
+    count: int = 1000
+    """Pictures to generate at each latent size."""
+    limit: int | None = None
+    """Test images to reconstruct; by default all."""
+    latent_size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
+    """Height and width of the latents, 4x4 8x8 14x14 if none is given; repeat it for more."""
+    size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
+    """Height and width of the generated pictures, 32x32 64x64 27x18 16x16 if none is given; repeat it for more."""
+    steps: int = 30
+    """Denoising steps."""
+    guidance: float = 2.0
+    """Strength of classifier-free guidance; 1 is none."""
+    seed: int = 0
+    """Seed of the generated pictures."""
+    output: Path | None = None
+    """File to write the figures to, as JSON."""
+    device: str | None = None
+    """Device such as cpu or cuda; by default the GPU if there is one."""
+
+
+@app.command(name="evaluate")
+def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
+    """Measure reconstruction and generation on the test split."""
+    import json
+
+    from r2id.evaluation.measure import measure_generation, measure_reconstruction
+    from r2id.files import write_whole
+    from r2id.training.data import load_images
+
+    for name in ("count", "steps"):
+        if getattr(config, name) < 1:
+            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
+    latent_sizes = config.latent_size or ((4, 4), (8, 8), (14, 14))
+    sizes = config.size or ((32, 32), (64, 64), (27, 18), (16, 16))
+    pipeline = load_pipeline(config.model, config.device)
+    resampler = pipeline.resampler
+    figures: dict[str, Any] = {key: str(value) for key, value in asdict(config).items()}
+    if resampler is not None:
+        side = resampler.config.sample_size
+        data = load_images(
+            config.data,
+            config.split,
+            image_size=(side, side),
+            channels=resampler.config.image_channels,
+            limit=config.limit,
+        )
+        print(f"reconstruction of {len(data)} images of {side}x{side}, mean squared error in [-1, 1]")
+        for latent_size in latent_sizes:
+            error = measure_reconstruction(resampler, data, latent_size)
+            figures[f"mse {_text(latent_size)}"] = error
+            print(f"  latent {_text(latent_size):>7}   {error:.5f}")
+    print(f"{config.count} generated pictures, recognised as the label asked for")
+    for latent_size in latent_sizes:
+        recognised = measure_generation(
+            pipeline, latent_size, sizes, config.count, config.steps, config.guidance, config.seed
+        )
+        for size, share in recognised.items():
+            figures[f"recognised {_text(latent_size)} {_text(size)}"] = share
+            print(f"  latent {_text(latent_size):>7}   at {_text(size):>9}   {100 * share:.1f} %")
+    if config.output:
+        write_whole(config.output, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
+
+    output: Path = Path("out")
+    """Folder to write to."""
+    labels: str = "0-9"
+    """Labels, separated by commas; 0-9 is a range."""
+    seed: int = 0
+    """Seed of the pictures."""
+    model: str = "mnist"
+    """Bundled weights, a folder, or a Hugging Face hub id."""
+    device: str | None = None
+    """Device such as cpu or cuda; by default the GPU if there is one."""
+
+
+@app.command(name="demo")
+def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
+    """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
+    from r2id.gallery import write_gallery
+
+    labels = parse_labels(config.labels)
+    page = write_gallery(load_pipeline(config.model, config.device), labels, config.seed, config.output)
+    print(f"open {page}, or look at the pictures beside it")
+
+
+def _train_command(presets: dict[str, Any], config_type: type) -> Any:
+    """The settings of a training as an argument: a preset by name, and options that change it."""
+    return Annotated[
+        config_type,
+        tyro.conf.arg(
+            constructor=tyro.extras.subcommand_type_from_defaults(
+                presets,
+                {name: f"{config_type.__doc__} Preset {name}." for name in presets},
+                prefix_names=False,
+            )
+        ),
+    ]
+
+
+@train_app.command(name="resampler")
+def train_resampler(
+    config: tyro.conf.OmitArgPrefixes[
+        tyro.conf.OmitSubcommandPrefixes[_train_command(RESAMPLER_PRESETS, ResamplerTraining)]
+    ],  # type: ignore[misc]
+) -> None:
+    """Train R2IR to encode and decode images, from a preset."""
+    from r2id.training.trainer import train_resampler as run
+
+    print(f"the trained resampler is in {run(config)}")
+
+
+@train_app.command(name="diffuser")
+def train_diffuser(
+    config: tyro.conf.OmitArgPrefixes[
+        tyro.conf.OmitSubcommandPrefixes[_train_command(DIFFUSER_PRESETS, DiffuserTraining)]
+    ],  # type: ignore[misc]
+) -> None:
+    """Train R2ID to generate the latents of a trained R2IR, or pixels, from a preset."""
+    from r2id.training.trainer import train_diffuser as run
+
+    print(f"the trained pipeline is in {run(config)}")
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def load_pipeline(name: str, device: str | None) -> R2Pipeline:
+    """A pipeline on a device, by default on the GPU if there is one."""
+    import torch
+
+    from r2id.pipeline import R2Pipeline
+
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.empty(0, device=torch.device(chosen)).device
+    except Exception as error:
+        raise InputError(f"device {chosen!r} cannot be used; take cpu, or cuda on a machine with a GPU") from error
+    pipeline = R2Pipeline.from_pretrained(name).to(place)
+    pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), desc="denoising")
+    return pipeline
+
+
+def main() -> None:
+    """Run the command line; errors a user can mend end it with one sentence and exit status 2."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app.cli(prog="r2id", description="Generate and resample images at any resolution.", registry=SIZES)
+    except InputError as error:
+        print(f"r2id: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as interrupt:
+        print(f"r2id: {interrupt or 'stopped'}", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        print(
+            f"r2id: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}",
+            file=sys.stderr,
+        )
+        sys.exit(2)

@@ -1,0 +1,191 @@
+"""Where the samples of an image lie: dual coordinates, jitter and Fourier features (design §1.1).
+
+A picture is a function on a rectangle, the *canvas*. A grid of pixels or latents only samples it. Every sample
+has four coordinates, y and x in two systems, both centred on the canvas:
+
+- **relative**: the canvas's own edges are ±0.5, so a sample knows where the borders are;
+- **absolute**: the edges of the square that circumscribes the canvas are ±0.5, so a sample knows the proportions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from r2id.errors import InputError
+
+Size = tuple[int, int]
+
+
+def check_size(size: Size, name: str = "size") -> Size:
+    """Return `size` as two ints. Raises InputError unless it is (height, width), both at least 1."""
+    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
+        raise InputError(f"{name} is {tuple(size)}; it must be (height, width), two whole numbers of at least 1")
+    return int(size[0]), int(size[1])
+
+
+def pixel_centres(count: int, start: int = 0, stop: int | None = None, device: torch.device | None = None) -> Tensor:
+    """Relative coordinates (i + ½)/count − ½ of pixels start … stop−1 of a row of `count`. Shape [stop − start]."""
+    indices = torch.arange(start, count if stop is None else stop, device=device, dtype=torch.float64)
+    return ((indices + 0.5) / count - 0.5).float()
+
+
+def canvas_extent(canvas: tuple[float, float]) -> tuple[float, float]:
+    """Absolute (height, width) of a canvas: its longer side is 1. Only the proportions of `canvas` matter."""
+    longer = max(canvas)
+    return canvas[0] / longer, canvas[1] / longer
+
+
+@dataclass(frozen=True)
+class Points:
+    """Samples of a canvas at arbitrary places.
+
+    Attributes:
+        relative: [N, 2] relative (y, x) coordinates, ±0.5 at the canvas's edges.
+        cell: relative (height, width) of the area that one sample stands for.
+        extent: absolute (height, width) of the canvas; the longer is 1.
+    """
+
+    relative: Tensor
+    cell: tuple[float, float]
+    extent: tuple[float, float]
+
+    def absolute(self) -> Tensor:
+        """[N, 2] absolute (y, x) coordinates."""
+        return self.relative * self.relative.new_tensor(self.extent)
+
+    def jittered(self, cells: float = 0.5) -> Points:
+        """Every sample moved by Gaussian noise with a standard deviation of `cells` of its cell, per axis."""
+        noise = torch.randn_like(self.relative) * self.relative.new_tensor(self.cell)
+        return replace(self, relative=self.relative + cells * noise)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Samples of a canvas in rows and columns; a whole image, or a region of one.
+
+    Attributes:
+        rows: [H] relative y of each row.
+        columns: [W] relative x of each column.
+        cell: relative (height, width) of one pixel.
+        extent: absolute (height, width) of the canvas; the longer is 1.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    cell: tuple[float, float]
+    extent: tuple[float, float]
+
+    @classmethod
+    def of_size(cls, size: Size, canvas: tuple[float, float] | None = None, device: torch.device | None = None) -> Grid:
+        """The pixel centres of an image of `size` (height, width).
+
+        `canvas` gives the proportions of the picture that the grid samples; by default pixels are square and the
+        proportions are the grid's own.
+        """
+        height, width = check_size(size)
+        return cls(
+            rows=pixel_centres(height, device=device),
+            columns=pixel_centres(width, device=device),
+            cell=(1 / height, 1 / width),
+            extent=canvas_extent(canvas or size),
+        )
+
+    @property
+    def size(self) -> Size:
+        return len(self.rows), len(self.columns)
+
+    def crop(self, rows: slice, columns: slice) -> Grid:
+        """The same samples, fewer of them: pixels keep their place and their cell."""
+        return replace(self, rows=self.rows[rows], columns=self.columns[columns])
+
+    def jittered(self, cells: float = 0.5) -> Grid:
+        """Every row and every column moved by Gaussian noise with a standard deviation of `cells` of its cell.
+
+        Moving whole rows and columns keeps the samples a grid, so whatever is separable in y and x stays so.
+        """
+        return replace(
+            self,
+            rows=self.rows + cells * self.cell[0] * torch.randn_like(self.rows),
+            columns=self.columns + cells * self.cell[1] * torch.randn_like(self.columns),
+        )
+
+    def points(self) -> Points:
+        """The same samples as a list, row by row."""
+        relative = torch.cartesian_prod(self.rows, self.columns).reshape(-1, 2)
+        return Points(relative, self.cell, self.extent)
+
+
+Samples = Grid | Points
+
+
+def frequencies(num_high: int, num_low: int, device: torch.device | None = None) -> Tensor:
+    """Angular frequencies π·2^k for k = −num_low … num_high − 1, shape [num_low + num_high]."""
+    return math.pi * 2.0 ** torch.arange(-num_low, num_high, device=device)
+
+
+def resolution_limit(num_high: int) -> int:
+    """Samples along a side beyond which neighbours are no longer told apart by the highest frequency.
+
+    sin(π·2^(num_high − 1)·x) turns by a half wave, the most that sampling can resolve, over 1/2^(num_high − 1).
+    """
+    return 2 ** (num_high - 1)
+
+
+def fourier_features(coordinates: Tensor, angular: Tensor, jitter: Tensor | float = 0.0) -> Tensor:
+    """sin and cos of every coordinate at every frequency, averaged over Gaussian jitter.
+
+    E[sin(ω(x + ε))] = sin(ωx)·exp(−ω²σ²/2) for ε ~ N(0, σ²), exactly; the same for cos (design §2).
+
+    Args:
+        coordinates: [..., D].
+        angular: [F] angular frequencies ω.
+        jitter: standard deviation σ, one for all or [D] one per coordinate; 0 gives plain Fourier features.
+    Returns:
+        [..., D·2·F].
+    """
+    phases = coordinates[..., None] * angular
+    spread = torch.as_tensor(jitter, device=coordinates.device, dtype=coordinates.dtype)[..., None]
+    kept = torch.exp(-0.5 * (angular * spread) ** 2)
+    return torch.cat([phases.sin() * kept, phases.cos() * kept], dim=-1).flatten(-2)
+
+
+class PositionProjection(nn.Module):
+    """Linear projection of the Fourier features of dual coordinates: 4 values × sin and cos × frequencies → `dim`.
+
+    Args:
+        dim: channels out.
+        num_high, num_low: frequencies π·2^k for k = −num_low … num_high − 1.
+        reference: samples along the longer side of the training grid. With `expected` jitter, features are averaged
+            over half a cell of the grid or half a training cell, whichever is wider: a channel that training silenced
+            stays silent at every resolution.
+        expected: average over the jitter in closed form. Otherwise jitter is the caller's, by moving the samples.
+    """
+
+    def __init__(self, dim: int, num_high: int, num_low: int, reference: int, expected: bool) -> None:
+        super().__init__()
+        self.num_high, self.num_low = num_high, num_low
+        self.reference, self.expected = reference, expected
+        self.linear = nn.Linear(8 * (num_high + num_low), dim)
+
+    def forward(self, samples: Samples) -> Tensor:
+        """[N, dim] for Points, [H, W, dim] for a Grid, whose features are computed once per row and per column."""
+        vertical, horizontal = self.linear.weight.chunk(2, dim=1)
+        if isinstance(samples, Grid):
+            rows = nn.functional.linear(self._axis_features(samples.rows, samples, 0), vertical)
+            columns = nn.functional.linear(self._axis_features(samples.columns, samples, 1), horizontal)
+            return rows[:, None] + columns[None] + self.linear.bias
+        features = [self._axis_features(samples.relative[:, axis], samples, axis) for axis in (0, 1)]
+        return self.linear(torch.cat(features, dim=-1))
+
+    def _axis_features(self, relative: Tensor, samples: Samples, axis: int) -> Tensor:
+        extent, cell = samples.extent[axis], samples.cell[axis]
+        coordinates = torch.stack([relative, relative * extent], dim=-1)
+        jitter = coordinates.new_zeros(2)
+        if self.expected:
+            half_cell = 0.5 * max(cell, 1 / self.reference)
+            jitter = coordinates.new_tensor([half_cell, half_cell * extent])
+        return fourier_features(coordinates, frequencies(self.num_high, self.num_low, relative.device), jitter)

@@ -1,0 +1,123 @@
+"""R2ID, the resolution-invariant image diffuser: denoises a grid of samples of any height and width (design §1.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from r2id.attention import FeatureMap
+from r2id.coordinates import Grid, PositionProjection
+from r2id.errors import InputError
+from r2id.layers import AdaptiveNorm, DecoderBlock, EncoderBlock, TimeEmbedding
+from r2id.resampler import Jitter
+
+Prediction = Literal["epsilon", "v_prediction"]
+
+
+class R2ID(ModelMixin, ConfigMixin):
+    """Predicts the noise, or the velocity, in a noisy latent or image x_t = √ᾱ·x_0 + √(1 − ᾱ)·ε of any size.
+
+    Args:
+        channels: of the samples: R2IR's latent channels, or 1 or 3 to work straight on pixels.
+        dim, num_heads: channels and heads of the blocks.
+        encoder_blocks: blocks without conditioning, run once per step.
+        decoder_blocks: blocks with conditioning, run once per guidance branch.
+        token_dim: channels of the conditioning tokens.
+        time_dim: channels of the time embedding that drives AdaLN.
+        feature_map: of the linear attention, "softmax" or "elu".
+        prediction_type: what the output is: "epsilon" the noise ε, "v_prediction" √ᾱ·ε − √(1 − ᾱ)·x_0
+            (Salimans & Ho 2022, arXiv:2202.00512).
+        num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
+        jitter: of the positions while training, as in R2IR.
+        sample_size: samples along the longer side of the finest training grid: with expected jitter, positions are
+            told apart no better than on this grid.
+        canvas: proportions (height, width) of the pictures it was trained on, None if of several.
+        training: how the weights came about; kept with them.
+    """
+
+    _supports_gradient_checkpointing = False
+
+    @register_to_config
+    def __init__(
+        self,
+        channels: int = 64,
+        dim: int = 192,
+        num_heads: int = 6,
+        encoder_blocks: int = 8,
+        decoder_blocks: int = 8,
+        token_dim: int = 192,
+        time_dim: int = 128,
+        feature_map: FeatureMap = "softmax",
+        prediction_type: Prediction = "v_prediction",
+        num_high: int = 10,
+        num_low: int = 6,
+        jitter: Jitter = "expected",
+        sample_size: int = 8,
+        canvas: tuple[int, int] | None = None,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if prediction_type not in ("epsilon", "v_prediction"):
+            raise ValueError(f"prediction_type is {prediction_type!r}; it must be 'epsilon' or 'v_prediction'")
+        self.sample_in = nn.Linear(channels, dim)
+        self.position = PositionProjection(dim, num_high, num_low, sample_size, jitter == "expected")
+        self.time = TimeEmbedding(time_dim)
+        self.encoder = nn.ModuleList(EncoderBlock(dim, num_heads, feature_map, time_dim) for _ in range(encoder_blocks))
+        self.decoder = nn.ModuleList(
+            DecoderBlock(dim, num_heads, feature_map, time_dim, token_dim) for _ in range(decoder_blocks)
+        )
+        self.out_norm = AdaptiveNorm(dim, time_dim)
+        self.out = nn.Linear(dim, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self, sample: Tensor, alpha_bar: Tensor, tokens: Tensor, canvas: tuple[float, float] | None = None
+    ) -> Tensor:
+        """The prediction for one set of tokens: `guidance_branches` with a single branch.
+
+        Args:
+            sample: x_t, [B, C, H, W], any H and W.
+            alpha_bar: ᾱ of each sample, [B] in [0, 1].
+            tokens: [B, T, token_dim].
+            canvas: proportions of the picture, by default those trained on, or else those of H × W.
+        Returns:
+            [B, C, H, W].
+        """
+        return self.guidance_branches(sample, alpha_bar, [tokens], canvas)[0]
+
+    def guidance_branches(
+        self,
+        sample: Tensor,
+        alpha_bar: Tensor,
+        branches: Sequence[Tensor],
+        canvas: tuple[float, float] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """One prediction per set of tokens; the encoder, which sees no tokens, runs once for all of them."""
+        if sample.ndim != 4 or sample.shape[1] != self.config.channels:
+            raise InputError(
+                f"a sample of shape {tuple(sample.shape)} does not fit this model; "
+                f"it takes [batch, {self.config.channels}, height, width]"
+            )
+        size = (sample.shape[-2], sample.shape[-1])
+        time = self.time(alpha_bar)
+        x = self.sample_in(sample.flatten(2).mT) + self._positions(size, canvas, sample.device)
+        for block in self.encoder:
+            x = block(x, time)
+        count = len(branches)
+        x, time, tokens = x.repeat(count, 1, 1), time.repeat(count, 1), torch.cat(list(branches))
+        for block in self.decoder:
+            x = block(x, time, tokens)
+        x = self.out(self.out_norm(x, time))
+        return x.mT.unflatten(-1, size).chunk(count)
+
+    def _positions(self, size: tuple[int, int], canvas: tuple[float, float] | None, device: torch.device) -> Tensor:
+        grid = Grid.of_size(size, canvas or self.config.canvas, device)
+        if self.training and self.config.jitter == "sampled":
+            return self.position(grid.points().jittered())
+        return self.position(grid).flatten(0, 1)

@@ -1,0 +1,79 @@
+"""A latent compiled into a function of coordinates: any region of the picture, at any size, streamed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from r2id.coordinates import Grid, Points, Size, check_size
+from r2id.errors import InputError
+
+Region = tuple[int, int, int, int]
+
+
+class ImageField:
+    """What `R2IR.decode` is made of. The latent is read once; every colour then depends on its own coordinates only.
+
+    Made by `R2IR.field(latent)`.
+    """
+
+    def __init__(self, decoder: nn.Module, latent: Tensor, source: Grid, sample_size: int) -> None:
+        self._decoder: Any = decoder
+        self._summary = self._decoder.summarise(latent, source)
+        self._batch, self._dtype, self._device = len(latent), latent.dtype, latent.device
+        self._extent, self._sample_size = source.extent, sample_size
+
+    def __call__(self, coordinates: Tensor) -> Tensor:
+        """Colours at relative coordinates (y, x), ±0.5 at the picture's edges: [..., 2] → [B, C, ...] in (−1, 1)."""
+        cell = 1 / self._sample_size
+        flat = Points(coordinates.reshape(-1, 2).to(self._device), (cell, cell), self._extent)
+        colours = self._decoder.read(self._summary, flat)
+        return colours.movedim(-1, 1).unflatten(-1, coordinates.shape[:-1])
+
+    def render(self, size: Size, region: Region | None = None, pixels_at_once: int = 1 << 16) -> Tensor:
+        """The picture at `size` (H, W), or the part of it in `region`, as [B, C, height, width] in (−1, 1).
+
+        A pixel coarser than a training pixel is the mean of the field over its area, sampled as densely as training
+        was; a finer one is the field at its centre.
+
+        Args:
+            size: height and width of the whole picture in pixels.
+            region: (top, left, bottom, right) in pixels of the whole picture; gives exactly its pixels.
+            pixels_at_once: memory beyond the output is proportional to this, not to `size`.
+        """
+        height, width = check_size(size)
+        top, left, bottom, right = check_region(region, (height, width)) if region else (0, 0, height, width)
+        supersampling = [
+            max(1, math.ceil(self._sample_size * extent / count - 1e-6))
+            for extent, count in zip(self._extent, (height, width), strict=True)
+        ]
+        fine = Grid.of_size((height * supersampling[0], width * supersampling[1]), self._extent, self._device)
+        output: Tensor | None = None
+        per_pixel = supersampling[0] * supersampling[1] * self._batch
+        tile_width = max(1, min(right - left, pixels_at_once // per_pixel))
+        tile_height = max(1, pixels_at_once // (per_pixel * tile_width))
+        for y in range(top, bottom, tile_height):
+            for x in range(left, right, tile_width):
+                rows = slice(y * supersampling[0], min(y + tile_height, bottom) * supersampling[0])
+                columns = slice(x * supersampling[1], min(x + tile_width, right) * supersampling[1])
+                colours = self._decoder.read(self._summary, fine.crop(rows, columns)).movedim(-1, 1)
+                if supersampling != [1, 1]:
+                    colours = nn.functional.avg_pool2d(colours, supersampling)
+                if output is None:
+                    output = colours.new_empty(self._batch, colours.shape[1], bottom - top, right - left)
+                output[:, :, y - top : y - top + tile_height, x - left : x - left + tile_width] = colours
+        assert output is not None
+        return output
+
+
+def check_region(region: Region, size: Size) -> Region:
+    """Return `region`. Raises InputError unless it is a non-empty (top, left, bottom, right) inside `size`."""
+    top, left, bottom, right = region
+    if not (0 <= top < bottom <= size[0] and 0 <= left < right <= size[1]):
+        raise InputError(
+            f"region {top},{left},{bottom},{right} is not inside the picture; it must be top,left,bottom,right with "
+            f"0 <= top < bottom <= {size[0]} and 0 <= left < right <= {size[1]}"
+        )
+    return region

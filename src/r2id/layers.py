@@ -1,0 +1,129 @@
+"""The parts that both networks are built from. Every norm is over one sample's channels, never over the image."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from r2id.attention import FeatureMap, LinearAttention, Summary
+from r2id.coordinates import fourier_features
+
+
+class FeedForward(nn.Sequential):
+    """Linear to `ratio` × dim, GELU, linear back, on each sample alone."""
+
+    def __init__(self, dim: int, ratio: int = 4) -> None:
+        super().__init__(nn.Linear(dim, ratio * dim), nn.GELU(approximate="tanh"), nn.Linear(ratio * dim, dim))
+
+
+class CrossBlock(nn.Module):
+    """x ← x + attention(norm(x), source); x ← x + feed-forward(norm(x)), with global linear attention.
+
+    The source is read only through its `Summary`, so queries can be answered one by one.
+    """
+
+    def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, source_dim: int | None = None) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(dim)
+        self.attention = LinearAttention(dim, num_heads, feature_map, source_dim)
+        self.feed_norm = nn.RMSNorm(dim)
+        self.feed = FeedForward(dim)
+
+    def forward(self, x: Tensor, summary: Summary) -> Tensor:
+        """x: [B, M, dim] or [M, dim]; returns [B, M, dim]."""
+        x = x + self.attention.read(self.attention_norm(x), summary)
+        return x + self.feed(self.feed_norm(x))
+
+
+class SelfBlock(CrossBlock):
+    """The same, attending to its own input."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """x: [B, N, dim] → [B, N, dim]."""
+        x_norm = self.attention_norm(x)
+        x = x + self.attention(x_norm, x_norm)
+        return x + self.feed(self.feed_norm(x))
+
+
+class PointBlock(nn.Module):
+    """x ← x + feed-forward(norm(x)): sees one sample and nothing else."""
+
+    def __init__(self, dim: int, ratio: int = 2) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(dim)
+        self.feed = FeedForward(dim, ratio)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.feed(self.norm(x))
+
+
+class TimeEmbedding(nn.Module):
+    """Continuous time, from the signal's share of the variance ᾱ, as a vector.
+
+    The angle t = (2/π)·arccos √ᾱ, 0 for a clean image and 1 for pure noise, moves evenly along the cosine
+    schedule; its Fourier features at frequencies π·2^k, k = 0 … dim/2 − 1 capped at 2⁷, go through an MLP.
+    """
+
+    def __init__(self, dim: int, num_frequencies: int = 8) -> None:
+        super().__init__()
+        self.num_frequencies = num_frequencies
+        self.mlp = nn.Sequential(nn.Linear(2 * num_frequencies + 1, dim), nn.SiLU(), nn.Linear(dim, dim), nn.SiLU())
+
+    def forward(self, alpha_bar: Tensor) -> Tensor:
+        """alpha_bar: [B] in [0, 1] → [B, dim]."""
+        time = torch.arccos(alpha_bar.float().clamp(0, 1).sqrt()) * (2 / math.pi)
+        angular = math.pi * 2.0 ** torch.arange(-1, self.num_frequencies - 1, device=time.device)
+        return self.mlp(torch.cat([time[:, None], fourier_features(time[:, None], angular)], dim=-1))
+
+
+class AdaptiveNorm(nn.Module):
+    """AdaLN: a LayerNorm whose scale and shift come from the time embedding (Peebles & Xie 2023, arXiv:2212.09748)."""
+
+    def __init__(self, dim: int, time_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.modulation = nn.Linear(time_dim, 2 * dim)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """x: [B, N, dim], time: [B, time_dim] → [B, N, dim]."""
+        scale, shift = self.modulation(time)[:, None].chunk(2, dim=-1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class EncoderBlock(nn.Module):
+    """AdaLN → self-attention → residual; AdaLN → feed-forward → residual. Composition, without conditioning."""
+
+    def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int) -> None:
+        super().__init__()
+        self.self_norm = AdaptiveNorm(dim, time_dim)
+        self.self_attention = LinearAttention(dim, num_heads, feature_map)
+        self.feed_norm = AdaptiveNorm(dim, time_dim)
+        self.feed = FeedForward(dim)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        x_norm = self.self_norm(x, time)
+        x = x + self.self_attention(x_norm, x_norm)
+        return x + self.feed(self.feed_norm(x, time))
+
+
+class DecoderBlock(nn.Module):
+    """An encoder block with AdaLN → cross-attention to the conditioning tokens → residual between its two halves."""
+
+    def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int, token_dim: int) -> None:
+        super().__init__()
+        self.self_norm = AdaptiveNorm(dim, time_dim)
+        self.self_attention = LinearAttention(dim, num_heads, feature_map)
+        self.cross_norm = AdaptiveNorm(dim, time_dim)
+        self.cross_attention = LinearAttention(dim, num_heads, feature_map, token_dim)
+        self.feed_norm = AdaptiveNorm(dim, time_dim)
+        self.feed = FeedForward(dim)
+
+    def forward(self, x: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
+        x_norm = self.self_norm(x, time)
+        x = x + self.self_attention(x_norm, x_norm)
+        x = x + self.cross_attention(self.cross_norm(x, time), tokens)
+        return x + self.feed(self.feed_norm(x, time))

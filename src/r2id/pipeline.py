@@ -1,0 +1,225 @@
+"""R2Pipeline: labels → latents → pictures of any size. What a user calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from diffusers import DDIMScheduler
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+from torch import Tensor
+
+from r2id.conditioning import LabelConditioner
+from r2id.coordinates import Size, check_size
+from r2id.diffuser import R2ID
+from r2id.errors import InputError
+from r2id.resampler import R2IR
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+@dataclass
+class R2PipelineOutput(BaseOutput):
+    """Pictures and the latents they were decoded from.
+
+    Attributes:
+        images: one picture per label, as PIL images, or stacked: numpy [B, H, W, C] in [0, 1], or tensors
+            [B, C, H, W] in [−1, 1]. Where several sizes were asked for, a list of that for each size.
+        latents: [B, C, h, w] as the resampler decodes them, in [−1, 1].
+    """
+
+    images: Any
+    latents: Tensor
+
+
+class R2Pipeline(DiffusionPipeline):
+    """Generates latents of any height and width with R2ID and decodes them at any number of sizes with R2IR.
+
+    Args:
+        diffuser: the R2ID.
+        conditioner: turns labels into the diffuser's tokens.
+        resampler: the R2IR whose latents the diffuser generates; None if it generates pixels.
+        scheduler: any diffusers scheduler for a variance-preserving process, such as DDIM, DPM-Solver++ or Euler;
+            by default DDIM with the cosine schedule.
+    """
+
+    model_cpu_offload_seq = "conditioner->diffuser->resampler"
+    _optional_components = ["resampler"]
+    _callback_tensor_inputs = ["latents"]
+
+    def __init__(
+        self,
+        diffuser: R2ID,
+        conditioner: LabelConditioner,
+        resampler: R2IR | None = None,
+        scheduler: Any = None,
+    ) -> None:
+        super().__init__()
+        scheduler = scheduler or DDIMScheduler(
+            beta_schedule="squaredcos_cap_v2",
+            prediction_type=diffuser.config.prediction_type,
+            clip_sample=False,
+            timestep_spacing="trailing",
+        )
+        self.register_modules(diffuser=diffuser, conditioner=conditioner, resampler=resampler, scheduler=scheduler)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> R2Pipeline:
+        """Load a pipeline: the name of bundled weights ("mnist"), a folder, or a Hugging Face hub id.
+
+        Raises InputError where there is no complete pipeline of that name. Other arguments are
+        `DiffusionPipeline.from_pretrained`'s.
+        """
+        return load_pretrained(super().from_pretrained, pretrained_model_name_or_path, "model_index.json", **kwargs)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        labels: Sequence[str | int],
+        latent_size: Size = (8, 8),
+        size: Size | Sequence[Size] = (32, 32),
+        num_inference_steps: int = 30,
+        guidance_scale: float = 2.0,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+        canvas: tuple[float, float] | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: Callable[..., dict] | None = None,
+    ) -> R2PipelineOutput:
+        """Generate one picture for each label.
+
+        Args:
+            labels: names of labels that the model knows, for the bundled model "0" … "9" or 0 … 9.
+            latent_size: height and width of the latents; for a model of pixels, of the generated image.
+            size: height and width of the pictures, or a list of several, all decoded from the same latents.
+            num_inference_steps: steps of the scheduler.
+            guidance_scale: strength of classifier-free guidance; 1 is none, and twice as cheap in the decoder blocks.
+            generator: one for all, or one per picture, which makes each independent of the others.
+            latents: noise [B, C, h, w] to start from instead of the generator's; then `latent_size` is unused.
+            canvas: proportions of the picture; by default those the model was trained on. A `size` of other
+                proportions shows the same picture stretched.
+            output_type: "pil", "np" or "pt".
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents.
+        Raises:
+            InputError: for an unknown label, a size below 1, or pictures that would not fit in memory.
+        """
+        sizes = [check_size(one) for one in ([size] if isinstance(size[0], int) else size)]  # type: ignore[list-item]
+        self._check_output_type(output_type)
+        if not labels:
+            raise InputError(f"no labels given; this model knows {', '.join(self.conditioner.label_names)}")
+        if num_inference_steps < 1:
+            raise InputError(f"steps is {num_inference_steps}; it must be at least 1")
+        image_channels = self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels
+        for one in sizes:
+            check_fits_in_memory(one, len(labels), image_channels)
+        indices = torch.tensor([self.conditioner.index(label) for label in labels], device=self._execution_device)
+        dtype = self.diffuser.dtype
+        if latents is None:
+            shape = (len(labels), self.diffuser.config.channels, *check_size(latent_size, "the latent size"))
+            latents = randn_tensor(shape, generator, self._execution_device, dtype)
+        canvas = canvas or self.diffuser.config.canvas or tuple(latents.shape[-2:])
+
+        branches = [self.conditioner(indices)]
+        if guidance_scale != 1:
+            branches.append(self.conditioner(torch.full_like(indices, self.conditioner.no_label)))
+        sample = latents.to(self._execution_device, dtype) * self.scheduler.init_noise_sigma
+        self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        for step, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
+            alpha_bar = self._alpha_bar(timestep).expand(len(sample)).to(sample.device, dtype)
+            scaled = self.scheduler.scale_model_input(sample, timestep)
+            predictions = self.diffuser.guidance_branches(scaled, alpha_bar, branches, canvas)
+            prediction = predictions[0]
+            if guidance_scale != 1:
+                prediction = predictions[1] + guidance_scale * (predictions[0] - predictions[1])
+            sample = self.scheduler.step(prediction, timestep, sample).prev_sample
+            if callback_on_step_end:
+                sample = callback_on_step_end(self, step, timestep, {"latents": sample}).get("latents", sample)
+
+        if self.resampler:
+            sample = self.resampler.destandardise(sample)
+            pictures = [self._decode(sample, one, canvas) for one in sizes]
+        else:
+            pictures = [
+                torch.nn.functional.interpolate(sample, one, mode="bicubic", antialias=True).clamp(-1, 1)
+                for one in sizes
+            ]
+        images = [as_output(picture, output_type) for picture in pictures]
+        return R2PipelineOutput(images=images[0] if isinstance(size[0], int) else images, latents=sample)
+
+    def _decode(self, latents: Tensor, size: Size, canvas: tuple[float, float]) -> Tensor:
+        return torch.cat([self.resampler.decode(latent[None], size, canvas) for latent in latents])
+
+    def _alpha_bar(self, timestep: Tensor) -> Tensor:
+        """The signal's share of the variance at a timestep, between whole timesteps by interpolation."""
+        if not hasattr(self.scheduler, "alphas_cumprod"):
+            raise InputError(
+                f"scheduler {type(self.scheduler).__name__} is not of a variance-preserving process; "
+                "take DDIM, DPM-Solver++, Euler or another with alphas_cumprod"
+            )
+        table = self.scheduler.alphas_cumprod.to(timestep.device)
+        below = timestep.float().floor().clamp(0, len(table) - 1)
+        above = (below + 1).clamp(max=len(table) - 1)
+        return torch.lerp(table[below.long()], table[above.long()], timestep.float() - below)
+
+    @staticmethod
+    def _check_output_type(output_type: str) -> None:
+        if output_type not in ("pil", "np", "pt"):
+            raise InputError(f"output_type is {output_type!r}; it must be 'pil', 'np' or 'pt'")
+
+
+def as_output(pictures: Tensor, output_type: str) -> Any:
+    """Pictures [B, C, H, W] in [−1, 1] as PIL images, as numpy [B, H, W, C] in [0, 1], or as they are."""
+    if output_type == "pt":
+        return pictures
+    array = ((pictures.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().numpy()
+    if output_type == "np":
+        return array
+    return [Image.fromarray((one.squeeze(-1) * 255 + 0.5).astype(np.uint8)) for one in array]
+
+
+def check_fits_in_memory(size: Size, count: int, channels: int) -> None:
+    """Raises InputError if `count` pictures of `size`, in float32 and once more as bytes, exceed the free memory."""
+    needed = size[0] * size[1] * count * channels * (4 + 4 + 1)
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{count} pictures of {size[0]}x{size[1]} need {needed / 2**30:.1f} GiB "
+            f"and {free / 2**30:.1f} GiB are free; ask for fewer or smaller ones"
+        )
+
+
+def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: str, **kwargs: Any) -> Any:
+    """Call `load` on bundled weights, a folder or a hub id, with failures as InputError.
+
+    Args:
+        load: a `from_pretrained`.
+        name: the name of bundled weights, a folder that holds `marker`, or a hub id.
+        marker: the file that makes a folder what `load` expects.
+    """
+    bundled = sorted(path.parent.name for path in PRETRAINED.glob("*/model_index.json"))
+    folder = PRETRAINED / name if str(name) in bundled else Path(name)
+    if folder.exists() and not (folder / marker).is_file():
+        raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
+    try:
+        return load(folder if folder.exists() else str(name), **kwargs)
+    except Exception as error:
+        if isinstance(error, InputError):
+            raise
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if folder.exists():
+            raise InputError(
+                f"the weights in {name} cannot be loaded, the folder may be damaged: {first_line}"
+            ) from error
+        raise InputError(
+            f"{name} is no folder, not bundled ({', '.join(bundled)}), and no model of the hub within reach: "
+            f"{first_line}"
+        ) from error

@@ -1,0 +1,304 @@
+"""R2IR, the resolution-invariant image resampler: image ↔ latent, any size ↔ any size (design §1.3)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from r2id.attention import FeatureMap, LocalKernelAttention, Summary
+from r2id.coordinates import Grid, Points, PositionProjection, Samples, Size, check_size
+from r2id.errors import InputError
+from r2id.field import ImageField
+from r2id.layers import CrossBlock, PointBlock, SelfBlock
+
+Jitter = Literal["expected", "sampled", "none"]
+
+
+class GlobalDirection(nn.Module):
+    """The published design, the same in both directions: queries are coordinates only and attend, block after block,
+    to the whole source, which is colour + coordinates."""
+
+    def __init__(
+        self,
+        source_channels: int,
+        channels: int,
+        dim: int,
+        num_heads: int,
+        num_blocks: int,
+        feature_map: FeatureMap,
+        source_position: PositionProjection,
+        query_position: PositionProjection,
+    ) -> None:
+        super().__init__()
+        self.colour = nn.Linear(source_channels, dim)
+        self.source_position = source_position
+        self.query_position = query_position
+        self.source_norm = nn.RMSNorm(dim)
+        self.blocks = nn.ModuleList(CrossBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
+        self.out = nn.Sequential(nn.RMSNorm(dim), nn.Linear(dim, channels), nn.Tanh())
+
+    def summarise(self, values: Tensor, source: Samples) -> list[Summary]:
+        """What the queries need of a source with values [B, H, W, C] or [B, N, C]: one summary per block."""
+        tokens = self.source_norm((self.colour(values) + self.source_position(source)).flatten(1, -2))
+        return [block.attention.summarise(tokens) for block in self.blocks]
+
+    def read(self, summaries: list[Summary], query: Samples) -> Tensor:
+        """Colours at the queries, each computed from its own coordinates and the summaries alone."""
+        x = self.query_position(query).flatten(0, -2)
+        for block, summary in zip(self.blocks, summaries, strict=True):
+            x = block(x, summary)
+        x = self.out(x)
+        return x.unflatten(1, query.size) if isinstance(query, Grid) else x
+
+    def forward(self, values: Tensor, source: Samples, query: Samples) -> Tensor:
+        return self.read(self.summarise(values, source), query)
+
+
+class LocalEncoder(nn.Module):
+    """Each latent reads its neighbourhood of pixels; the latents then attend to each other."""
+
+    def __init__(
+        self,
+        image_channels: int,
+        latent_channels: int,
+        value_dim: int,
+        dim: int,
+        num_heads: int,
+        num_blocks: int,
+        feature_map: FeatureMap,
+        radius: float,
+        basis: int,
+        latent_position: PositionProjection,
+    ) -> None:
+        super().__init__()
+        self.colour = nn.Sequential(
+            nn.Linear(image_channels, 4 * value_dim), nn.GELU(), nn.Linear(4 * value_dim, value_dim)
+        )
+        self.neighbourhood = LocalKernelAttention(value_dim, dim, radius, basis)
+        self.latent_position = latent_position
+        self.blocks = nn.ModuleList(SelfBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
+        self.out = nn.Sequential(nn.RMSNorm(dim), nn.Linear(dim, latent_channels), nn.Tanh())
+
+    def forward(self, values: Tensor, source: Samples, query: Grid) -> Tensor:
+        x = self.neighbourhood(self.colour(values), source, query) + self.latent_position(query)
+        x = x.flatten(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return self.out(x).unflatten(1, query.size)
+
+
+class LocalDecoder(nn.Module):
+    """The latents attend to each other; each pixel then reads its neighbourhood of latents, and is on its own."""
+
+    def __init__(
+        self,
+        image_channels: int,
+        latent_channels: int,
+        dim: int,
+        num_heads: int,
+        num_blocks: int,
+        feature_map: FeatureMap,
+        radius: float,
+        basis: int,
+        pixel_dim: int,
+        pixel_blocks: int,
+        latent_position: PositionProjection,
+        pixel_position: PositionProjection,
+    ) -> None:
+        super().__init__()
+        self.colour = nn.Linear(latent_channels, dim)
+        self.latent_position = latent_position
+        self.blocks = nn.ModuleList(SelfBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
+        self.narrow = nn.Sequential(nn.RMSNorm(dim), nn.Linear(dim, pixel_dim))
+        self.neighbourhood = LocalKernelAttention(pixel_dim, pixel_dim, radius, basis)
+        self.pixel_position = pixel_position
+        self.pixel_blocks = nn.ModuleList(PointBlock(pixel_dim) for _ in range(pixel_blocks))
+        self.out = nn.Sequential(nn.RMSNorm(pixel_dim), nn.Linear(pixel_dim, image_channels), nn.Tanh())
+
+    def summarise(self, values: Tensor, source: Grid) -> tuple[Tensor, Grid]:
+        """Latents [B, h, w, C] that know the whole image, and where they lie: all that pixels need."""
+        x = (self.colour(values) + self.latent_position(source)).flatten(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return self.narrow(x).unflatten(1, source.size), source
+
+    def read(self, summary: tuple[Tensor, Grid], query: Samples) -> Tensor:
+        """Colours at the queries, each computed from its own coordinates and the latents in reach alone."""
+        latents, source = summary
+        if isinstance(query, Grid) and not self.training:
+            rows, columns = self.neighbourhood.reach(source, query)
+            latents, source = latents[:, rows, columns], source.crop(rows, columns)
+        x = self.neighbourhood(latents, source, query) + self.pixel_position(query)
+        for block in self.pixel_blocks:
+            x = block(x)
+        return self.out(x)
+
+    def forward(self, values: Tensor, source: Grid, query: Samples) -> Tensor:
+        return self.read(self.summarise(values, source), query)
+
+
+class R2IR(ModelMixin, ConfigMixin):
+    """Two functions between images and latents of any size. A latent is itself a small picture, with values in (−1, 1).
+
+    Args:
+        image_channels: 1 for grey, 3 for RGB.
+        latent_channels: channels of the latent.
+        attention: "local" reads neighbourhoods of a fixed size (design §2); "global" is the published design.
+        feature_map: of the global linear attention, "softmax" or "elu".
+        dim, num_heads, num_blocks: channels, heads and transformer blocks of each direction.
+        num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
+        jitter: of the positions while training, half a pixel: "sampled" moves the samples; "expected" averages over
+            the jitter in closed form, in training and after; "none".
+        sample_size: pixels along the longer side of the training images: the finest detail that training shows.
+        latent_size: latents along the longer side that `sample_size` is meant for.
+        radius, basis: of local attention: reach in units of 1/latent_size, and cosines per axis.
+        latent_jitter: of local attention while training, standard deviation in cells by which rows and columns of
+            the latent grid move.
+        value_dim: of local attention: channels that a pixel's colour is lifted to.
+        pixel_dim, pixel_blocks: of local attention: channels and feed-forward blocks of each decoded pixel.
+        training: how the weights came about; kept with them.
+    """
+
+    _supports_gradient_checkpointing = False
+
+    @register_to_config
+    def __init__(
+        self,
+        image_channels: int = 1,
+        latent_channels: int = 64,
+        attention: Literal["local", "global"] = "local",
+        feature_map: FeatureMap = "softmax",
+        dim: int = 192,
+        num_heads: int = 6,
+        num_blocks: int = 4,
+        num_high: int = 10,
+        num_low: int = 6,
+        jitter: Jitter = "expected",
+        sample_size: int = 32,
+        latent_size: int = 4,
+        radius: float = 1.5,
+        basis: int = 12,
+        latent_jitter: float = 0.25,
+        value_dim: int = 8,
+        pixel_dim: int = 96,
+        pixel_blocks: int = 2,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+
+        def position(reference: int, channels: int = dim) -> PositionProjection:
+            return PositionProjection(channels, num_high, num_low, reference, jitter == "expected")
+
+        shape = (dim, num_heads, num_blocks, feature_map)
+        if attention == "global":
+            self.encoder: nn.Module = GlobalDirection(
+                image_channels, latent_channels, *shape, position(sample_size), position(latent_size)
+            )
+            self.decoder: nn.Module = GlobalDirection(
+                latent_channels, image_channels, *shape, position(latent_size), position(sample_size)
+            )
+        elif attention == "local":
+            kernel = (radius / latent_size, basis)
+            self.encoder = LocalEncoder(
+                image_channels, latent_channels, value_dim, *shape, *kernel, position(latent_size)
+            )
+            self.decoder = LocalDecoder(
+                image_channels,
+                latent_channels,
+                *shape,
+                *kernel,
+                pixel_dim,
+                pixel_blocks,
+                position(latent_size),
+                position(sample_size, pixel_dim),
+            )
+        else:
+            raise ValueError(f"attention is {attention!r}; it must be 'local' or 'global'")
+        self.register_buffer("latent_mean", torch.zeros(latent_channels))
+        self.register_buffer("latent_std", torch.ones(latent_channels))
+
+    def encode(self, image: Tensor, size: Size, canvas: tuple[float, float] | None = None) -> Tensor:
+        """Image [B, C, H, W] in [−1, 1] → latent [B, latent_channels, h, w] in (−1, 1), for any `size` (h, w).
+
+        `canvas` gives the proportions of the picture, by default those of H × W.
+        """
+        self._check_channels(image, self.config.image_channels, "an image")
+        canvas = canvas or tuple(image.shape[-2:])
+        source = Grid.of_size(tuple(image.shape[-2:]), canvas, image.device)
+        query = Grid.of_size(check_size(size, "the latent size"), canvas, image.device)
+        return self.encoder(image.movedim(1, -1), source, query).movedim(-1, 1)
+
+    def encode_points(self, colours: Tensor, points: Points, size: Size) -> Tensor:
+        """The same from colours [B, N, C] at arbitrary points of a canvas, in any order."""
+        canvas = points.extent
+        return self.encoder(colours, points, Grid.of_size(check_size(size), canvas, colours.device)).movedim(-1, 1)
+
+    def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField:
+        """The latent [B, latent_channels, h, w] as a function of coordinates.
+
+        `canvas` gives the proportions of the picture that the latent was made from, by default those of h × w.
+        """
+        self._check_channels(latent, self.config.latent_channels, "a latent")
+        source = Grid.of_size(tuple(latent.shape[-2:]), canvas, latent.device)
+        return ImageField(self.decoder, latent.movedim(1, -1), source, self.config.sample_size)
+
+    def decode(self, latent: Tensor, size: Size, canvas: tuple[float, float] | None = None) -> Tensor:
+        """Latent [B, latent_channels, h, w] → image [B, C, H, W] in (−1, 1), for any `size` (H, W).
+
+        `canvas` gives the proportions of the picture that the latent was made from, by default those of H × W. Other
+        proportions of `size` stretch the picture, as resizing it would.
+        """
+        return self.field(latent, canvas or check_size(size)).render(size)
+
+    def standardise(self, latent: Tensor) -> Tensor:
+        """Latent with mean 0 and standard deviation 1 in every channel over the training set, as R2ID sees it."""
+        return (latent - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
+
+    def destandardise(self, latent: Tensor) -> Tensor:
+        """Inverse of `standardise`, kept within the range that the encoder can produce."""
+        return (latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]).clamp(-1, 1)
+
+    def forward(
+        self,
+        image: Tensor,
+        latent_size: Size,
+        rows: Tensor | None = None,
+        columns: Tensor | None = None,
+        latent_noise: float = 0.0,
+    ) -> Tensor:
+        """One training pass: encode, add noise, decode at some of the image's own pixels.
+
+        Args:
+            image: [B, C, H, W] in [−1, 1].
+            latent_size: (h, w) to encode to.
+            rows, columns: indices of the pixels to decode, by default all.
+            latent_noise: standard deviation of the Gaussian noise added to the latent.
+        Returns:
+            [B, C, len(rows), len(columns)].
+        """
+        size = tuple(image.shape[-2:])
+        pixels: Samples = Grid.of_size(size, device=image.device)
+        latents: Samples = Grid.of_size(latent_size, size, image.device)
+        answers = pixels.crop(slice(None) if rows is None else rows, slice(None) if columns is None else columns)
+        shape = answers.size
+        if self.training and self.config.attention == "local":
+            latents = latents.jittered(self.config.latent_jitter)
+        if self.training and self.config.jitter == "sampled":
+            pixels, answers = pixels.points().jittered(), answers.points().jittered()
+            latents = latents.points().jittered() if self.config.attention == "global" else latents
+        values = image.movedim(1, -1)
+        latent = self.encoder(values.flatten(1, 2) if isinstance(pixels, Points) else values, pixels, latents)
+        latent = latent + latent_noise * torch.randn_like(latent)
+        return self.decoder(latent, latents, answers).reshape(len(image), *shape, -1).movedim(-1, 1)
+
+    @staticmethod
+    def _check_channels(tensor: Tensor, channels: int, name: str) -> None:
+        if tensor.ndim != 4 or tensor.shape[1] != channels:
+            raise InputError(
+                f"{name} of shape {tuple(tensor.shape)} does not fit this model; "
+                f"it takes [batch, {channels}, height, width]"
+            )

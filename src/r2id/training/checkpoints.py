@@ -1,0 +1,104 @@
+"""Training checkpoints: everything a run needs to go on exactly where it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from r2id.errors import InputError
+from r2id.files import replace_folder
+
+
+class Checkpoints:
+    """Everything a training needs to go on, one folder per kept step: weights, averaged weights, optimiser, time."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, ascending."""
+        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*[0-9]"))
+
+    def begin(self, resume: bool) -> tuple[int, float]:
+        """The step to start from and the seconds already trained.
+
+        Raises InputError where a run would overwrite another, or where there is nothing to resume.
+        """
+        steps = self.steps()
+        if not resume:
+            if steps:
+                raise InputError(
+                    f"{self.folder.parent} already holds a training of {steps[-1]} steps; "
+                    "continue it with --resume, or give another output folder"
+                )
+            return 0, 0.0
+        if not steps:
+            raise InputError(f"{self.folder.parent} holds no checkpoint to resume; leave out --resume to begin there")
+        return steps[-1], json.loads((self._path(steps[-1]) / "progress.json").read_text())["seconds"]
+
+    def save(
+        self,
+        step: int,
+        seconds: float,
+        parameters: Sequence[Tensor],
+        average: Sequence[Tensor],
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """Write the checkpoint of a step, then drop the oldest beyond the kept ones."""
+
+        def write(folder: Path) -> None:
+            save_file(_numbered(parameters), folder / "weights.safetensors")
+            save_file(_numbered(average), folder / "average.safetensors")
+            moments = optimizer.state_dict()["state"]
+            save_file(
+                {f"{index}.{name}": value for index, state in moments.items() for name, value in state.items()},
+                folder / "optimizer.safetensors",
+            )
+            (folder / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds}))
+
+        replace_folder(self._path(step), write)
+        for old in self.steps()[: -self.keep]:
+            shutil.rmtree(self._path(old))
+
+    def load(
+        self,
+        step: int,
+        parameters: Sequence[Tensor],
+        average: Sequence[Tensor],
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """Fill weights, averaged weights and optimiser from the checkpoint of a step.
+
+        Raises InputError if it is damaged or of another network.
+        """
+        folder = self._path(step)
+        try:
+            for name, tensors in (("weights", parameters), ("average", average)):
+                saved = load_file(folder / f"{name}.safetensors")
+                for index, tensor in enumerate(tensors):
+                    tensor.data.copy_(saved.pop(str(index)))
+                if saved:
+                    raise KeyError(f"{len(saved)} tensors too many")
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in load_file(folder / "optimizer.safetensors").items():
+                index, part = name.split(".")
+                state.setdefault(int(index), {})[part] = value
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        except Exception as error:
+            raise InputError(
+                f"the checkpoint {folder} is damaged or of another model ({error}); resume with the settings it was "
+                "made with, or remove it to resume from an earlier one"
+            ) from error
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:06d}"
+
+
+def _numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {str(index): tensor.detach().contiguous() for index, tensor in enumerate(tensors)}

@@ -1,0 +1,119 @@
+"""What each network learns: one module per training, from a batch of images to its loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from r2id.conditioning import LabelConditioner
+from r2id.coordinates import Size
+from r2id.diffuser import R2ID
+from r2id.resampler import R2IR
+
+
+class Objective(Protocol):
+    """A module whose forward is the loss of images [B, C, H, W] in [−1, 1] with labels [B], at one latent grid."""
+
+    def __call__(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor: ...
+
+    def preview(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
+        """Images [N, C, H, W] in [−1, 1], N a multiple of len(images), that show what has been learnt."""
+        ...
+
+
+class ReconstructionObjective(nn.Module):
+    """E‖decode(encode(x) + σ·n) − x‖², over a random share of the image's rows and columns (design §1.3, §2).
+
+    Args:
+        resampler: the R2IR to train.
+        latent_noise: σ.
+        pixel_share: share of the rows, and of the columns, that are decoded.
+    """
+
+    def __init__(self, resampler: R2IR, latent_noise: float, pixel_share: float) -> None:
+        super().__init__()
+        self.resampler, self.latent_noise, self.pixel_share = resampler, latent_noise, pixel_share
+
+    def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
+        rows, columns = (self._share(side, images.device) for side in images.shape[-2:])
+        decoded = self.resampler(images, latent_size, rows, columns, self.latent_noise)
+        return (decoded.float() - images[:, :, rows][..., columns]).square().mean()
+
+    def _share(self, count: int, device: torch.device) -> Tensor:
+        kept = max(1, round(self.pixel_share * count))
+        return torch.randperm(count, device=device)[:kept].sort().values
+
+    @torch.no_grad()
+    def preview(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
+        """The images, then their reconstructions."""
+        size = (images.shape[-2], images.shape[-1])
+        return torch.cat([images, self.resampler.decode(self.resampler.encode(images, latent_size), size)])
+
+
+class DiffusionObjective(nn.Module):
+    """E‖network(√ᾱ·x + √(1 − ᾱ)·ε, ᾱ) − target‖² with ᾱ = cos²(πt/2), t uniform in [0, 1], one stratum per image.
+
+    The target is ε, or the velocity √ᾱ·ε − √(1 − ᾱ)·x (Salimans & Ho 2022, arXiv:2202.00512).
+
+    Args:
+        diffuser, conditioner: trained together.
+        resampler: frozen; makes the standardised latents x. None to diffuse pixels, resized to the grid.
+        label_dropout: share of the labels replaced by "no label".
+    """
+
+    def __init__(
+        self, diffuser: R2ID, conditioner: LabelConditioner, resampler: R2IR | None, label_dropout: float
+    ) -> None:
+        super().__init__()
+        self.diffuser, self.conditioner, self.label_dropout = diffuser, conditioner, label_dropout
+        self.resampler = resampler.requires_grad_(False).eval() if resampler else None
+
+    def train(self, mode: bool = True) -> DiffusionObjective:
+        super().train(mode)
+        if self.resampler:
+            self.resampler.eval()
+        return self
+
+    def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
+        clean = self.clean_samples(images, latent_size)
+        strata = torch.arange(len(clean), device=clean.device) + torch.rand(len(clean), device=clean.device)
+        alpha_bar = torch.cos(strata / len(clean) * (math.pi / 2)).square()
+        noise = torch.randn_like(clean)
+        signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
+        tokens = self.conditioner(self.conditioner.dropped(labels, self.label_dropout))
+        canvas = (images.shape[-2], images.shape[-1])
+        prediction = self.diffuser(signal * clean + spread * noise, alpha_bar, tokens, canvas)
+        target = noise if self.diffuser.config.prediction_type == "epsilon" else signal * noise - spread * clean
+        return (prediction.float() - target).square().mean()
+
+    @torch.no_grad()
+    def clean_samples(self, images: Tensor, size: Size) -> Tensor:
+        """What is diffused: standardised latents of `size`, or the images themselves at `size`."""
+        if self.resampler:
+            return self.resampler.standardise(self.resampler.encode(images, size).float())
+        if size == tuple(images.shape[-2:]):
+            return images
+        return nn.functional.interpolate(images, size, mode="bicubic", antialias=True)
+
+    @torch.no_grad()
+    def preview(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
+        """Generated pictures of the labels."""
+        from r2id.pipeline import R2Pipeline
+
+        pipeline = R2Pipeline(self.diffuser, self.conditioner, self.resampler)
+        pipeline.set_progress_bar_config(disable=True)
+        names = [self.conditioner.label_names[index] for index in labels.tolist()]
+        size = (images.shape[-2], images.shape[-1])
+        generator = torch.Generator("cpu").manual_seed(0)
+        return pipeline(
+            names,
+            latent_size,
+            [size],
+            canvas=size,
+            num_inference_steps=20,
+            generator=generator,
+            output_type="pt",
+        ).images[0]

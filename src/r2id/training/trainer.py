@@ -1,0 +1,345 @@
+"""The training loop, the same for both networks, and the two ways into it."""
+
+from __future__ import annotations
+
+import ast
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from diffusers.utils import make_image_grid
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from r2id.conditioning import LabelConditioner
+from r2id.coordinates import Size, check_size
+from r2id.diffuser import R2ID
+from r2id.errors import InputError
+from r2id.files import replace_folder
+from r2id.pipeline import R2Pipeline, as_output, load_pretrained
+from r2id.resampler import R2IR
+from r2id.training.checkpoints import Checkpoints
+from r2id.training.data import ImageDataset, load_images
+from r2id.training.objectives import DiffusionObjective, ReconstructionObjective
+from r2id.training.presets import DiffuserTraining, ResamplerTraining, Training
+
+
+def train_resampler(config: ResamplerTraining) -> Path:
+    """Train R2IR; returns the folder it was saved to, `config.output`/resampler.
+
+    Raises InputError for data, settings or checkpoints that cannot be used.
+    """
+    data = _load_data(config)
+    torch.manual_seed(config.seed)
+    resampler = _build(
+        R2IR,
+        {
+            "image_channels": data.images.shape[1],
+            "sample_size": max(data.images.shape[-2:]),
+            "latent_size": max(config.latent_sizes[0]),
+        }
+        | network_arguments(config.model),
+    )
+    objective = ReconstructionObjective(resampler, config.latent_noise, config.pixel_share)
+
+    def save(record: dict[str, Any]) -> Path:
+        measure_latents(resampler, data, config.latent_sizes)
+        resampler.register_to_config(training=record)
+        return replace_folder(config.output / "resampler", resampler.save_pretrained)
+
+    return train(config, objective, resampler, data, save)
+
+
+def train_diffuser(config: DiffuserTraining) -> Path:
+    """Train R2ID and its label conditioner; returns the folder of the whole pipeline, `config.output`/pipeline.
+
+    Raises InputError for data, settings, a resampler or checkpoints that cannot be used.
+    """
+    data = _load_data(config)
+    resampler = None
+    if config.resampler != "none":
+        resampler = load_pretrained(R2IR.from_pretrained, config.resampler, "config.json")
+        if resampler.config.image_channels != data.images.shape[1]:
+            raise InputError(
+                f"the resampler {config.resampler} takes {resampler.config.image_channels} channels and the images "
+                f"have {data.images.shape[1]}; set channels to {resampler.config.image_channels}"
+            )
+    if data.labels is None:
+        data = replace(data, labels=torch.zeros(len(data), dtype=torch.long), label_names=("image",))
+    torch.manual_seed(config.seed)
+    diffuser = _build(
+        R2ID,
+        {
+            "channels": resampler.config.latent_channels if resampler else data.images.shape[1],
+            "canvas": tuple(data.images.shape[-2:]),
+        }
+        | network_arguments(config.model),
+    )
+    conditioner = LabelConditioner(data.label_names, config.num_tokens, diffuser.config.token_dim)
+    objective = DiffusionObjective(diffuser, conditioner, resampler, config.label_dropout)
+
+    def save(record: dict[str, Any]) -> Path:
+        diffuser.register_to_config(training=record)
+        pipeline = R2Pipeline(diffuser, conditioner, resampler)
+        return replace_folder(config.output / "pipeline", pipeline.save_pretrained)
+
+    return train(config, objective, diffuser, data, save)
+
+
+def train(
+    config: Training,
+    objective: Any,
+    network: nn.Module,
+    data: ImageDataset,
+    save: Callable[[dict[str, Any]], Path],
+) -> Path:
+    """Minimise the objective, with checkpoints, logs and averaged weights.
+
+    All randomness of a step, and its images, follow from the seed and the step's number, so a resumed run continues
+    exactly where it was. Interrupting (Ctrl-C) writes a checkpoint first.
+
+    Args:
+        config: settings.
+        objective: module from images, labels and a latent grid to a loss; what it trains requires gradients.
+        network: the part of the objective that `config.compile` compiles.
+        data: the images.
+        save: called with the record of the training once it is done and the averaged weights are in place.
+    Returns:
+        what `save` returns.
+    """
+    accelerator = Accelerator(
+        mixed_precision=config.precision,
+        log_with="tensorboard",
+        project_dir=config.output,
+        step_scheduler_with_optimizer=False,
+    )
+    checkpoints = Checkpoints(config.output / "checkpoints")
+    start, elapsed = checkpoints.begin(config.resume)
+    if start > config.steps:
+        raise InputError(f"the newest checkpoint is of step {start}; steps is {config.steps} and must be at least that")
+    accelerator.init_trackers("logs")
+    parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+    )
+    average = EMAModel(parameters, decay=config.ema_decay, foreach=True)
+    if start:
+        checkpoints.load(start, parameters, average.shadow_params, optimizer)
+        average.optimization_step = start
+    objective.train()
+    if config.compile:
+        network.compile()
+    objective, optimizer = accelerator.prepare(objective, optimizer)
+    average.to(accelerator.device)
+
+    def checkpoint(step: int) -> None:
+        if accelerator.is_main_process:
+            checkpoints.save(step, elapsed + time.monotonic() - began, parameters, average.shadow_params, optimizer)
+
+    began = time.monotonic()
+    step = start
+    progress = tqdm(
+        total=config.steps,
+        initial=start,
+        desc="training",
+        unit="step",
+        disable=not accelerator.is_main_process,
+        smoothing=0.05,
+    )
+    try:
+        for step in range(start, config.steps):
+            rate = learning_rate(config, step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss, norm = _step(config, step, objective, optimizer, accelerator, data)
+            average.step(parameters)
+
+            progress.update()
+            done = step + 1
+            if done % config.log_every == 0 or done == config.steps:
+                loss = accelerator.gather(loss.detach()).mean().item()
+                if not math.isfinite(loss):
+                    raise InputError(
+                        f"the loss became {loss} at step {done}; lower learning_rate, {config.learning_rate}"
+                    )
+                images_per_second = config.batch_size * (done - start) / (time.monotonic() - began)
+                progress.set_postfix(loss=f"{loss:.4f}", images_per_second=f"{images_per_second:.0f}")
+                accelerator.log(
+                    {
+                        "loss": loss,
+                        "learning rate": rate,
+                        "gradient norm": norm.item(),
+                        "images per second": images_per_second,
+                    },
+                    step=done,
+                )
+            if config.sample_every and done % config.sample_every == 0 and accelerator.is_main_process:
+                average.store(parameters)
+                average.copy_to(parameters)
+                _log_preview(accelerator, objective, data, config.latent_sizes, done)
+                average.restore(parameters)
+            if done % config.checkpoint_every == 0 and done < config.steps:
+                checkpoint(done)
+    except KeyboardInterrupt:
+        # The interrupted step may be half done: its gradients are dropped, and the last whole step is what counts.
+        progress.close()
+        checkpoint(progress.n)
+        raise KeyboardInterrupt(f"stopped after step {progress.n}; continue with --resume") from None
+    progress.close()
+    checkpoint(config.steps)
+    average.copy_to(parameters)
+    objective.eval()
+    accelerator.end_training()
+    record = asdict(config) | {
+        "data": data.source,
+        "output": config.output.name,
+        "seconds": round(elapsed + time.monotonic() - began),
+        "machine": describe_machine(accelerator),
+    }
+    record.pop("resume")
+    accelerator.wait_for_everyone()
+    return save(_plain(record)) if accelerator.is_main_process else config.output
+
+
+def _step(
+    config: Training, step: int, objective: Any, optimizer: Any, accelerator: Accelerator, data: ImageDataset
+) -> tuple[Tensor, Tensor]:
+    """One optimiser step on this process's share of the batch: its loss, and the norm of the gradient."""
+    indices = batch_indices(len(data), config.batch_size, step, config.seed)
+    torch.manual_seed(_mix(config.seed, step))
+    latent_size = config.latent_sizes[int(torch.randint(len(config.latent_sizes), ()))]
+    if accelerator.num_processes > 1:
+        indices = indices[accelerator.process_index :: accelerator.num_processes]
+        torch.manual_seed(_mix(config.seed, step, accelerator.process_index))
+    assert data.labels is not None
+    images, labels = data.batch(indices).to(accelerator.device), data.labels[indices].to(accelerator.device)
+    with accelerator.autocast():
+        loss = objective(images, labels, latent_size)
+    optimizer.zero_grad()
+    accelerator.backward(loss)
+    norm = accelerator.clip_grad_norm_(objective.parameters(), config.gradient_clip)
+    optimizer.step()
+    return loss, torch.as_tensor(norm)
+
+
+def learning_rate(config: Training, step: int) -> float:
+    """Linear warm-up from 0, then a cosine from `learning_rate` to `final_learning_rate` at the last step."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    share = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    falling = 0.5 * (1 + math.cos(math.pi * share))
+    return config.final_learning_rate + falling * (config.learning_rate - config.final_learning_rate)
+
+
+def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """Which images step `step` sees: consecutive pieces of one random order per epoch, [batch_size]."""
+    first = step * batch_size
+    pieces = []
+    while first < (step + 1) * batch_size:
+        epoch, offset = divmod(first, count)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(_mix(seed, epoch)))
+        pieces.append(order[offset : offset + (step + 1) * batch_size - first])
+        first += len(pieces[-1])
+    return torch.cat(pieces)
+
+
+def _mix(*numbers: int) -> int:
+    """One seed out of several numbers, so that neighbouring steps share no random numbers."""
+    mixed = 0
+    for number in numbers:
+        mixed = (mixed * 6364136223846793005 + number * 1442695040888963407 + 1) % 2**63
+    return mixed
+
+
+@torch.no_grad()
+def measure_latents(resampler: R2IR, data: ImageDataset, sizes: tuple[Size, ...], count: int = 2000) -> None:
+    """Store the mean and standard deviation of every latent channel, over images and latent grids, in the resampler."""
+    images = data.batch(slice(0, count))
+    moments = []
+    for size in dict.fromkeys(sizes):
+        batches = images.to(resampler.device).split(100)
+        values = torch.cat([resampler.encode(batch, size).movedim(1, 0).flatten(1) for batch in batches], dim=1)
+        moments.append(torch.stack([values.mean(1), values.square().mean(1)]))
+    # Every grid counts the same, however many samples it has.
+    mean, square = torch.stack(moments).mean(0)
+    resampler.latent_mean.copy_(mean)
+    resampler.latent_std.copy_((square - mean.square()).clamp_min(1e-6).sqrt())
+
+
+def _log_preview(
+    accelerator: Accelerator, objective: Any, data: ImageDataset, sizes: tuple[Size, ...], step: int
+) -> None:
+    """Pictures of what has been learnt, at each latent grid, to TensorBoard."""
+    module = accelerator.unwrap_model(objective).eval()
+    assert data.labels is not None
+    images, labels = data.batch(slice(0, 10)).to(accelerator.device), data.labels[:10].to(accelerator.device)
+    random_state = torch.get_rng_state()
+    for height, width in dict.fromkeys(sizes):
+        pictures = as_output(module.preview(images, labels, (height, width)), "pil")
+        grid = make_image_grid(pictures, rows=len(pictures) // len(images), cols=len(images)).convert("RGB")
+        array = torch.frombuffer(bytearray(grid.tobytes()), dtype=torch.uint8).view(1, grid.height, grid.width, 3)
+        accelerator.get_tracker("tensorboard").log_images(
+            {f"latents {height}x{width}": array.numpy()}, step, dataformats="NHWC"
+        )
+    torch.set_rng_state(random_state)
+    module.train()
+
+
+def _load_data(config: Training) -> ImageDataset:
+    for size in config.latent_sizes:
+        check_size(size, "latent_sizes")
+    for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+        if getattr(config, name) < 1:
+            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
+    return load_images(
+        config.data,
+        config.split,
+        image_size=config.image_size,
+        channels=config.channels,
+        background=config.background,
+    )
+
+
+def network_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """("dim=128", "attention=local") → {"dim": 128, "attention": "local"}. Raises InputError for another form."""
+    arguments: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"model argument {pair!r} is not NAME=VALUE, such as dim=128")
+        try:
+            arguments[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            arguments[name] = value
+    return arguments
+
+
+def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """The network with these arguments; InputError names one that it does not have or take."""
+    try:
+        return network(**arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the model cannot be built: {error}") from error
+
+
+def describe_machine(accelerator: Accelerator) -> str:
+    """The device and versions that a training ran on, for its record."""
+    device = accelerator.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    return f"{accelerator.num_processes} × {name}, {platform.machine()}, torch {torch.__version__}"
+
+
+def _plain(value: Any) -> Any:
+    """The same value in what JSON has: folders as text, tuples as lists."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
