@@ -17,12 +17,12 @@ __version__ = "0.1.0"
 __all__ = ["R2ID", "R2IR", "ImageField", "InputError", "LabelConditioner", "R2Pipeline"]
 
 _HOMES = {
-    "R2IR": "resampler",
-    "R2ID": "diffuser",
-    "ImageField": "field",
-    "InputError": "errors",
-    "LabelConditioner": "conditioning",
-    "R2Pipeline": "pipeline",
+    "R2IR": "r2id.resampler",
+    "R2ID": "r2id.diffuser",
+    "ImageField": "r2id.field",
+    "InputError": "r2id.errors",
+    "LabelConditioner": "r2id.conditioning",
+    "R2Pipeline": "r2id.pipeline",
 }
 
 
@@ -30,4 +30,4 @@ def __getattr__(name: str) -> Any:
     """Import torch and diffusers only when a class that needs them is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module 'r2id' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"r2id.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -55,17 +55,23 @@ class LinearAttention(nn.Module):
             self.key_temperature = nn.Parameter(torch.full((num_heads, 1), 4.0))
 
     def summarise(self, source: Tensor) -> Summary:
-        """Summary of a source [B, N, source_dim]. The sums run in float32, whatever the precision around them."""
+        """Summary of a source [B, N, source_dim]. Sums run in float32 or bfloat16: in float16 they would overflow."""
         key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in self.to_key_value(source).chunk(2, -1))
         key = self._features(key, "key_temperature")
-        return Summary(torch.einsum("bnhd,bnhe->bhde", key, value), key.float().sum(dim=1))
+        with torch.autocast(source.device.type, enabled=False):
+            if key.dtype == torch.float16:
+                key, value = key.float(), value.float()
+            return Summary(torch.einsum("bnhd,bnhe->bhde", key, value), key.float().sum(dim=1))
 
     def read(self, query: Tensor, summary: Summary) -> Tensor:
         """Answers [B, M, dim] for queries [B, M, dim] or, where all share them, [M, dim]."""
         query = self._features(self.to_query(query).unflatten(-1, (self.num_heads, -1)), "query_temperature")
         query = query.expand(len(summary.keys), *query.shape[-3:])
-        weighted = torch.einsum("bmhd,bhde->bmhe", query, summary.key_values.to(query.dtype))
-        total = torch.einsum("bmhd,bhd->bmh", query, summary.keys.to(query.dtype))
+        # Numerator and denominator are divided by the same sum, to stay in range however large the source was.
+        scale = summary.keys.sum(dim=-1, keepdim=True)
+        key_values = (summary.key_values / scale[..., None]).to(query.dtype)
+        weighted = torch.einsum("bmhd,bhde->bmhe", query, key_values)
+        total = torch.einsum("bmhd,bhd->bmh", query, (summary.keys / scale).to(query.dtype))
         return self.to_out((weighted / (total[..., None] + 1e-6)).flatten(-2))
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
@@ -85,7 +91,7 @@ class LocalKernelAttention(nn.Module):
         out(p) = Σ_n w(δ_n) Σ_k φ_k(δ_n) W_k v_n / Σ_n w(δ_n) + b
 
     with the window w(δ) = cos²(πδ_y/2)·cos²(πδ_x/2) for |δ| < 1, and φ the products of cos(πj(δ + 1)/2),
-    j = 0 … basis − 1, of either axis. R never shrinks below one cell of the source, so that every query sees a source.
+    j = 0 … basis − 1, of either axis (times √2 for j > 0). R never shrinks below one cell of the source, so that every query sees a source.
 
     The sum over n and the product with W_k can be taken in either order; the one that applies W to the fewer
     points is the cheaper. Between two grids window and basis are products of a function of y and one of x, so
@@ -177,8 +183,8 @@ class LocalKernelAttention(nn.Module):
         last = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() + radius[0])
         counts = last - first
         answers = []
-        step = max(1, pairs_at_once // max(1, int(counts.max())))
-        for start in range(0, len(counts), step):
+        step = max(1, pairs_at_once // max(1, int(counts.max()) if len(counts) else 1))
+        for start in range(0, max(1, len(counts)), step):
             chunk = slice(start, start + step)
             queries = torch.arange(len(counts[chunk]), device=counts.device).repeat_interleave(counts[chunk])
             offsets = torch.arange(len(queries), device=counts.device)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from r2id.errors import InputError
-from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS, DiffuserTraining, ResamplerTraining
+from r2id.training.presets import (
+    DIFFUSER_PRESETS,
+    PRESET_NOTES,
+    RESAMPLER_PRESETS,
+    DiffuserTraining,
+    ResamplerTraining,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,7 +83,7 @@ def _size_rule(
 Size = tuple[int, int]
 app = tyro.extras.SubcommandApp()
 train_app = tyro.extras.SubcommandApp()
-app.command(train_app, name="train")
+app.command(train_app, name="train", help="Train one of the two networks, from a preset.")
 
 
 @dataclass(frozen=True)
@@ -288,26 +296,30 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     figures: dict[str, Any] = {key: str(value) for key, value in asdict(config).items()}
     if resampler is not None:
         side = resampler.config.sample_size
-        data = load_images(
-            config.data,
-            config.split,
-            image_size=(side, side),
-            channels=resampler.config.image_channels,
-            limit=config.limit,
-        )
-        print(f"reconstruction of {len(data)} images of {side}x{side}, mean squared error in [-1, 1]")
+        channels = resampler.config.image_channels
+        data = load_images(config.data, config.split, image_size=(side, side), channels=channels, limit=config.limit)
+        print(f"mean squared error of {len(data)} images in [-1, 1], encoded and decoded at {side}x{side}")
         for latent_size in latent_sizes:
-            error = measure_reconstruction(resampler, data, latent_size)
+            with progress(len(data), f"latents {_text(latent_size)}") as on_batch:
+                error = measure_reconstruction(resampler, data, latent_size, on_batch=on_batch)
             figures[f"mse {_text(latent_size)}"] = error
-            print(f"  latent {_text(latent_size):>7}   {error:.5f}")
-    print(f"{config.count} generated pictures, recognised as the label asked for")
+            print(f"  latents {_text(latent_size):>7}   {error:.5f}")
+    print(f"share of {config.count} generated pictures that a classifier recognises as the label asked for")
     for latent_size in latent_sizes:
-        recognised = measure_generation(
-            pipeline, latent_size, sizes, config.count, config.steps, config.guidance, config.seed
-        )
+        with progress(config.count, f"latents {_text(latent_size)}") as on_batch:
+            recognised = measure_generation(
+                pipeline,
+                latent_size,
+                sizes,
+                config.count,
+                config.steps,
+                config.guidance,
+                config.seed,
+                on_batch=on_batch,
+            )
         for size, share in recognised.items():
             figures[f"recognised {_text(latent_size)} {_text(size)}"] = share
-            print(f"  latent {_text(latent_size):>7}   at {_text(size):>9}   {100 * share:.1f} %")
+            print(f"  latents {_text(latent_size):>7}   pictures {_text(size):>7}   {100 * share:.1f} %")
     if config.output:
         write_whole(config.output, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
 
@@ -338,26 +350,22 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
     print(f"open {page}, or look at the pictures beside it")
 
 
-def _train_command(presets: dict[str, Any], config_type: type) -> Any:
-    """The settings of a training as an argument: a preset by name, and options that change it."""
-    return Annotated[
-        config_type,
-        tyro.conf.arg(
-            constructor=tyro.extras.subcommand_type_from_defaults(
-                presets,
-                {name: f"{config_type.__doc__} Preset {name}." for name in presets},
-                prefix_names=False,
-            )
-        ),
-    ]
+def _choice_of(presets: Mapping[str, ResamplerTraining | DiffuserTraining]) -> Any:
+    """One subcommand per preset, whose options start from its settings."""
+    return tyro.extras.subcommand_type_from_defaults(
+        presets, {name: PRESET_NOTES[name] for name, preset in presets.items()}, prefix_names=False
+    )
+
+
+FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
+ResamplerPreset = Annotated[
+    ResamplerTraining, tyro.conf.arg(constructor=_choice_of(RESAMPLER_PRESETS)), FLAT[0], FLAT[1]
+]
+DiffuserPreset = Annotated[DiffuserTraining, tyro.conf.arg(constructor=_choice_of(DIFFUSER_PRESETS)), FLAT[0], FLAT[1]]
 
 
 @train_app.command(name="resampler")
-def train_resampler(
-    config: tyro.conf.OmitArgPrefixes[
-        tyro.conf.OmitSubcommandPrefixes[_train_command(RESAMPLER_PRESETS, ResamplerTraining)]
-    ],  # type: ignore[misc]
-) -> None:
+def train_resampler(config: ResamplerPreset) -> None:
     """Train R2IR to encode and decode images, from a preset."""
     from r2id.training.trainer import train_resampler as run
 
@@ -365,15 +373,20 @@ def train_resampler(
 
 
 @train_app.command(name="diffuser")
-def train_diffuser(
-    config: tyro.conf.OmitArgPrefixes[
-        tyro.conf.OmitSubcommandPrefixes[_train_command(DIFFUSER_PRESETS, DiffuserTraining)]
-    ],  # type: ignore[misc]
-) -> None:
+def train_diffuser(config: DiffuserPreset) -> None:
     """Train R2ID to generate the latents of a trained R2IR, or pixels, from a preset."""
     from r2id.training.trainer import train_diffuser as run
 
     print(f"the trained pipeline is in {run(config)}")
+
+
+@contextmanager
+def progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
+    """A progress bar on a terminal; yields what advances it."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=title, leave=False, disable=not sys.stderr.isatty()) as bar:
+        yield bar.update
 
 
 def _text(size: Size) -> str:

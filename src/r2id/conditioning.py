@@ -10,9 +10,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from r2id.errors import InputError
+from r2id.model import CheckedLoading
 
 
-class LabelConditioner(ModelMixin, ConfigMixin):
+class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Class labels → tokens [B, num_tokens, dim]. One extra entry stands for "no label", as guidance needs.
 
     Args:

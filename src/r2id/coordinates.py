@@ -98,7 +98,7 @@ class Grid:
     def size(self) -> Size:
         return len(self.rows), len(self.columns)
 
-    def crop(self, rows: slice, columns: slice) -> Grid:
+    def crop(self, rows: slice | Tensor, columns: slice | Tensor) -> Grid:
         """The same samples, fewer of them: pixels keep their place and their cell."""
         return replace(self, rows=self.rows[rows], columns=self.columns[columns])
 
@@ -186,6 +186,7 @@ class PositionProjection(nn.Module):
         coordinates = torch.stack([relative, relative * extent], dim=-1)
         jitter = coordinates.new_zeros(2)
         if self.expected:
-            half_cell = 0.5 * max(cell, 1 / self.reference)
+            half_cell = 0.5 * max(cell, 1 / (self.reference * extent))
             jitter = coordinates.new_tensor([half_cell, half_cell * extent])
-        return fourier_features(coordinates, frequencies(self.num_high, self.num_low, relative.device), jitter)
+        features = fourier_features(coordinates, frequencies(self.num_high, self.num_low, relative.device), jitter)
+        return features.to(self.linear.weight.dtype)

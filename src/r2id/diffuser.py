@@ -14,12 +14,13 @@ from r2id.attention import FeatureMap
 from r2id.coordinates import Grid, PositionProjection
 from r2id.errors import InputError
 from r2id.layers import AdaptiveNorm, DecoderBlock, EncoderBlock, TimeEmbedding
-from r2id.resampler import Jitter
+from r2id.model import CheckedLoading
+from r2id.resampler import Jitter, check_jitter
 
 Prediction = Literal["epsilon", "v_prediction"]
 
 
-class R2ID(ModelMixin, ConfigMixin):
+class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Predicts the noise, or the velocity, in a noisy latent or image x_t = √ᾱ·x_0 + √(1 − ᾱ)·ε of any size.
 
     Args:
@@ -39,8 +40,6 @@ class R2ID(ModelMixin, ConfigMixin):
         canvas: proportions (height, width) of the pictures it was trained on, None if of several.
         training: how the weights came about; kept with them.
     """
-
-    _supports_gradient_checkpointing = False
 
     @register_to_config
     def __init__(
@@ -64,6 +63,7 @@ class R2ID(ModelMixin, ConfigMixin):
         super().__init__()
         if prediction_type not in ("epsilon", "v_prediction"):
             raise ValueError(f"prediction_type is {prediction_type!r}; it must be 'epsilon' or 'v_prediction'")
+        check_jitter(jitter)
         self.sample_in = nn.Linear(channels, dim)
         self.position = PositionProjection(dim, num_high, num_low, sample_size, jitter == "expected")
         self.time = TimeEmbedding(time_dim)

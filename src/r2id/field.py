@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from r2id.coordinates import Grid, Points, Size, check_size
@@ -13,22 +14,31 @@ from r2id.errors import InputError
 Region = tuple[int, int, int, int]
 
 
+class Decoder(Protocol):
+    """A network that reads a source once and then answers each query on its own."""
+
+    def summarise(self, values: Tensor, source: Grid) -> Any: ...
+
+    def read(self, summary: Any, query: Grid | Points) -> Tensor: ...
+
+
 class ImageField:
     """What `R2IR.decode` is made of. The latent is read once; every colour then depends on its own coordinates only.
 
     Made by `R2IR.field(latent)`.
     """
 
-    def __init__(self, decoder: nn.Module, latent: Tensor, source: Grid, sample_size: int) -> None:
-        self._decoder: Any = decoder
+    def __init__(self, decoder: Decoder, latent: Tensor, source: Grid, sample_size: int) -> None:
+        self._decoder = decoder
         self._summary = self._decoder.summarise(latent, source)
         self._batch, self._dtype, self._device = len(latent), latent.dtype, latent.device
         self._extent, self._sample_size = source.extent, sample_size
 
     def __call__(self, coordinates: Tensor) -> Tensor:
         """Colours at relative coordinates (y, x), ±0.5 at the picture's edges: [..., 2] → [B, C, ...] in (−1, 1)."""
-        cell = 1 / self._sample_size
-        flat = Points(coordinates.reshape(-1, 2).to(self._device), (cell, cell), self._extent)
+        # Each point stands for a pixel as large as training's, which are square.
+        cell = (1 / (self._sample_size * self._extent[0]), 1 / (self._sample_size * self._extent[1]))
+        flat = Points(coordinates.reshape(-1, 2).to(self._device, torch.float32), cell, self._extent)
         colours = self._decoder.read(self._summary, flat)
         return colours.movedim(-1, 1).unflatten(-1, coordinates.shape[:-1])
 

@@ -75,7 +75,8 @@ class TimeEmbedding(nn.Module):
         """alpha_bar: [B] in [0, 1] → [B, dim]."""
         time = torch.arccos(alpha_bar.float().clamp(0, 1).sqrt()) * (2 / math.pi)
         angular = math.pi * 2.0 ** torch.arange(-1, self.num_frequencies - 1, device=time.device)
-        return self.mlp(torch.cat([time[:, None], fourier_features(time[:, None], angular)], dim=-1))
+        features = torch.cat([time[:, None], fourier_features(time[:, None], angular)], dim=-1)
+        return self.mlp(features.to(self.mlp[0].weight.dtype))
 
 
 class AdaptiveNorm(nn.Module):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,8 @@ from r2id.conditioning import LabelConditioner
 from r2id.coordinates import Size, check_size
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
+from r2id.model import load_pretrained
 from r2id.resampler import R2IR
-
-PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 @dataclass
@@ -52,8 +51,8 @@ class R2Pipeline(DiffusionPipeline):
             by default DDIM with the cosine schedule.
     """
 
-    model_cpu_offload_seq = "conditioner->diffuser->resampler"
-    _optional_components = ["resampler"]
+    model_cpu_offload_seq = "conditioner->diffuser->resampler"  # type: ignore[assignment]
+    _optional_components = ["resampler", "scheduler"]
     _callback_tensor_inputs = ["latents"]
 
     def __init__(
@@ -100,7 +99,8 @@ class R2Pipeline(DiffusionPipeline):
         Args:
             labels: names of labels that the model knows, for the bundled model "0" … "9" or 0 … 9.
             latent_size: height and width of the latents; for a model of pixels, of the generated image.
-            size: height and width of the pictures, or a list of several, all decoded from the same latents.
+            size: height and width of the pictures, or a list of several (none, for
+                the latents alone), all decoded from the same latents.
             num_inference_steps: steps of the scheduler.
             guidance_scale: strength of classifier-free guidance; 1 is none, and twice as cheap in the decoder blocks.
             generator: one for all, or one per picture, which makes each independent of the others.
@@ -112,27 +112,37 @@ class R2Pipeline(DiffusionPipeline):
         Raises:
             InputError: for an unknown label, a size below 1, or pictures that would not fit in memory.
         """
-        sizes = [check_size(one) for one in ([size] if isinstance(size[0], int) else size)]  # type: ignore[list-item]
+        single = len(size) == 2 and all(isinstance(side, (int, float)) for side in size)
+        sizes = [check_size(one) for one in ([size] if single else size)]  # type: ignore[list-item, arg-type]
         self._check_output_type(output_type)
         if not labels:
             raise InputError(f"no labels given; this model knows {', '.join(self.conditioner.label_names)}")
-        if num_inference_steps < 1:
-            raise InputError(f"steps is {num_inference_steps}; it must be at least 1")
         image_channels = self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels
         for one in sizes:
             check_fits_in_memory(one, len(labels), image_channels)
+        latent_size = check_size(latent_size if latents is None else latents.shape[-2:], "the latent size")  # type: ignore[arg-type]
+        # A sample, its features in a block, and the feed-forward's four times as many.
+        check_fits_in_memory(latent_size, len(labels), 4 * self.diffuser.config.dim)
+        if latents is not None and latents.shape[:2] != (len(labels), self.diffuser.config.channels):
+            raise InputError(
+                f"latents of shape {tuple(latents.shape)} do not fit {len(labels)} labels; "
+                f"the shape must be ({len(labels)}, {self.diffuser.config.channels}, height, width)"
+            )
+        self._check_scheduler(num_inference_steps)
         indices = torch.tensor([self.conditioner.index(label) for label in labels], device=self._execution_device)
         dtype = self.diffuser.dtype
         if latents is None:
-            shape = (len(labels), self.diffuser.config.channels, *check_size(latent_size, "the latent size"))
+            shape = (len(labels), self.diffuser.config.channels, *latent_size)
             latents = randn_tensor(shape, generator, self._execution_device, dtype)
-        canvas = canvas or self.diffuser.config.canvas or tuple(latents.shape[-2:])
+        canvas = canvas or self.diffuser.config.canvas or latent_size
 
         branches = [self.conditioner(indices)]
         if guidance_scale != 1:
             branches.append(self.conditioner(torch.full_like(indices, self.conditioner.no_label)))
-        sample = latents.to(self._execution_device, dtype) * self.scheduler.init_noise_sigma
         self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        accepted = inspect.signature(self.scheduler.step).parameters
+        step_arguments = {"generator": generator} if "generator" in accepted else {}
+        sample = latents.to(self._execution_device, dtype) * self.scheduler.init_noise_sigma
         for step, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
             alpha_bar = self._alpha_bar(timestep).expand(len(sample)).to(sample.device, dtype)
             scaled = self.scheduler.scale_model_input(sample, timestep)
@@ -140,9 +150,10 @@ class R2Pipeline(DiffusionPipeline):
             prediction = predictions[0]
             if guidance_scale != 1:
                 prediction = predictions[1] + guidance_scale * (predictions[0] - predictions[1])
-            sample = self.scheduler.step(prediction, timestep, sample).prev_sample
+            sample = self.scheduler.step(prediction, timestep, sample, **step_arguments).prev_sample
             if callback_on_step_end:
-                sample = callback_on_step_end(self, step, timestep, {"latents": sample}).get("latents", sample)
+                replaced = callback_on_step_end(self, step, timestep, {"latents": sample}) or {}
+                sample = replaced.get("latents", sample)
 
         if self.resampler:
             sample = self.resampler.destandardise(sample)
@@ -153,22 +164,32 @@ class R2Pipeline(DiffusionPipeline):
                 for one in sizes
             ]
         images = [as_output(picture, output_type) for picture in pictures]
-        return R2PipelineOutput(images=images[0] if isinstance(size[0], int) else images, latents=sample)
+        return R2PipelineOutput(images=images[0] if single else images, latents=sample)
 
     def _decode(self, latents: Tensor, size: Size, canvas: tuple[float, float]) -> Tensor:
         return torch.cat([self.resampler.decode(latent[None], size, canvas) for latent in latents])
 
     def _alpha_bar(self, timestep: Tensor) -> Tensor:
         """The signal's share of the variance at a timestep, between whole timesteps by interpolation."""
-        if not hasattr(self.scheduler, "alphas_cumprod"):
-            raise InputError(
-                f"scheduler {type(self.scheduler).__name__} is not of a variance-preserving process; "
-                "take DDIM, DPM-Solver++, Euler or another with alphas_cumprod"
-            )
         table = self.scheduler.alphas_cumprod.to(timestep.device)
         below = timestep.float().floor().clamp(0, len(table) - 1)
         above = (below + 1).clamp(max=len(table) - 1)
         return torch.lerp(table[below.long()], table[above.long()], timestep.float() - below)
+
+    def _check_scheduler(self, steps: int) -> None:
+        name, config = type(self.scheduler).__name__, self.scheduler.config
+        if not hasattr(self.scheduler, "alphas_cumprod"):
+            raise InputError(
+                f"scheduler {name} is not of a variance-preserving process; "
+                "take DDIM, DPM-Solver++, Euler or another with alphas_cumprod"
+            )
+        if not 1 <= steps <= config.num_train_timesteps:
+            raise InputError(f"steps is {steps}; it must be from 1 to {config.num_train_timesteps}")
+        if config.prediction_type != self.diffuser.config.prediction_type:
+            raise InputError(
+                f"scheduler {name} expects prediction_type {config.prediction_type!r} and the model gives "
+                f"{self.diffuser.config.prediction_type!r}; make it from_config(pipeline.scheduler.config)"
+            )
 
     @staticmethod
     def _check_output_type(output_type: str) -> None:
@@ -183,7 +204,9 @@ def as_output(pictures: Tensor, output_type: str) -> Any:
     array = ((pictures.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().numpy()
     if output_type == "np":
         return array
-    return [Image.fromarray((one.squeeze(-1) * 255 + 0.5).astype(np.uint8)) for one in array]
+    return [
+        Image.fromarray(((one[..., 0] if one.shape[-1] == 1 else one) * 255 + 0.5).astype(np.uint8)) for one in array
+    ]
 
 
 def check_fits_in_memory(size: Size, count: int, channels: int) -> None:
@@ -195,31 +218,3 @@ def check_fits_in_memory(size: Size, count: int, channels: int) -> None:
             f"{count} pictures of {size[0]}x{size[1]} need {needed / 2**30:.1f} GiB "
             f"and {free / 2**30:.1f} GiB are free; ask for fewer or smaller ones"
         )
-
-
-def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: str, **kwargs: Any) -> Any:
-    """Call `load` on bundled weights, a folder or a hub id, with failures as InputError.
-
-    Args:
-        load: a `from_pretrained`.
-        name: the name of bundled weights, a folder that holds `marker`, or a hub id.
-        marker: the file that makes a folder what `load` expects.
-    """
-    bundled = sorted(path.parent.name for path in PRETRAINED.glob("*/model_index.json"))
-    folder = PRETRAINED / name if str(name) in bundled else Path(name)
-    if folder.exists() and not (folder / marker).is_file():
-        raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
-    try:
-        return load(folder if folder.exists() else str(name), **kwargs)
-    except Exception as error:
-        if isinstance(error, InputError):
-            raise
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if folder.exists():
-            raise InputError(
-                f"the weights in {name} cannot be loaded, the folder may be damaged: {first_line}"
-            ) from error
-        raise InputError(
-            f"{name} is no folder, not bundled ({', '.join(bundled)}), and no model of the hub within reach: "
-            f"{first_line}"
-        ) from error

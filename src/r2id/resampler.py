@@ -14,8 +14,15 @@ from r2id.coordinates import Grid, Points, PositionProjection, Samples, Size, ch
 from r2id.errors import InputError
 from r2id.field import ImageField
 from r2id.layers import CrossBlock, PointBlock, SelfBlock
+from r2id.model import CheckedLoading
 
 Jitter = Literal["expected", "sampled", "none"]
+
+
+def check_jitter(jitter: str) -> None:
+    """Raises ValueError for anything but the three kinds of jitter."""
+    if jitter not in ("expected", "sampled", "none"):
+        raise ValueError(f"jitter is {jitter!r}; it must be 'expected', 'sampled' or 'none'")
 
 
 class GlobalDirection(nn.Module):
@@ -44,7 +51,7 @@ class GlobalDirection(nn.Module):
     def summarise(self, values: Tensor, source: Samples) -> list[Summary]:
         """What the queries need of a source with values [B, H, W, C] or [B, N, C]: one summary per block."""
         tokens = self.source_norm((self.colour(values) + self.source_position(source)).flatten(1, -2))
-        return [block.attention.summarise(tokens) for block in self.blocks]
+        return [block.attention.summarise(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
 
     def read(self, summaries: list[Summary], query: Samples) -> Tensor:
         """Colours at the queries, each computed from its own coordinates and the summaries alone."""
@@ -141,7 +148,7 @@ class LocalDecoder(nn.Module):
         return self.read(self.summarise(values, source), query)
 
 
-class R2IR(ModelMixin, ConfigMixin):
+class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Two functions between images and latents of any size. A latent is itself a small picture, with values in (−1, 1).
 
     Args:
@@ -162,8 +169,6 @@ class R2IR(ModelMixin, ConfigMixin):
         pixel_dim, pixel_blocks: of local attention: channels and feed-forward blocks of each decoded pixel.
         training: how the weights came about; kept with them.
     """
-
-    _supports_gradient_checkpointing = False
 
     @register_to_config
     def __init__(
@@ -189,16 +194,17 @@ class R2IR(ModelMixin, ConfigMixin):
         training: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        check_jitter(jitter)
 
         def position(reference: int, channels: int = dim) -> PositionProjection:
             return PositionProjection(channels, num_high, num_low, reference, jitter == "expected")
 
         shape = (dim, num_heads, num_blocks, feature_map)
         if attention == "global":
-            self.encoder: nn.Module = GlobalDirection(
+            self.encoder: Any = GlobalDirection(
                 image_channels, latent_channels, *shape, position(sample_size), position(latent_size)
             )
-            self.decoder: nn.Module = GlobalDirection(
+            self.decoder: Any = GlobalDirection(
                 latent_channels, image_channels, *shape, position(latent_size), position(sample_size)
             )
         elif attention == "local":
@@ -227,8 +233,9 @@ class R2IR(ModelMixin, ConfigMixin):
         `canvas` gives the proportions of the picture, by default those of H × W.
         """
         self._check_channels(image, self.config.image_channels, "an image")
-        canvas = canvas or tuple(image.shape[-2:])
-        source = Grid.of_size(tuple(image.shape[-2:]), canvas, image.device)
+        image_size = (image.shape[-2], image.shape[-1])
+        canvas = canvas or image_size
+        source = Grid.of_size(image_size, canvas, image.device)
         query = Grid.of_size(check_size(size, "the latent size"), canvas, image.device)
         return self.encoder(image.movedim(1, -1), source, query).movedim(-1, 1)
 
@@ -243,7 +250,7 @@ class R2IR(ModelMixin, ConfigMixin):
         `canvas` gives the proportions of the picture that the latent was made from, by default those of h × w.
         """
         self._check_channels(latent, self.config.latent_channels, "a latent")
-        source = Grid.of_size(tuple(latent.shape[-2:]), canvas, latent.device)
+        source = Grid.of_size((latent.shape[-2], latent.shape[-1]), canvas, latent.device)
         return ImageField(self.decoder, latent.movedim(1, -1), source, self.config.sample_size)
 
     def decode(self, latent: Tensor, size: Size, canvas: tuple[float, float] | None = None) -> Tensor:
@@ -280,20 +287,36 @@ class R2IR(ModelMixin, ConfigMixin):
         Returns:
             [B, C, len(rows), len(columns)].
         """
-        size = tuple(image.shape[-2:])
-        pixels: Samples = Grid.of_size(size, device=image.device)
-        latents: Samples = Grid.of_size(latent_size, size, image.device)
+        size = (image.shape[-2], image.shape[-1])
+        pixels = Grid.of_size(size, device=image.device)
         answers = pixels.crop(slice(None) if rows is None else rows, slice(None) if columns is None else columns)
-        shape = answers.size
-        if self.training and self.config.attention == "local":
+        latents = Grid.of_size(latent_size, size, image.device)
+        if self.config.attention == "global":
+            # One block of values per sample, in the order of the points.
+            decoded = self._encode_decode(
+                image.flatten(2).mT,
+                self._scattered(pixels),
+                self._scattered(latents),
+                self._scattered(answers),
+                latent_noise,
+            )
+            return decoded.unflatten(1, answers.size).movedim(-1, 1)
+        if self.training:
             latents = latents.jittered(self.config.latent_jitter)
-        if self.training and self.config.jitter == "sampled":
-            pixels, answers = pixels.points().jittered(), answers.points().jittered()
-            latents = latents.points().jittered() if self.config.attention == "global" else latents
-        values = image.movedim(1, -1)
-        latent = self.encoder(values.flatten(1, 2) if isinstance(pixels, Points) else values, pixels, latents)
+            if self.config.jitter == "sampled":
+                pixels, answers = pixels.jittered(), answers.jittered()
+        return self._encode_decode(image.movedim(1, -1), pixels, latents, answers, latent_noise).movedim(-1, 1)
+
+    def _encode_decode(
+        self, values: Tensor, pixels: Samples, latents: Samples, answers: Samples, latent_noise: float
+    ) -> Tensor:
+        latent = self.encoder(values, pixels, latents)
         latent = latent + latent_noise * torch.randn_like(latent)
-        return self.decoder(latent, latents, answers).reshape(len(image), *shape, -1).movedim(-1, 1)
+        return self.decoder(latent, latents, answers)
+
+    def _scattered(self, grid: Grid) -> Points:
+        points = grid.points()
+        return points.jittered() if self.training and self.config.jitter == "sampled" else points
 
     @staticmethod
     def _check_channels(tensor: Tensor, channels: int, name: str) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from r2id.errors import InputError
+from r2id.model import CheckedLoading
 from r2id.training.data import ImageDataset, load_images
 
 CLASSES = 10
@@ -26,7 +27,7 @@ SIDE = 32
 BUNDLED = Path(__file__).parent.parent / "pretrained" / "digit-classifier"
 
 
-class DigitClassifier(ModelMixin, ConfigMixin):  # type: ignore[misc]  # The two bases disagree on config_name.
+class DigitClassifier(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Tells which digit a grey picture shows.
 
     Args:

@@ -40,7 +40,13 @@ class Checkpoints:
             return 0, 0.0
         if not steps:
             raise InputError(f"{self.folder.parent} holds no checkpoint to resume; leave out --resume to begin there")
-        return steps[-1], json.loads((self._path(steps[-1]) / "progress.json").read_text())["seconds"]
+        progress = self._path(steps[-1]) / "progress.json"
+        try:
+            return steps[-1], float(json.loads(progress.read_text())["seconds"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"the checkpoint {self._path(steps[-1])} is damaged ({error}); remove it to resume from an earlier one"
+            ) from error
 
     def save(
         self,
@@ -82,13 +88,15 @@ class Checkpoints:
             for name, tensors in (("weights", parameters), ("average", average)):
                 saved = load_file(folder / f"{name}.safetensors")
                 for index, tensor in enumerate(tensors):
+                    if saved[str(index)].shape != tensor.shape:
+                        raise ValueError(f"a shape of {tuple(saved[str(index)].shape)}, not {tuple(tensor.shape)}")
                     tensor.data.copy_(saved.pop(str(index)))
                 if saved:
                     raise KeyError(f"{len(saved)} tensors too many")
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in load_file(folder / "optimizer.safetensors").items():
-                index, part = name.split(".")
-                state.setdefault(int(index), {})[part] = value
+                number, part = name.split(".")
+                state.setdefault(int(number), {})[part] = value
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         except Exception as error:
             raise InputError(

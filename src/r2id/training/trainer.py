@@ -5,14 +5,18 @@ from __future__ import annotations
 import ast
 import math
 import platform
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers.training_utils import EMAModel
 from diffusers.utils import make_image_grid
 from torch import Tensor, nn
@@ -23,7 +27,7 @@ from r2id.coordinates import Size, check_size
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
 from r2id.files import replace_folder
-from r2id.pipeline import R2Pipeline, as_output, load_pretrained
+from r2id.pipeline import R2Pipeline, as_output
 from r2id.resampler import R2IR
 from r2id.training.checkpoints import Checkpoints
 from r2id.training.data import ImageDataset, load_images
@@ -65,14 +69,12 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     data = _load_data(config)
     resampler = None
     if config.resampler != "none":
-        resampler = load_pretrained(R2IR.from_pretrained, config.resampler, "config.json")
+        resampler = R2IR.from_pretrained(config.resampler)
         if resampler.config.image_channels != data.images.shape[1]:
             raise InputError(
                 f"the resampler {config.resampler} takes {resampler.config.image_channels} channels and the images "
                 f"have {data.images.shape[1]}; set channels to {resampler.config.image_channels}"
             )
-    if data.labels is None:
-        data = replace(data, labels=torch.zeros(len(data), dtype=torch.long), label_names=("image",))
     torch.manual_seed(config.seed)
     diffuser = _build(
         R2ID,
@@ -103,7 +105,7 @@ def train(
     """Minimise the objective, with checkpoints, logs and averaged weights.
 
     All randomness of a step, and its images, follow from the seed and the step's number, so a resumed run continues
-    exactly where it was. Interrupting (Ctrl-C) writes a checkpoint first.
+    exactly where it was. Interrupting (Ctrl-C) lets the step finish and writes a checkpoint.
 
     Args:
         config: settings.
@@ -114,6 +116,8 @@ def train(
     Returns:
         what `save` returns.
     """
+    # Precision is kept in a state that the process shares: an earlier training's would be taken for this one's.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         mixed_precision=config.precision,
         log_with="tensorboard",
@@ -144,7 +148,6 @@ def train(
             checkpoints.save(step, elapsed + time.monotonic() - began, parameters, average.shadow_params, optimizer)
 
     began = time.monotonic()
-    step = start
     progress = tqdm(
         total=config.steps,
         initial=start,
@@ -153,7 +156,7 @@ def train(
         disable=not accelerator.is_main_process,
         smoothing=0.05,
     )
-    try:
+    with stop_requests() as stop:
         for step in range(start, config.steps):
             rate = learning_rate(config, step)
             for group in optimizer.param_groups:
@@ -163,7 +166,8 @@ def train(
 
             progress.update()
             done = step + 1
-            if done % config.log_every == 0 or done == config.steps:
+            stored = stop.is_set() or done % config.checkpoint_every == 0 or done == config.steps
+            if stored or done % config.log_every == 0:
                 loss = accelerator.gather(loss.detach()).mean().item()
                 if not math.isfinite(loss):
                     raise InputError(
@@ -185,15 +189,12 @@ def train(
                 average.copy_to(parameters)
                 _log_preview(accelerator, objective, data, config.latent_sizes, done)
                 average.restore(parameters)
-            if done % config.checkpoint_every == 0 and done < config.steps:
+            if stored:
                 checkpoint(done)
-    except KeyboardInterrupt:
-        # The interrupted step may be half done: its gradients are dropped, and the last whole step is what counts.
-        progress.close()
-        checkpoint(progress.n)
-        raise KeyboardInterrupt(f"stopped after step {progress.n}; continue with --resume") from None
+            if stop.is_set():
+                progress.close()
+                raise KeyboardInterrupt(f"stopped after step {done}; continue with --resume")
     progress.close()
-    checkpoint(config.steps)
     average.copy_to(parameters)
     objective.eval()
     accelerator.end_training()
@@ -206,6 +207,31 @@ def train(
     record.pop("resume")
     accelerator.wait_for_everyone()
     return save(_plain(record)) if accelerator.is_main_process else config.output
+
+
+@contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """An event that Ctrl-C (SIGINT) or SIGTERM sets, so that a step is whole before the training stops.
+
+    A second signal ends it at once.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _step(
@@ -280,7 +306,6 @@ def _log_preview(
     module = accelerator.unwrap_model(objective).eval()
     assert data.labels is not None
     images, labels = data.batch(slice(0, 10)).to(accelerator.device), data.labels[:10].to(accelerator.device)
-    random_state = torch.get_rng_state()
     for height, width in dict.fromkeys(sizes):
         pictures = as_output(module.preview(images, labels, (height, width)), "pil")
         grid = make_image_grid(pictures, rows=len(pictures) // len(images), cols=len(images)).convert("RGB")
@@ -288,23 +313,27 @@ def _log_preview(
         accelerator.get_tracker("tensorboard").log_images(
             {f"latents {height}x{width}": array.numpy()}, step, dataformats="NHWC"
         )
-    torch.set_rng_state(random_state)
     module.train()
 
 
 def _load_data(config: Training) -> ImageDataset:
+    if not config.latent_sizes:
+        raise InputError("latent_sizes is empty; it must name at least one HxW")
     for size in config.latent_sizes:
         check_size(size, "latent_sizes")
     for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    return load_images(
+    data = load_images(
         config.data,
         config.split,
         image_size=config.image_size,
         channels=config.channels,
         background=config.background,
     )
+    if data.labels is None:
+        data = replace(data, labels=torch.zeros(len(data), dtype=torch.long), label_names=("image",))
+    return data
 
 
 def network_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -325,7 +354,7 @@ def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """The network with these arguments; InputError names one that it does not have or take."""
     try:
         return network(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise InputError(f"the model cannot be built: {error}") from error
 
 

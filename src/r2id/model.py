@@ -1,0 +1,69 @@
+"""Loading that says what is wrong, for networks and pipelines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from r2id.errors import InputError
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+class CheckedLoading:
+    """Goes before diffusers' ModelMixin, to make its loading strict and its errors clear."""
+
+    config: Any
+    _supports_gradient_checkpointing = False
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **kwargs: Any) -> Any:
+        """Load from a folder or a Hugging Face hub id; other arguments are diffusers'.
+
+        Raises InputError where nothing complete is there, or where the config and the weights contradict each other.
+        """
+        assert pretrained_model_name_or_path is not None
+        marker = Path(kwargs.get("subfolder") or "") / "config.json"
+        wants_report = kwargs.pop("output_loading_info", False)
+        model, report = load_pretrained(
+            super().from_pretrained,  # type: ignore[misc]
+            pretrained_model_name_or_path,
+            marker,
+            output_loading_info=True,
+            **kwargs,
+        )
+        problems = {name: report[f"{name}_keys"] for name in ("missing", "unexpected") if report[f"{name}_keys"]}
+        if problems:
+            which = " and ".join(f"{len(keys)} {name}, such as {sorted(keys)[0]}" for name, keys in problems.items())
+            raise InputError(
+                f"the weights in {pretrained_model_name_or_path} do not belong to its config.json: {which}"
+            )
+        return (model, report) if wants_report else model
+
+
+def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: str | Path, **kwargs: Any) -> Any:
+    """Call a `from_pretrained` on bundled weights, a folder or a hub id, with its failures as InputError.
+
+    Args:
+        load: the `from_pretrained`.
+        name: the name of bundled weights, a folder that holds `marker`, or a hub id.
+        marker: the file that makes a folder what `load` expects.
+    """
+    bundled = sorted(path.parent.name for path in PRETRAINED.glob("*/model_index.json"))
+    folder = PRETRAINED / name if str(name) in bundled else Path(name)
+    if folder.exists() and not (folder / marker).is_file():
+        raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
+    try:
+        return load(folder if folder.exists() else str(name), **kwargs)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
+        reason = reason if len(reason) <= 200 else reason[:200] + "…"
+        if folder.exists():
+            raise InputError(f"the model in {name} cannot be loaded; its files may be damaged: {reason}") from error
+        raise InputError(
+            f"{name} is no folder, not bundled ({', '.join(bundled)}), and no model of the hub within reach: {reason}"
+        ) from error

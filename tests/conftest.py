@@ -1,0 +1,90 @@
+"""What all tests share: repeatable random numbers, no network, and models small enough to run in milliseconds."""
+
+import os
+from collections.abc import Callable
+
+# Read when the hub's client is first imported: a missing name must fail at once, and the same way everywhere.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+from torch import nn
+
+from r2id.conditioning import LabelConditioner
+from r2id.diffuser import R2ID
+from r2id.pipeline import R2Pipeline
+from r2id.resampler import R2IR
+
+# Tensors this small gain nothing from a second thread, and the order of sums stays the same.
+torch.set_num_threads(1)
+
+RESAMPLER = {
+    "latent_channels": 3,
+    "dim": 16,
+    "num_heads": 2,
+    "num_blocks": 1,
+    "num_high": 4,
+    "num_low": 2,
+    "sample_size": 16,
+    "latent_size": 2,
+    "basis": 4,
+    "value_dim": 4,
+    "pixel_dim": 8,
+    "pixel_blocks": 1,
+}
+DIFFUSER = {
+    "channels": 3,
+    "dim": 16,
+    "num_heads": 2,
+    "encoder_blocks": 1,
+    "decoder_blocks": 1,
+    "token_dim": 8,
+    "time_dim": 8,
+    "num_high": 4,
+    "num_low": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def make_resampler() -> Callable[..., R2IR]:
+    """Builds a tiny untrained R2IR with random latent statistics; arguments replace the defaults."""
+
+    def make(**arguments) -> R2IR:
+        resampler = R2IR(**RESAMPLER | arguments).eval()
+        resampler.latent_mean.uniform_(-0.2, 0.2)
+        resampler.latent_std.uniform_(0.2, 0.4)
+        return resampler
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_diffuser() -> Callable[..., R2ID]:
+    """Builds a tiny untrained R2ID, whose output layer is random rather than zero."""
+
+    def make(**arguments) -> R2ID:
+        diffuser = R2ID(**DIFFUSER | arguments).eval()
+        nn.init.normal_(diffuser.out.weight, std=0.3)
+        return diffuser
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_pipeline(make_resampler, make_diffuser) -> Callable[..., R2Pipeline]:
+    """Builds a pipeline of tiny untrained models for the labels 0 to 9; `resampler=None` gives one of pixels."""
+
+    def make(resampler: R2IR | None | str = "tiny", scheduler=None, **arguments) -> R2Pipeline:
+        if resampler == "tiny":
+            resampler = make_resampler()
+        diffuser = make_diffuser(**arguments | ({} if resampler else {"channels": 1}))
+        pipeline = R2Pipeline(diffuser, LabelConditioner(dim=8).eval(), resampler, scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    return make

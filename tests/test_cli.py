@@ -1,0 +1,283 @@
+"""The command line, end to end on the bundled weights, and every bad input a user may give it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from r2id import cli
+from r2id.errors import InputError
+from r2id.model import PRETRAINED
+
+FIXTURES = Path(__file__).parent / "fixtures"
+QUICK = ("--steps", "2")
+
+
+def run(capsys, monkeypatch, *arguments) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of `r2id` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["r2id", *map(str, arguments)])
+    status = 0
+    try:
+        cli.main()
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_sample_writes_every_picture_at_every_size_and_the_same_files_for_the_same_seed(capsys, monkeypatch, tmp_path):
+    arguments = ("sample", "--labels", "3,7-8", "--per-label", "2", "--latent-size", "4x5", *QUICK)
+    arguments += ("--size", "20x12", "--size", "9x9", "--seed", "5")
+    for name in ("first", "second"):
+        status, _, error = run(capsys, monkeypatch, *arguments, "--output", tmp_path / name)
+        assert status == 0, error
+    first = files(tmp_path / "first")
+    names = [f"{index}-{label}.png" for index, label in enumerate("337788")] + ["grid.png"]
+    assert sorted(first) == sorted(f"{size}/{name}" for size in ("20x12", "9x9") for name in names)
+    assert first == files(tmp_path / "second")
+    assert Image.open(tmp_path / "first" / "20x12" / "0-3.png").size == (12, 20)
+    status, _, _ = run(capsys, monkeypatch, *arguments[:-1], "6", "--output", tmp_path / "third")
+    assert status == 0
+    assert first != files(tmp_path / "third")
+
+
+def test_a_picture_does_not_depend_on_what_is_generated_beside_it(capsys, monkeypatch, tmp_path):
+    common = ("sample", "--latent-size", "4x4", "--size", "16x16", *QUICK)
+    run(capsys, monkeypatch, *common, "--labels", "4", "--output", tmp_path / "alone")
+    run(capsys, monkeypatch, *common, "--labels", "4,5,6", "--batch-size", "2", "--output", tmp_path / "three")
+    alone = Image.open(tmp_path / "alone" / "16x16" / "0-4.png")
+    beside = Image.open(tmp_path / "three" / "16x16" / "0-4.png")
+    assert max(abs(a - b) for a, b in zip(alone.tobytes(), beside.tobytes(), strict=True)) <= 1
+
+
+def test_resample_renders_a_region_with_the_pixels_of_the_whole(capsys, monkeypatch, tmp_path):
+    picture = tmp_path / "gradient.png"
+    Image.linear_gradient("L").resize((30, 40)).save(picture)
+    common = ("resample", picture, "--latent-size", "8x6", "--size", "80x60")
+    status, _, error = run(capsys, monkeypatch, *common, "--output", tmp_path / "whole.png")
+    assert status == 0, error
+    status, _, error = run(capsys, monkeypatch, *common, "--region", "10,20,50,60", "--output", tmp_path / "part.png")
+    assert status == 0, error
+    whole, part = Image.open(tmp_path / "whole.png"), Image.open(tmp_path / "part.png")
+    assert whole.size == (60, 80)
+    cropped = whole.crop((20, 10, 60, 50))
+    assert part.size == cropped.size
+    assert max(abs(a - b) for a, b in zip(part.tobytes(), cropped.tobytes(), strict=True)) <= 1
+
+
+def test_resample_returns_the_digit_it_was_given(capsys, monkeypatch, tmp_path):
+    from r2id.training.data import load_images
+
+    digit = load_images(FIXTURES / "digits", "test", image_size=(32, 32), limit=1).images[0, 0]
+    Image.fromarray(digit.numpy()).save(tmp_path / "digit.png")
+    run(capsys, monkeypatch, "resample", tmp_path / "digit.png", "--output", tmp_path / "back.png")
+    before, after = (Image.open(tmp_path / name).tobytes() for name in ("digit.png", "back.png"))
+    squares = [((a - b) / 127.5) ** 2 for a, b in zip(before, after, strict=True)]
+    assert sum(squares) / len(squares) < 0.02
+
+
+def test_info_names_the_parts_what_they_learnt_from_and_the_resolution_limit(capsys, monkeypatch):
+    status, out, _ = run(capsys, monkeypatch, "info")
+    assert status == 0
+    for expected in ("R2IR", "R2ID", "parameters", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9", "60000 images", "512 samples"):
+        assert expected in out
+
+
+def test_evaluate_writes_the_figures_it_prints(capsys, monkeypatch, tmp_path):
+    status, out, error = run(
+        capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--limit", "20", "--count", "20", "--steps", "8",
+        "--latent-size", "8x8", "--size", "32x32", "--size", "27x18", "--output", tmp_path / "figures.json",
+    )  # fmt: skip
+    assert status == 0, error
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["mse 8x8"] < 0.01
+    assert f"{figures['mse 8x8']:.5f}" in out
+    assert figures["recognised 8x8 32x32"] >= 0.9
+    assert abs(figures["recognised 8x8 32x32"] - figures["recognised 8x8 27x18"]) <= 0.05
+
+
+def test_help_imports_neither_torch_nor_diffusers():
+    code = (
+        "import sys; sys.argv = ['r2id', 'sample', '--help']\n"
+        "from r2id.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'diffusers') if name in sys.modules])"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout.rstrip().endswith("[]")
+    assert "--guidance" in finished.stdout
+
+
+BAD_SAMPLES = [
+    (("--labels", "11"), ["'11'", "0, 1, 2"]),
+    (("--labels", "cat"), ["'cat'", "0, 1, 2"]),
+    (("--labels", ","), ["','", "0-9"]),
+    (("--labels", "7-3"), ["'7-3'", "low-high"]),
+    (("--size", "0x10"), ["'0x10'", "at least 1"]),
+    (("--size", "-3x10"), ["-3x10", "HxW"]),
+    (("--size", "32"), ["'32'", "HxW"]),
+    (("--size", "axb"), ["'axb'", "HxW"]),
+    (("--latent-size", "8by8"), ["'8by8'", "HxW"]),
+    (("--size", "900000x900000"), ["900000x900000", "GiB"]),
+    (("--steps", "0"), ["0", "at least 1"]),
+    (("--per-label", "0"), ["0", "at least 1"]),
+    (("--model", "no-such-model"), ["no-such-model", "mnist"]),
+    (("--device", "toaster"), ["'toaster'", "cpu"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), BAD_SAMPLES, ids=[" ".join(bad[0]) for bad in BAD_SAMPLES])
+def test_sample_refuses_bad_input_by_name_and_writes_nothing(arguments, expected, capsys, monkeypatch, tmp_path):
+    status, _, error = run(capsys, monkeypatch, "sample", *arguments, "--output", tmp_path / "out")
+    assert status == 2
+    assert "Traceback" not in error
+    for part in expected:
+        assert part in error
+    assert not (tmp_path / "out").exists()
+
+
+def bad_images(folder: Path) -> dict[str, Path]:
+    (folder / "text.png").write_text("no picture")
+    Image.new("L", (64, 64), 7).save(folder / "whole.png")
+    (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:60])
+    (folder / "folder.png").mkdir()
+    return {name: folder / f"{name}.png" for name in ("missing", "text", "cut", "folder")}
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "cut", "folder"])
+def test_resample_names_a_file_that_is_no_picture_and_keeps_the_old_output(kind, capsys, monkeypatch, tmp_path):
+    output = tmp_path / "kept.png"
+    output.write_bytes(b"old")
+    image = bad_images(tmp_path)[kind]
+    status, _, error = run(capsys, monkeypatch, "resample", image, "--output", output)
+    assert status == 2
+    assert len(error.strip().splitlines()) == 1
+    assert image.name in error
+    assert output.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--region", "0,0,5"), ["'0,0,5'", "top,left,bottom,right"]),
+        (("--region", "0,0,99,5"), ["0,0,99,5", "64"]),
+        (("--region", "5,5,5,9"), ["5,5,5,9", "top < bottom"]),
+        (("--output", "picture.xyz"), ["picture.xyz", ".png"]),
+    ],
+)
+def test_resample_refuses_bad_regions_and_file_types(arguments, expected, capsys, monkeypatch, tmp_path):
+    bad_images(tmp_path)
+    common = ("resample", tmp_path / "whole.png", "--output", tmp_path / "out.png")
+    status, _, error = run(capsys, monkeypatch, *common, *arguments)
+    assert status == 2
+    assert len(error.strip().splitlines()) == 1
+    for part in expected:
+        assert part in error
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_an_output_that_cannot_be_written_is_named(capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    status, _, error = run(
+        capsys, monkeypatch, "sample", "--labels", "1", *QUICK, "--output", tmp_path / "file" / "below"
+    )
+    assert status == 2
+    assert "Traceback" not in error
+    assert "file" in error
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def damage_truncate(folder: Path) -> None:
+    weights = folder / "resampler" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def damage_contradict(folder: Path) -> None:
+    config = folder / "diffuser" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"encoder_blocks": 1}))
+
+
+def damage_reshape(folder: Path) -> None:
+    config = folder / "diffuser" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"dim": 96}))
+
+
+def damage_empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize("damage", [damage_truncate, damage_contradict, damage_reshape, damage_empty])
+def test_damaged_weights_are_refused_in_one_sentence(damage, capsys, monkeypatch, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(PRETRAINED / "mnist", folder)
+    damage(folder)
+    before = files(tmp_path)
+    status, _, error = run(capsys, monkeypatch, "sample", "--model", folder, "--output", tmp_path / "out")
+    assert status == 2
+    sentence = error.strip().splitlines()[-1]
+    assert sentence.startswith("r2id: ")
+    assert "model" in sentence
+    assert "Traceback" not in error
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("network", ["resampler", "diffuser"])
+def test_training_refuses_data_that_is_missing_or_empty(network, capsys, monkeypatch, tmp_path):
+    (tmp_path / "empty").mkdir()
+    resampler = ("--resampler", PRETRAINED / "mnist" / "resampler") if network == "diffuser" else ()
+    for data in (tmp_path / "missing", tmp_path / "empty"):
+        status, _, error = run(
+            capsys, monkeypatch, "train", network, "mnist", "--data", data, "--output", tmp_path / "run", *resampler
+        )
+        assert status == 2
+        assert data.name in error.splitlines()[-1]
+        assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_training_from_the_command_line_makes_a_model_that_samples(capsys, monkeypatch, tmp_path):
+    common = ("--data", FIXTURES / "digits", "--steps", "2", "--batch-size", "4", "--no-compile", "--precision", "no")
+    common += ("--latent-sizes", "2x2", "3x2")
+    model = ("--model", "num_blocks=1", "dim=24", "num_heads=2", "pixel_dim=8", "basis=4", "latent_channels=4")
+    status, _, error = run(
+        capsys, monkeypatch, "train", "resampler", "mnist", *common, "--output", tmp_path / "resampler", *model
+    )
+    assert status == 0, error
+    model = ("--model", "encoder_blocks=1", "decoder_blocks=1", "dim=24", "num_heads=2", "token_dim=16")
+    resampler = ("--resampler", tmp_path / "resampler" / "resampler")
+    status, _, error = run(
+        capsys,
+        monkeypatch,
+        "train",
+        "diffuser",
+        "mnist",
+        *common,
+        "--output",
+        tmp_path / "diffuser",
+        *resampler,
+        *model,
+    )
+    assert status == 0, error
+    trained = tmp_path / "diffuser" / "pipeline"
+    status, _, error = run(
+        capsys, monkeypatch, "sample", "--model", trained, "--labels", "9", *QUICK, "--output", tmp_path / "out"
+    )
+    assert status == 0, error
+    assert (tmp_path / "out" / "32x32" / "0-9.png").is_file()
+
+
+def test_parsers_read_what_help_promises():
+    assert cli.parse_size("27x18") == (27, 18)
+    assert cli.parse_region("0,1,2,3") == (0, 1, 2, 3)
+    assert cli.parse_labels("0-3, 7,cat") == ["0", "1", "2", "3", "7", "cat"]
+    with pytest.raises(InputError, match="'1x'"):
+        cli.parse_size("1x")
