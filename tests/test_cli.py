@@ -93,8 +93,9 @@ def test_info_names_the_parts_what_they_learnt_from_and_the_resolution_limit(cap
 
 def test_evaluate_writes_the_figures_it_prints(capsys, monkeypatch, tmp_path):
     status, out, error = run(
-        capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--limit", "20", "--count", "20", "--steps", "8",
-        "--latent-size", "8x8", "--size", "32x32", "--size", "27x18", "--output", tmp_path / "figures.json",
+        capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--limit", "20", "--count", "20",
+        "--steps", "8", "--latent-size", "8x8", "--size", "32x32", "--size", "27x18",
+        "--output", tmp_path / "figures.json",
     )  # fmt: skip
     assert status == 0, error
     figures = json.loads((tmp_path / "figures.json").read_text())

@@ -91,7 +91,8 @@ class LocalKernelAttention(nn.Module):
         out(p) = Σ_n w(δ_n) Σ_k φ_k(δ_n) W_k v_n / Σ_n w(δ_n) + b
 
     with the window w(δ) = cos²(πδ_y/2)·cos²(πδ_x/2) for |δ| < 1, and φ the products of cos(πj(δ + 1)/2),
-    j = 0 … basis − 1, of either axis (times √2 for j > 0). R never shrinks below one cell of the source, so that every query sees a source.
+    j = 0 … basis − 1, of either axis (times √2 for j > 0). R never shrinks below one cell of the source, so that
+    every query sees a source.
 
     The sum over n and the product with W_k can be taken in either order; the one that applies W to the fewer
     points is the cheaper. Between two grids window and basis are products of a function of y and one of x, so

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,8 @@ OUTPUT_SIZES: tuple[Size, ...] = (
     (10, 10), (16, 16), (27, 18), (32, 18), (18, 32), (32, 32), (64, 64), (128, 51), (256, 256), (1024, 1024),
 )  # fmt: skip
 """From the same latents, of 8×8: seven sizes of the published experiments, and their likes in other proportions."""
+
+OVERVIEW_SIZES = ((10, 10), (16, 16), (27, 18), (32, 32), (64, 64), (256, 256))
 
 EXPERIMENTS: tuple[tuple[Size, Size], ...] = (
     ((4, 4), (32, 32)),
@@ -65,45 +67,64 @@ def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
     return sheet
 
 
+def overview(rows: Sequence[Sequence[Image.Image]], side: int = 96) -> Image.Image:
+    """One row per size, every picture enlarged or reduced to the same height, pixels of small ones left visible."""
+    cells = []
+    for pictures in rows:
+        for picture in pictures:
+            scale = side / max(picture.size)
+            kept = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+            resized = picture.convert("RGB").resize((round(picture.width * scale), round(picture.height * scale)), kept)
+            cell = Image.new("RGB", (side, side), BETWEEN)
+            cell.paste(resized, ((side - resized.width) // 2, (side - resized.height) // 2))
+            cells.append(cell)
+    return contact_sheet(cells, columns=len(rows[0]))
+
+
 def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder: Path) -> Path:
     """Write the same latents at OUTPUT_SIZES, the EXPERIMENTS, and a page that shows them; returns the page's path."""
-    sections: list[tuple[str, str, Path, Size]] = []
-    jobs = [((8, 8), size, f"same-latents-{_text(size)}.png", "The same 8×8 latents") for size in OUTPUT_SIZES]
-    jobs += [
-        (latent_size, size, f"latents-{_text(latent_size)}-to-{_text(size)}.png", f"{_text(latent_size)} latents")
-        for latent_size, size in EXPERIMENTS
-    ]
-    latents: dict[Size, torch.Tensor] = {}
-    for latent_size, size, name, title in tqdm(jobs, desc="gallery", unit="sheet", leave=False):
-        # A picture of a million pixels costs as much as a thousand small ones: two labels show it.
-        shown = list(labels) if size[0] * size[1] < 512**2 else list(labels)[:2]
-        if latent_size[0] * latent_size[1] > 32**2:
-            shown = shown[:2]
-        if latent_size not in latents:
-            generators = [torch.Generator().manual_seed(seed + index) for index in range(len(shown))]
-            result = pipeline(shown, latent_size, [], generator=generators, output_type="pt")
-            latents[latent_size] = result.latents
+    if pipeline.resampler is None:
+        raise InputError("this model works on pixels; a gallery needs one whose latents can be decoded at any size")
+    jobs = [((8, 8), size, f"same-latents-{_text(size)}.png") for size in OUTPUT_SIZES]
+    jobs += [(latents, size, f"latents-{_text(latents)}-to-{_text(size)}.png") for latents, size in EXPERIMENTS]
+    generated: dict[Size, torch.Tensor] = {}
+    sheets: list[tuple[Size, Size, str, Size]] = []
+    shown_together = []
+    for latent_size, size, name in tqdm(jobs, desc="gallery", unit="sheet", leave=False):
+        if latent_size not in generated:
+            generated[latent_size] = _latents(pipeline, labels, latent_size, seed)
+        # A picture of a million pixels costs as much as a thousand small ones: two show it.
+        latents = generated[latent_size][: 2 if math.prod(size) > 512**2 else None]
         canvas = pipeline.diffuser.config.canvas or latent_size
         with torch.inference_mode():
-            one_by_one = [
-                pipeline.resampler.decode(latent[None], size, canvas) for latent in latents[latent_size][: len(shown)]
-            ]
-        sheet = contact_sheet(as_output(torch.cat(one_by_one), "pil"), columns=10)
+            pictures = [as_output(pipeline.resampler.decode(one[None], size, canvas), "pil")[0] for one in latents]
+        sheet = contact_sheet(pictures, columns=10)
         save_image(sheet, folder / name)
-        sections.append((title, f"decoded at {_text(size)}", Path(name), (sheet.height, sheet.width)))
+        sheets.append((latent_size, size, name, (sheet.height, sheet.width)))
+        if name.startswith("same") and size in OVERVIEW_SIZES:
+            shown_together.append(pictures)
+    save_image(overview(shown_together), folder / "overview.png")
     page = folder / "index.html"
-    write_whole(page, lambda path: path.write_text(_page(sections), encoding="utf-8"))
+    write_whole(page, lambda path: path.write_text(_page(sheets), encoding="utf-8"))
     return page
 
 
-def _page(sections: Sequence[tuple[str, str, Path, Size]]) -> str:
+def _latents(pipeline: R2Pipeline, labels: Sequence[str], latent_size: Size, seed: int) -> torch.Tensor:
+    # Sampling costs in proportion to the number of latents: of a grid of thousands, two show it.
+    labels = labels[: 2 if math.prod(latent_size) > 32**2 else None]
+    generators = [torch.Generator().manual_seed(seed + index) for index in range(len(labels))]
+    return pipeline(labels, latent_size, [], generator=generators, output_type="pt").latents
+
+
+def _page(sheets: Sequence[tuple[Size, Size, str, Size]]) -> str:
     figures = []
-    for title, detail, name, (height, width) in sections:
+    for latent_size, size, name, (height, width) in sheets:
         zoom = max(1, min(4, 1000 // width, 400 // height))
+        caption = f"<b>{_text(latent_size)} latents, pictures of {_text(size)}</b>"
+        enlarged = f", shown {zoom} times enlarged" if zoom > 1 else ""
         figures.append(
-            f"<figure><img src='{html.escape(name.name)}' width='{width * zoom}' alt='{html.escape(title)}'>"
-            f"<figcaption><b>{html.escape(title)}</b>, {html.escape(detail)}"
-            f"{f', shown {zoom} times enlarged' if zoom > 1 else ''}</figcaption></figure>"
+            f"<figure><img src='{name}' width='{width * zoom}' alt='generated pictures of {_text(size)}'>"
+            f"<figcaption>{caption}{enlarged}</figcaption></figure>"
         )
     style = (
         "body{font:16px system-ui;max-width:1080px;margin:2rem auto;padding:0 1rem;background:#fff;color:#222}"
@@ -114,8 +135,9 @@ def _page(sections: Sequence[tuple[str, str, Path, Size]]) -> str:
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>R2ID gallery</title>"
         "<meta name='viewport' content='width=device-width'>"
         f"<style>{style}</style><h1>R2ID gallery</h1>"
-        "<p>Each sheet shows one generated picture per label. The first ten sheets decode the same latents; "
-        "proportions other than the square it was trained on show the picture stretched.</p>"
+        "<p>One generated picture per label. The first ten sheets decode the same latents of 8x8; pictures of other "
+        "proportions than those trained on are stretched, as resizing would.</p>"
+        "<p><img src='overview.png' alt='the same pictures at six sizes'></p>"
         f"{''.join(figures)}</html>\n"
     )
 

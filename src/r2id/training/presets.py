@@ -120,5 +120,14 @@ DIFFUSER_PRESETS = {
     "mnist-reference": DiffuserTraining(
         model=("feature_map=elu", "jitter=sampled", "prediction_type=epsilon", "sample_size=4"),
     ),
-    "mnist": DiffuserTraining(),
+    "mnist": DiffuserTraining(
+        latent_sizes=(((4, 4),) * 3 + ((5, 5), (6, 6), (8, 8), (8, 8), (10, 10)) + ((4, 8), (8, 4), (4, 10), (10, 4))),
+        steps=7_000,
+        batch_size=128,
+        warmup_steps=300,
+        beta2=0.98,
+        precision="bf16",
+        compile=True,
+        model=("encoder_blocks=4", "decoder_blocks=4"),
+    ),
 }
