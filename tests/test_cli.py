@@ -26,7 +26,14 @@ def run(capsys, monkeypatch, *arguments) -> tuple[int, str, str]:
     except SystemExit as stop:
         status = int(stop.code or 0)
     captured = capsys.readouterr()
-    return status, captured.out, captured.err
+    return status, captured.out, unwrapped(captured.err)
+
+
+def unwrapped(text: str) -> str:
+    """The text of an error, without the frame and the line breaks that a terminal's width puts into it."""
+    if "─" not in text:
+        return text
+    return " ".join("".join(character for character in text if character not in "│╭╮╰╯─").split())
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -137,9 +137,13 @@ class LocalKernelAttention(nn.Module):
 
     def read(self, spread: Tensor, source: Grid, query: Grid) -> Tensor:
         """Answers [B, h, w, dim] from what `spread` returned, for a grid of queries: only sources in reach are used."""
-        rows, columns = self._axis(source, query, 0), self._axis(source, query, 1)
-        across = torch.einsum("xjl,bijkld->bikxd", columns.to(spread.dtype), spread)
-        return torch.einsum("yik,bikxd->byxd", rows.to(spread.dtype), across) + self.bias.to(spread.dtype)
+        rows, columns = (self._axis(source, query, axis).to(spread.dtype) for axis in (0, 1))
+        # The first product is over all sources of both axes: the axis with fewer queries keeps it small.
+        if len(rows) < len(columns):
+            down = torch.einsum("yik,bijkld->byjld", rows, spread)
+            return torch.einsum("xjl,byjld->byxd", columns, down) + self.bias.to(spread.dtype)
+        across = torch.einsum("xjl,bijkld->bikxd", columns, spread)
+        return torch.einsum("yik,bikxd->byxd", rows, across) + self.bias.to(spread.dtype)
 
     def reach(self, source: Grid, query: Grid) -> tuple[slice, slice]:
         """The rows and columns of `source` that any sample of `query` can see."""

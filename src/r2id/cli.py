@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
@@ -22,6 +22,7 @@ from r2id.training.presets import (
 )
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from r2id.pipeline import R2Pipeline
@@ -69,7 +70,7 @@ SIZES = tyro.constructors.ConstructorRegistry()
 def _size_rule(
     type_info: tyro.constructors.PrimitiveTypeInfo,
 ) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    if type_info.type != tuple[int, int]:
+    if get_origin(type_info.type) is not tuple or get_args(type_info.type) != (int, int):
         return None
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
@@ -86,8 +87,20 @@ train_app = tyro.extras.SubcommandApp()
 app.command(train_app, name="train", help="Train one of the two networks, from a preset.")
 
 
-@dataclass(frozen=True)
-class Sample:
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """Which model runs, where and how."""
+
+    model: str = "mnist"
+    """Bundled weights, a folder, or a Hugging Face hub id."""
+    device: str | None = None
+    """Device such as cpu or cuda; by default the GPU if there is one."""
+    precision: Literal["no", "bf16"] = "no"
+    """Precision of the denoising: no is float32, bf16 is faster and changes the pictures a little."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(ModelChoice):
     """Generate pictures of labels and write each at every size."""
 
     output: Path
@@ -108,10 +121,6 @@ class Sample:
     """Picture number i is drawn from seed + i, whatever else is generated with it."""
     batch_size: int = 100
     """Pictures generated at once."""
-    model: str = "mnist"
-    """Bundled weights, a folder, or a Hugging Face hub id."""
-    device: str | None = None
-    """Device such as cpu or cuda; by default the GPU if there is one."""
 
 
 @app.command(name="sample")
@@ -127,7 +136,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     for name in ("per_label", "steps", "batch_size"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    pipeline = load_pipeline(config.model, config.device)
+    pipeline = load_pipeline(config)
     requests = [label for label in labels for _ in range(config.per_label)]
     for size in sizes:
         check_fits_in_memory(size, len(requests), 3)
@@ -135,14 +144,15 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     for start in range(0, len(requests), config.batch_size):
         batch = requests[start : start + config.batch_size]
         generators = [torch.Generator().manual_seed(config.seed + start + i) for i in range(len(batch))]
-        result = pipeline(
-            batch,
-            latent_size=config.latent_size,
-            size=list(sizes),
-            num_inference_steps=config.steps,
-            guidance_scale=config.guidance,
-            generator=generators,
-        )
+        with autocast(pipeline, config):
+            result = pipeline(
+                batch,
+                latent_size=config.latent_size,
+                size=list(sizes),
+                num_inference_steps=config.steps,
+                guidance_scale=config.guidance,
+                generator=generators,
+            )
         for pictures, more in zip(by_size, result.images, strict=True):
             pictures += more
     for size, pictures in zip(sizes, by_size, strict=True):
@@ -153,8 +163,8 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         print(f"{len(pictures)} pictures of {size[0]}x{size[1]} in {folder}")
 
 
-@dataclass(frozen=True)
-class Resample:
+@dataclass(frozen=True, kw_only=True)
+class Resample(ModelChoice):
     """Encode an image to a latent and decode it at any size."""
 
     image: tyro.conf.Positional[Path]
@@ -169,10 +179,6 @@ class Resample:
     """Part of the decoded picture to render: top,left,bottom,right in its pixels."""
     background: int = 0
     """Grey level, 0 to 255, behind transparent pixels."""
-    model: str = "mnist"
-    """Bundled weights, a folder, or a Hugging Face hub id."""
-    device: str | None = None
-    """Device such as cpu or cuda; by default the GPU if there is one."""
 
 
 @app.command(name="resample")
@@ -186,7 +192,7 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
 
     region = parse_region(config.region) if config.region else None
     check_image_suffix(config.output)
-    pipeline = load_pipeline(config.model, config.device)
+    pipeline = load_pipeline(config)
     resampler = pipeline.resampler
     if resampler is None:
         raise InputError(f"model {config.model} works on pixels and has no resampler")
@@ -217,7 +223,7 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
     """Show a model's parts and what it was trained on."""
     from r2id.coordinates import resolution_limit
 
-    pipeline = load_pipeline(config.model, "cpu")
+    pipeline = load_pipeline(ModelChoice(model=config.model, device="cpu"))
     print(f"model      {config.model}")
     parts = {
         "resampler": pipeline.resampler,
@@ -247,16 +253,14 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
             print(f"  {key}: {value}")
 
 
-@dataclass(frozen=True)
-class Evaluate:
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(ModelChoice):
     """Measure reconstruction and generation on the test split."""
 
     data: str = "ylecun/mnist"
     """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
     split: str = "test"
     """Split of the data to measure on."""
-    model: str = "mnist"
-    """Bundled weights, a folder, or a Hugging Face hub id."""
     count: int = 1000
     """Pictures to generate at each latent size."""
     limit: int | None = None
@@ -273,8 +277,6 @@ class Evaluate:
     """Seed of the generated pictures."""
     output: Path | None = None
     """File to write the figures to, as JSON."""
-    device: str | None = None
-    """Device such as cpu or cuda; by default the GPU if there is one."""
 
 
 @app.command(name="evaluate")
@@ -291,7 +293,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
     latent_sizes = config.latent_size or ((4, 4), (8, 8), (14, 14))
     sizes = config.size or ((32, 32), (64, 64), (27, 18), (16, 16))
-    pipeline = load_pipeline(config.model, config.device)
+    pipeline = load_pipeline(config)
     resampler = pipeline.resampler
     figures: dict[str, Any] = {key: str(value) for key, value in asdict(config).items()}
     if resampler is not None:
@@ -306,7 +308,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
             print(f"  latents {_text(latent_size):>7}   {error:.5f}")
     print(f"share of {config.count} generated pictures that a classifier recognises as the label asked for")
     for latent_size in latent_sizes:
-        with progress(config.count, f"latents {_text(latent_size)}") as on_batch:
+        with progress(config.count, f"latents {_text(latent_size)}") as on_batch, autocast(pipeline, config):
             recognised = measure_generation(
                 pipeline,
                 latent_size,
@@ -324,8 +326,8 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
         write_whole(config.output, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
 
 
-@dataclass(frozen=True)
-class Demo:
+@dataclass(frozen=True, kw_only=True)
+class Demo(ModelChoice):
     """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
 
     output: Path = Path("out")
@@ -334,10 +336,8 @@ class Demo:
     """Labels, separated by commas; 0-9 is a range."""
     seed: int = 0
     """Seed of the pictures."""
-    model: str = "mnist"
-    """Bundled weights, a folder, or a Hugging Face hub id."""
-    device: str | None = None
-    """Device such as cpu or cuda; by default the GPU if there is one."""
+    precision: Literal["no", "bf16"] = "bf16"
+    """Precision of the denoising: no is float32, bf16 is faster and changes the pictures a little."""
 
 
 @app.command(name="demo")
@@ -346,7 +346,9 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
     from r2id.gallery import write_gallery
 
     labels = parse_labels(config.labels)
-    page = write_gallery(load_pipeline(config.model, config.device), labels, config.seed, config.output)
+    pipeline = load_pipeline(config)
+    with autocast(pipeline, config):
+        page = write_gallery(pipeline, labels, config.seed, config.output)
     print(f"open {page}, or look at the pictures beside it")
 
 
@@ -393,20 +395,27 @@ def _text(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def load_pipeline(name: str, device: str | None) -> R2Pipeline:
-    """A pipeline on a device, by default on the GPU if there is one."""
+def load_pipeline(choice: ModelChoice) -> R2Pipeline:
+    """The chosen pipeline on its device, by default on the GPU if there is one."""
     import torch
 
     from r2id.pipeline import R2Pipeline
 
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        place = torch.empty(0, device=torch.device(chosen)).device
+        place = torch.empty(0, device=torch.device(device)).device
     except Exception as error:
-        raise InputError(f"device {chosen!r} cannot be used; take cpu, or cuda on a machine with a GPU") from error
-    pipeline = R2Pipeline.from_pretrained(name).to(place)
-    pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), desc="denoising")
+        raise InputError(f"device {device!r} cannot be used; take cpu, or cuda on a machine with a GPU") from error
+    pipeline = R2Pipeline.from_pretrained(choice.model).to(place)
+    pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), desc="denoising", leave=False)
     return pipeline
+
+
+def autocast(pipeline: R2Pipeline, choice: ModelChoice) -> torch.autocast:
+    """The precision that was chosen, as a context."""
+    import torch
+
+    return torch.autocast(pipeline.device.type, torch.bfloat16, enabled=choice.precision == "bf16")
 
 
 def main() -> None:

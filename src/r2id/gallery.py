@@ -96,7 +96,7 @@ def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder
         # A picture of a million pixels costs as much as a thousand small ones: two show it.
         latents = generated[latent_size][: 2 if math.prod(size) > 512**2 else None]
         canvas = pipeline.diffuser.config.canvas or latent_size
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(latents.device.type, enabled=False):
             pictures = [as_output(pipeline.resampler.decode(one[None], size, canvas), "pil")[0] for one in latents]
         sheet = contact_sheet(pictures, columns=10)
         save_image(sheet, folder / name)
@@ -110,8 +110,8 @@ def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder
 
 
 def _latents(pipeline: R2Pipeline, labels: Sequence[str], latent_size: Size, seed: int) -> torch.Tensor:
-    # Sampling costs in proportion to the number of latents: of a grid of thousands, two show it.
-    labels = labels[: 2 if math.prod(latent_size) > 32**2 else None]
+    # Sampling costs in proportion to the number of latents: of a grid of thousands, one picture shows it.
+    labels = labels[: 1 if math.prod(latent_size) > 32**2 else None]
     generators = [torch.Generator().manual_seed(seed + index) for index in range(len(labels))]
     return pipeline(labels, latent_size, [], generator=generators, output_type="pt").latents
 

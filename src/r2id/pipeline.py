@@ -150,6 +150,7 @@ class R2Pipeline(DiffusionPipeline):
             prediction = predictions[0]
             if guidance_scale != 1:
                 prediction = predictions[1] + guidance_scale * (predictions[0] - predictions[1])
+            prediction = prediction.to(sample.dtype)
             sample = self.scheduler.step(prediction, timestep, sample, **step_arguments).prev_sample
             if callback_on_step_end:
                 replaced = callback_on_step_end(self, step, timestep, {"latents": sample}) or {}
@@ -167,7 +168,9 @@ class R2Pipeline(DiffusionPipeline):
         return R2PipelineOutput(images=images[0] if single else images, latents=sample)
 
     def _decode(self, latents: Tensor, size: Size, canvas: tuple[float, float]) -> Tensor:
-        return torch.cat([self.resampler.decode(latent[None], size, canvas) for latent in latents])
+        # Colours keep the resampler's own precision, whatever the denoising ran in.
+        with torch.autocast(latents.device.type, enabled=False):
+            return torch.cat([self.resampler.decode(latent[None], size, canvas) for latent in latents])
 
     def _alpha_bar(self, timestep: Tensor) -> Tensor:
         """The signal's share of the variance at a timestep, between whole timesteps by interpolation."""

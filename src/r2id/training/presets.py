@@ -122,7 +122,7 @@ DIFFUSER_PRESETS = {
     ),
     "mnist": DiffuserTraining(
         latent_sizes=(((4, 4),) * 3 + ((5, 5), (6, 6), (8, 8), (8, 8), (10, 10)) + ((4, 8), (8, 4), (4, 10), (10, 4))),
-        steps=7_000,
+        steps=5_500,
         batch_size=128,
         warmup_steps=300,
         beta2=0.98,
