@@ -397,10 +397,12 @@ def _text(size: Size) -> str:
 
 def load_pipeline(choice: ModelChoice) -> R2Pipeline:
     """The chosen pipeline on its device, by default on the GPU if there is one."""
+    import diffusers
     import torch
 
     from r2id.pipeline import R2Pipeline
 
+    diffusers.utils.logging.disable_progress_bar()
     device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.empty(0, device=torch.device(device)).device

@@ -55,6 +55,8 @@ def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: s
     folder = PRETRAINED / name if str(name) in bundled else Path(name)
     if folder.exists() and not (folder / marker).is_file():
         raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
+    # Loading piece by piece into an empty model would need accelerate, and these models are small.
+    kwargs.setdefault("low_cpu_mem_usage", False)
     try:
         return load(folder if folder.exists() else str(name), **kwargs)
     except InputError:
