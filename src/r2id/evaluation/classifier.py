@@ -91,7 +91,7 @@ def load_classifier(path: str | Path | None = None) -> DigitClassifier:
     folder = BUNDLED if path is None else Path(path)
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} holds no classifier; accepted is a folder that this module's command wrote.")
-    return DigitClassifier.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    return DigitClassifier.from_pretrained(folder).eval()
 
 
 def train_classifier(
