@@ -31,11 +31,8 @@ class TestPlaces:
     def test_pixels_sit_at_their_centres_within_half_of_the_canvas(self, count, centres):
         close(pixel_centres(count), centres)
 
-    def test_a_piece_of_a_row_is_where_it_is_in_the_whole(self):
-        close(pixel_centres(1000, 300, 303), pixel_centres(1000)[300:303], rtol=0, atol=0)
-
     def test_pixel_centres_stay_exact_on_very_large_images(self):
-        last = pixel_centres(10_000_000, 9_999_999)
+        last = pixel_centres(10_000_000)[-1]
         assert last.item() == pytest.approx(0.5 - 0.5e-7, abs=3e-8)
 
     @pytest.mark.parametrize(

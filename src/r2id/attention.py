@@ -179,7 +179,7 @@ class LocalKernelAttention(nn.Module):
         seen = torch.nonzero((there > here.min() - radius) & (there < here.max() + radius))
         return slice(int(seen[0]), int(seen[-1]) + 1)
 
-    def _read_pairs(self, values: Tensor, source: Points, query: Points, pairs_at_once: int = 1 << 16) -> Tensor:
+    def _read_pairs(self, values: Tensor, source: Points, query: Points, numbers_at_once: int = 1 << 24) -> Tensor:
         """Answers [B, M, dim] for any points, over the list of pairs whose windows touch."""
         order = source.relative[:, 0].argsort()
         placed, values = source.relative[order], values[:, order]
@@ -188,6 +188,8 @@ class LocalKernelAttention(nn.Module):
         last = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() + radius[0])
         counts = last - first
         answers = []
+        # Each pair takes a value per basis function and channel.
+        pairs_at_once = numbers_at_once // (max(1, len(values)) * self.basis**2 * self.source_dim)
         step = max(1, pairs_at_once // max(1, int(counts.max()) if len(counts) else 1))
         for start in range(0, max(1, len(counts)), step):
             chunk = slice(start, start + step)

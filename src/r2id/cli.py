@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import tyro
 
 from r2id.errors import InputError
+from r2id.sizes import Size, size_text
 from r2id.training.presets import (
     DIFFUSER_PRESETS,
     PRESET_NOTES,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from r2id.pipeline import R2Pipeline
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> Size:
     """ "27x18" → (27, 18). Raises InputError for anything but two whole numbers of at least 1."""
     height, cross, width = text.lower().partition("x")
     if not (cross and height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
@@ -52,7 +54,7 @@ def parse_labels(text: str) -> list[str]:
     labels: list[str] = []
     for part in (part.strip() for part in text.split(",")):
         first, dash, last = part.partition("-")
-        if dash and first.isdigit() and last.isdigit():
+        if dash and first.isdecimal() and last.isdecimal():
             if int(first) > int(last) or int(last) - int(first) > 100_000:
                 raise InputError(f"label range {part!r} is not low-high, such as 0-9")
             labels += [str(number) for number in range(int(first), int(last) + 1)]
@@ -81,7 +83,6 @@ def _size_rule(
     )
 
 
-Size = tuple[int, int]
 app = tyro.extras.SubcommandApp()
 train_app = tyro.extras.SubcommandApp()
 app.command(train_app, name="train", help="Train one of the two networks, from a preset.")
@@ -105,8 +106,8 @@ class Sample(ModelChoice):
 
     output: Path
     """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png and OUTPUT/<H>x<W>/grid.png."""
-    labels: str = "0-9"
-    """Labels, separated by commas; 0-9 is a range."""
+    labels: str | None = None
+    """Labels, separated by commas; 0-9 is a range. By default all that the model knows."""
     per_label: int = 1
     """Pictures of each label."""
     latent_size: Size = (8, 8)
@@ -131,15 +132,15 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     from r2id.gallery import contact_sheet, save_image
     from r2id.pipeline import check_fits_in_memory
 
-    labels = parse_labels(config.labels)
+    labels = parse_labels(config.labels) if config.labels is not None else None
     sizes = config.size or ((32, 32),)
     for name in ("per_label", "steps", "batch_size"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
     pipeline = load_pipeline(config)
+    labels = labels or pipeline.conditioner.label_names
     requests = [label for label in labels for _ in range(config.per_label)]
-    for size in sizes:
-        check_fits_in_memory(size, len(requests), 3)
+    check_fits_in_memory(sizes, len(requests), 3)
     by_size: list[list[Image]] = [[] for _ in sizes]
     for start in range(0, len(requests), config.batch_size):
         batch = requests[start : start + config.batch_size]
@@ -156,11 +157,13 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         for pictures, more in zip(by_size, result.images, strict=True):
             pictures += more
     for size, pictures in zip(sizes, by_size, strict=True):
-        folder = config.output / f"{size[0]}x{size[1]}"
+        folder = config.output / size_text(size)
         for index, (label, picture) in enumerate(zip(requests, pictures, strict=True)):
-            save_image(picture, folder / f"{index}-{label}.png")
+            # A label such as "T-shirt/top" must stay one name inside the folder.
+            name = re.sub(r"[^\w.-]+", "_", label)
+            save_image(picture, folder / f"{index}-{name}.png")
         save_image(contact_sheet(pictures, columns=max(config.per_label, 10)), folder / "grid.png")
-        print(f"{len(pictures)} pictures of {size[0]}x{size[1]} in {folder}")
+        print(f"{len(pictures)} pictures of {size_text(size)} in {folder}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,13 +204,13 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     canvas = (image.shape[-2], image.shape[-1])
     size = config.size or canvas
     shown = (region[2] - region[0], region[3] - region[1]) if region else size
-    check_fits_in_memory(shown, 1, channels)
+    check_fits_in_memory([shown], 1, channels)
     with torch.inference_mode():
         pixels = (image[None].float() / 127.5 - 1).to(resampler.device, resampler.dtype)
         latent = resampler.encode(pixels, config.latent_size)
         picture = resampler.field(latent, canvas).render(size, region)
     save_image(as_output(picture, "pil")[0], config.output)
-    print(f"{config.output}: {shown[0]}x{shown[1]}")
+    print(f"{config.output}: {size_text(shown)}")
 
 
 @dataclass(frozen=True)
@@ -302,13 +305,13 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
         data = load_images(config.data, config.split, image_size=(side, side), channels=channels, limit=config.limit)
         print(f"mean squared error of {len(data)} images in [-1, 1], encoded and decoded at {side}x{side}")
         for latent_size in latent_sizes:
-            with progress(len(data), f"latents {_text(latent_size)}") as on_batch:
+            with progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
                 error = measure_reconstruction(resampler, data, latent_size, on_batch=on_batch)
-            figures[f"mse {_text(latent_size)}"] = error
-            print(f"  latents {_text(latent_size):>7}   {error:.5f}")
+            figures[f"mse {size_text(latent_size)}"] = error
+            print(f"  latents {size_text(latent_size):>7}   {error:.5f}")
     print(f"share of {config.count} generated pictures that a classifier recognises as the label asked for")
     for latent_size in latent_sizes:
-        with progress(config.count, f"latents {_text(latent_size)}") as on_batch, autocast(pipeline, config):
+        with progress(config.count, f"latents {size_text(latent_size)}") as on_batch, autocast(pipeline, config):
             recognised = measure_generation(
                 pipeline,
                 latent_size,
@@ -320,8 +323,8 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
                 on_batch=on_batch,
             )
         for size, share in recognised.items():
-            figures[f"recognised {_text(latent_size)} {_text(size)}"] = share
-            print(f"  latents {_text(latent_size):>7}   pictures {_text(size):>7}   {100 * share:.1f} %")
+            figures[f"recognised {size_text(latent_size)} {size_text(size)}"] = share
+            print(f"  latents {size_text(latent_size):>7}   pictures {size_text(size):>7}   {100 * share:.1f} %")
     if config.output:
         write_whole(config.output, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
 
@@ -332,8 +335,8 @@ class Demo(ModelChoice):
 
     output: Path = Path("out")
     """Folder to write to."""
-    labels: str = "0-9"
-    """Labels, separated by commas; 0-9 is a range."""
+    labels: str | None = None
+    """Labels, separated by commas; 0-9 is a range. By default all that the model knows, at most ten."""
     seed: int = 0
     """Seed of the pictures."""
     precision: Literal["no", "bf16"] = "bf16"
@@ -345,8 +348,9 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
     """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
     from r2id.gallery import write_gallery
 
-    labels = parse_labels(config.labels)
+    labels = parse_labels(config.labels) if config.labels is not None else None
     pipeline = load_pipeline(config)
+    labels = labels or pipeline.conditioner.label_names[:10]
     with autocast(pipeline, config):
         page = write_gallery(pipeline, labels, config.seed, config.output)
     print(f"open {page}, or look at the pictures beside it")
@@ -391,10 +395,6 @@ def progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
         yield bar.update
 
 
-def _text(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
 def load_pipeline(choice: ModelChoice) -> R2Pipeline:
     """The chosen pipeline on its device, by default on the GPU if there is one."""
     import diffusers
@@ -431,6 +431,14 @@ def main() -> None:
     except KeyboardInterrupt as interrupt:
         print(f"r2id: {interrupt or 'stopped'}", file=sys.stderr)
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        print(f"r2id: {error.name} is not installed; training needs pip install 'r2id[train]'", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        print("r2id: the memory is full; ask for fewer or smaller pictures", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         print(
             f"r2id: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}",

@@ -15,22 +15,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from r2id.errors import InputError
-
-Size = tuple[int, int]
+from r2id.sizes import Size, check_size
 
 
-def check_size(size: Size, name: str = "size") -> Size:
-    """Return `size` as two ints. Raises InputError unless it is (height, width), both at least 1."""
-    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
-        raise InputError(f"{name} is {tuple(size)}; it must be (height, width), two whole numbers of at least 1")
-    return int(size[0]), int(size[1])
-
-
-def pixel_centres(count: int, start: int = 0, stop: int | None = None, device: torch.device | None = None) -> Tensor:
-    """Relative coordinates (i + ½)/count − ½ of pixels start … stop−1 of a row of `count`. Shape [stop − start]."""
-    indices = torch.arange(start, count if stop is None else stop, device=device, dtype=torch.float64)
-    return ((indices + 0.5) / count - 0.5).float()
+def pixel_centres(count: int, device: torch.device | None = None) -> Tensor:
+    """Relative coordinates (i + ½)/count − ½ of the pixels of a row of `count`. Shape [count]."""
+    # In float64, which not every device has, so that neighbours stay apart in very long rows.
+    indices = torch.arange(count, dtype=torch.float64)
+    return ((indices + 0.5) / count - 0.5).float().to(device)
 
 
 def canvas_extent(canvas: tuple[float, float]) -> tuple[float, float]:

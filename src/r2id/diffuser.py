@@ -35,8 +35,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             (Salimans & Ho 2022, arXiv:2202.00512).
         num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
         jitter: of the positions while training, as in R2IR.
-        sample_size: samples along the longer side of the finest training grid: with expected jitter, positions are
-            told apart no better than on this grid.
+        sample_size: samples along the longer side of a grid: with expected jitter, positions are told apart no better
+            than on this grid, however fine the one that is sampled.
         canvas: proportions (height, width) of the pictures it was trained on, None if of several.
         training: how the weights came about; kept with them.
     """

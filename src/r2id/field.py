@@ -8,10 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from r2id.coordinates import Grid, Points, Size, check_size
-from r2id.errors import InputError
-
-Region = tuple[int, int, int, int]
+from r2id.coordinates import Grid, Points
+from r2id.sizes import Region, Size, check_region, check_size
 
 
 class Decoder(Protocol):
@@ -40,7 +38,8 @@ class ImageField:
         cell = (1 / (self._sample_size * self._extent[0]), 1 / (self._sample_size * self._extent[1]))
         flat = Points(coordinates.reshape(-1, 2).to(self._device, torch.float32), cell, self._extent)
         colours = self._decoder.read(self._summary, flat)
-        return colours.movedim(-1, 1).unflatten(-1, coordinates.shape[:-1])
+        colours = colours.movedim(-1, 1)
+        return colours.reshape(*colours.shape[:2], *coordinates.shape[:-1])
 
     def render(self, size: Size, region: Region | None = None, pixels_at_once: int = 1 << 16) -> Tensor:
         """The picture at `size` (H, W), or the part of it in `region`, as [B, C, height, width] in (−1, 1).
@@ -51,7 +50,8 @@ class ImageField:
         Args:
             size: height and width of the whole picture in pixels.
             region: (top, left, bottom, right) in pixels of the whole picture; gives exactly its pixels.
-            pixels_at_once: memory beyond the output is proportional to this, not to `size`.
+            pixels_at_once: under `torch.inference_mode()`, memory beyond the output is proportional to this, not to
+                `size`.
         """
         height, width = check_size(size)
         top, left, bottom, right = check_region(region, (height, width)) if region else (0, 0, height, width)
@@ -76,14 +76,3 @@ class ImageField:
                 output[:, :, y - top : y - top + tile_height, x - left : x - left + tile_width] = colours
         assert output is not None
         return output
-
-
-def check_region(region: Region, size: Size) -> Region:
-    """Return `region`. Raises InputError unless it is a non-empty (top, left, bottom, right) inside `size`."""
-    top, left, bottom, right = region
-    if not (0 <= top < bottom <= size[0] and 0 <= left < right <= size[1]):
-        raise InputError(
-            f"region {top},{left},{bottom},{right} is not inside the picture; it must be top,left,bottom,right with "
-            f"0 <= top < bottom <= {size[0]} and 0 <= left < right <= {size[1]}"
-        )
-    return region

@@ -21,21 +21,37 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary folder, then put it in the place of `folder`.
 
     Interrupted at any moment, `folder` is the old one or the new one, or, between two renames, the old one lies
-    beside it under a name ending in ".old".
+    hidden beside it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         write(temporary)
-        temporary.chmod(0o755)
-        for file in temporary.rglob("*"):
-            file.chmod(0o755 if file.is_dir() else 0o644)
-        old = folder.with_name(folder.name + ".old")
+        _make_readable(temporary)
+        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-old-"))
         if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
+            folder.rename(old / folder.name)
         temporary.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def fill_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary folder, then move its files into `folder` one by one; other files there stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as name:
+        temporary = Path(name)
+        write(temporary)
+        _make_readable(temporary)
+        for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
+            place = folder / file.relative_to(temporary)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
+
+
+def _make_readable(folder: Path) -> None:
+    """Undo the narrow permissions of temporary files."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)

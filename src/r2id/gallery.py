@@ -11,10 +11,9 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from r2id.coordinates import Size
 from r2id.errors import InputError
 from r2id.files import write_whole
-from r2id.pipeline import as_output
+from r2id.sizes import Size, size_text
 
 if TYPE_CHECKING:
     from r2id.pipeline import R2Pipeline
@@ -85,8 +84,8 @@ def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder
     """Write the same latents at OUTPUT_SIZES, the EXPERIMENTS, and a page that shows them; returns the page's path."""
     if pipeline.resampler is None:
         raise InputError("this model works on pixels; a gallery needs one whose latents can be decoded at any size")
-    jobs = [((8, 8), size, f"same-latents-{_text(size)}.png") for size in OUTPUT_SIZES]
-    jobs += [(latents, size, f"latents-{_text(latents)}-to-{_text(size)}.png") for latents, size in EXPERIMENTS]
+    jobs = [((8, 8), size, f"same-latents-{size_text(size)}.png") for size in OUTPUT_SIZES]
+    jobs += [(latents, size, f"latents-{size_text(latents)}-to-{size_text(size)}.png") for latents, size in EXPERIMENTS]
     generated: dict[Size, torch.Tensor] = {}
     sheets: list[tuple[Size, Size, str, Size]] = []
     shown_together = []
@@ -95,9 +94,7 @@ def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder
             generated[latent_size] = _latents(pipeline, labels, latent_size, seed)
         # A picture of a million pixels costs as much as a thousand small ones: two show it.
         latents = generated[latent_size][: 2 if math.prod(size) > 512**2 else None]
-        canvas = pipeline.diffuser.config.canvas or latent_size
-        with torch.inference_mode(), torch.autocast(latents.device.type, enabled=False):
-            pictures = [as_output(pipeline.resampler.decode(one[None], size, canvas), "pil")[0] for one in latents]
+        pictures = pipeline.decode(latents, size)
         sheet = contact_sheet(pictures, columns=10)
         save_image(sheet, folder / name)
         sheets.append((latent_size, size, name, (sheet.height, sheet.width)))
@@ -120,10 +117,10 @@ def _page(sheets: Sequence[tuple[Size, Size, str, Size]]) -> str:
     figures = []
     for latent_size, size, name, (height, width) in sheets:
         zoom = max(1, min(4, 1000 // width, 400 // height))
-        caption = f"<b>{_text(latent_size)} latents, pictures of {_text(size)}</b>"
+        caption = f"<b>{size_text(latent_size)} latents, pictures of {size_text(size)}</b>"
         enlarged = f", shown {zoom} times enlarged" if zoom > 1 else ""
         figures.append(
-            f"<figure><img src='{name}' width='{width * zoom}' alt='generated pictures of {_text(size)}'>"
+            f"<figure><img src='{name}' width='{width * zoom}' alt='generated pictures of {size_text(size)}'>"
             f"<figcaption>{caption}{enlarged}</figcaption></figure>"
         )
     style = (
@@ -140,7 +137,3 @@ def _page(sheets: Sequence[tuple[Size, Size, str, Size]]) -> str:
         "<p><img src='overview.png' alt='the same pictures at six sizes'></p>"
         f"{''.join(figures)}</html>\n"
     )
-
-
-def _text(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"

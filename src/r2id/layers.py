@@ -63,7 +63,7 @@ class TimeEmbedding(nn.Module):
     """Continuous time, from the signal's share of the variance ᾱ, as a vector.
 
     The angle t = (2/π)·arccos √ᾱ, 0 for a clean image and 1 for pure noise, moves evenly along the cosine
-    schedule; its Fourier features at frequencies π·2^k, k = 0 … dim/2 − 1 capped at 2⁷, go through an MLP.
+    schedule; it and its Fourier features at frequencies π·2^k, k = −1 … num_frequencies − 2, go through an MLP.
     """
 
     def __init__(self, dim: int, num_frequencies: int = 8) -> None:
@@ -76,7 +76,8 @@ class TimeEmbedding(nn.Module):
         time = torch.arccos(alpha_bar.float().clamp(0, 1).sqrt()) * (2 / math.pi)
         angular = math.pi * 2.0 ** torch.arange(-1, self.num_frequencies - 1, device=time.device)
         features = torch.cat([time[:, None], fourier_features(time[:, None], angular)], dim=-1)
-        return self.mlp(features.to(self.mlp[0].weight.dtype))
+        weight_type: torch.dtype = self.mlp[0].weight.dtype  # type: ignore[assignment]
+        return self.mlp(features.to(weight_type))
 
 
 class AdaptiveNorm(nn.Module):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from r2id.errors import InputError
+from r2id.files import fill_folder
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -42,6 +43,17 @@ class CheckedLoading:
             )
         return (model, report) if wants_report else model
 
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save to a folder, each file whole or not at all; other arguments are diffusers'."""
+        save_whole(super().save_pretrained, save_directory, **kwargs)  # type: ignore[misc]
+
+
+def save_whole(save: Callable[..., Any], folder: str | os.PathLike, **kwargs: Any) -> None:
+    """Call a `save_pretrained` so that an interrupted save damages nothing in the folder."""
+    if kwargs.get("push_to_hub"):
+        kwargs.setdefault("repo_id", Path(folder).name)
+    fill_folder(Path(folder), lambda temporary: save(temporary, **kwargs))
+
 
 def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: str | Path, **kwargs: Any) -> Any:
     """Call a `from_pretrained` on bundled weights, a folder or a hub id, with its failures as InputError.
@@ -58,7 +70,7 @@ def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: s
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
     kwargs.setdefault("low_cpu_mem_usage", False)
     try:
-        return load(folder if folder.exists() else str(name), **kwargs)
+        loaded = load(folder if folder.exists() else str(name), **kwargs)
     except InputError:
         raise
     except Exception as error:
@@ -69,3 +81,7 @@ def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: s
         raise InputError(
             f"{name} is no folder, not bundled ({', '.join(bundled)}), and no model of the hub within reach: {reason}"
         ) from error
+    # diffusers keeps the whole path, which a model that is saved again would carry along.
+    model = loaded[0] if isinstance(loaded, tuple) else loaded
+    model.register_to_config(_name_or_path=folder.name if folder.exists() else str(name))
+    return loaded

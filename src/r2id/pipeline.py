@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from diffusers import DDIMScheduler
@@ -19,11 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from r2id.conditioning import LabelConditioner
-from r2id.coordinates import Size, check_size
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
-from r2id.model import load_pretrained
+from r2id.model import load_pretrained, save_whole
 from r2id.resampler import R2IR
+from r2id.sizes import Size, check_size, size_text
 
 
 @dataclass
@@ -51,7 +50,6 @@ class R2Pipeline(DiffusionPipeline):
             by default DDIM with the cosine schedule.
     """
 
-    model_cpu_offload_seq = "conditioner->diffuser->resampler"  # type: ignore[assignment]
     _optional_components = ["resampler", "scheduler"]
     _callback_tensor_inputs = ["latents"]
 
@@ -79,6 +77,10 @@ class R2Pipeline(DiffusionPipeline):
         `DiffusionPipeline.from_pretrained`'s.
         """
         return load_pretrained(super().from_pretrained, pretrained_model_name_or_path, "model_index.json", **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
+        """Save to a folder, each file whole or not at all; other arguments are diffusers'."""
+        save_whole(super().save_pretrained, save_directory, **kwargs)
 
     @torch.no_grad()
     def __call__(
@@ -112,17 +114,18 @@ class R2Pipeline(DiffusionPipeline):
         Raises:
             InputError: for an unknown label, a size below 1, or pictures that would not fit in memory.
         """
+        if not isinstance(size, Sequence):
+            raise InputError(f"size is {size!r}; it must be (height, width) or a list of such pairs")
         single = len(size) == 2 and all(isinstance(side, (int, float)) for side in size)
         sizes = [check_size(one) for one in ([size] if single else size)]  # type: ignore[list-item, arg-type]
-        self._check_output_type(output_type)
+        check_output_type(output_type)
         if not labels:
             raise InputError(f"no labels given; this model knows {', '.join(self.conditioner.label_names)}")
         image_channels = self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels
-        for one in sizes:
-            check_fits_in_memory(one, len(labels), image_channels)
+        check_fits_in_memory(sizes, len(labels), image_channels)
         latent_size = check_size(latent_size if latents is None else latents.shape[-2:], "the latent size")  # type: ignore[arg-type]
         # A sample, its features in a block, and the feed-forward's four times as many.
-        check_fits_in_memory(latent_size, len(labels), 4 * self.diffuser.config.dim)
+        check_fits_in_memory([latent_size], len(labels), 4 * self.diffuser.config.dim)
         if latents is not None and latents.shape[:2] != (len(labels), self.diffuser.config.channels):
             raise InputError(
                 f"latents of shape {tuple(latents.shape)} do not fit {len(labels)} labels; "
@@ -144,7 +147,7 @@ class R2Pipeline(DiffusionPipeline):
         step_arguments = {"generator": generator} if "generator" in accepted else {}
         sample = latents.to(self._execution_device, dtype) * self.scheduler.init_noise_sigma
         for step, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            alpha_bar = self._alpha_bar(timestep).expand(len(sample)).to(sample.device, dtype)
+            alpha_bar = self._alpha_bar(timestep).expand(len(sample)).to(sample.device)
             scaled = self.scheduler.scale_model_input(sample, timestep)
             predictions = self.diffuser.guidance_branches(scaled, alpha_bar, branches, canvas)
             prediction = predictions[0]
@@ -158,19 +161,33 @@ class R2Pipeline(DiffusionPipeline):
 
         if self.resampler:
             sample = self.resampler.destandardise(sample)
-            pictures = [self._decode(sample, one, canvas) for one in sizes]
-        else:
-            pictures = [
-                torch.nn.functional.interpolate(sample, one, mode="bicubic", antialias=True).clamp(-1, 1)
-                for one in sizes
-            ]
-        images = [as_output(picture, output_type) for picture in pictures]
+        images = [self.decode(sample, one, canvas, output_type) for one in sizes]
         return R2PipelineOutput(images=images[0] if single else images, latents=sample)
 
-    def _decode(self, latents: Tensor, size: Size, canvas: tuple[float, float]) -> Tensor:
+    @torch.no_grad()
+    def decode(
+        self, latents: Tensor, size: Size, canvas: tuple[float, float] | None = None, output_type: str = "pil"
+    ) -> Any:
+        """Pictures of the latents that a call returned, at another size, without sampling again.
+
+        Args:
+            latents: [B, C, h, w], as in `R2PipelineOutput.latents`.
+            size: height and width of the pictures.
+            canvas: proportions of the picture; by default those the model was trained on.
+            output_type: "pil", "np" or "pt", as in `R2PipelineOutput.images`.
+        """
+        check_output_type(output_type)
+        size = check_size(size)
+        if self.resampler is None:
+            resized = torch.nn.functional.interpolate(latents, size, mode="bicubic", antialias=True)
+            return as_output(resized.clamp(-1, 1), output_type)
+        canvas = canvas or self.diffuser.config.canvas or (latents.shape[-2], latents.shape[-1])
+        # Small pictures are decoded together, large ones or dense latents one by one.
+        together = max(1, 2**16 // max(size[0] * size[1], 16 * latents.shape[-2] * latents.shape[-1]))
         # Colours keep the resampler's own precision, whatever the denoising ran in.
         with torch.autocast(latents.device.type, enabled=False):
-            return torch.cat([self.resampler.decode(latent[None], size, canvas) for latent in latents])
+            pictures = [self.resampler.decode(some, size, canvas) for some in latents.split(together)]
+        return as_output(torch.cat(pictures) if len(pictures) > 1 else pictures[0], output_type)
 
     def _alpha_bar(self, timestep: Tensor) -> Tensor:
         """The signal's share of the variance at a timestep, between whole timesteps by interpolation."""
@@ -194,30 +211,34 @@ class R2Pipeline(DiffusionPipeline):
                 f"{self.diffuser.config.prediction_type!r}; make it from_config(pipeline.scheduler.config)"
             )
 
-    @staticmethod
-    def _check_output_type(output_type: str) -> None:
-        if output_type not in ("pil", "np", "pt"):
-            raise InputError(f"output_type is {output_type!r}; it must be 'pil', 'np' or 'pt'")
+
+def check_output_type(output_type: str) -> None:
+    """Raises InputError for anything but the three kinds of output."""
+    if output_type not in ("pil", "np", "pt"):
+        raise InputError(f"output_type is {output_type!r}; it must be 'pil', 'np' or 'pt'")
 
 
 def as_output(pictures: Tensor, output_type: str) -> Any:
     """Pictures [B, C, H, W] in [−1, 1] as PIL images, as numpy [B, H, W, C] in [0, 1], or as they are."""
     if output_type == "pt":
         return pictures
-    array = ((pictures.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().numpy()
     if output_type == "np":
-        return array
-    return [
-        Image.fromarray(((one[..., 0] if one.shape[-1] == 1 else one) * 255 + 0.5).astype(np.uint8)) for one in array
-    ]
+        return ((pictures.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().numpy()
+    return [_as_image(picture) for picture in pictures]
 
 
-def check_fits_in_memory(size: Size, count: int, channels: int) -> None:
-    """Raises InputError if `count` pictures of `size`, in float32 and once more as bytes, exceed the free memory."""
-    needed = size[0] * size[1] * count * channels * (4 + 4 + 1)
+def _as_image(picture: Tensor) -> Image.Image:
+    """A picture [C, H, W] in [−1, 1] as a PIL image, grey if C is 1."""
+    levels = picture.float().add(1).mul_(127.5).round_().clamp_(0, 255).to("cpu", torch.uint8).movedim(0, -1)
+    return Image.fromarray((levels[..., 0] if levels.shape[-1] == 1 else levels).numpy())
+
+
+def check_fits_in_memory(sizes: Sequence[Size], count: int, channels: int) -> None:
+    """Raises InputError if `count` pictures of every size, in float32, joined, and as bytes, exceed the free memory."""
+    needed = sum(height * width for height, width in sizes) * count * channels * (4 + 4 + 1)
     free = psutil.virtual_memory().available
     if needed > free:
         raise InputError(
-            f"{count} pictures of {size[0]}x{size[1]} need {needed / 2**30:.1f} GiB "
-            f"and {free / 2**30:.1f} GiB are free; ask for fewer or smaller ones"
+            f"{count} times {', '.join(map(size_text, sizes))} needs {needed / 2**30:.1f} GiB "
+            f"and {free / 2**30:.1f} GiB are free; ask for fewer or smaller pictures"
         )

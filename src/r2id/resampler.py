@@ -10,11 +10,12 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from r2id.attention import FeatureMap, LocalKernelAttention, Summary
-from r2id.coordinates import Grid, Points, PositionProjection, Samples, Size, check_size
+from r2id.coordinates import Grid, Points, PositionProjection, Samples
 from r2id.errors import InputError
 from r2id.field import ImageField
 from r2id.layers import CrossBlock, PointBlock, SelfBlock
 from r2id.model import CheckedLoading
+from r2id.sizes import Size, check_size
 
 Jitter = Literal["expected", "sampled", "none"]
 

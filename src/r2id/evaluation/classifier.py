@@ -7,7 +7,6 @@ Train and save one with `python -m r2id.evaluation.classifier DATA_FOLDER --outp
 import argparse
 import copy
 import math
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -170,12 +169,7 @@ def save_classifier(classifier: DigitClassifier, folder: str | Path) -> None:
     Each file is complete before it takes its name, so that an interrupted save leaves no half-written
     weights.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        copy.deepcopy(classifier).half().save_pretrained(temporary)
-        for file in Path(temporary).iterdir():
-            file.replace(folder / file.name)
+    copy.deepcopy(classifier).half().save_pretrained(folder)
 
 
 def _digit_labels(dataset: ImageDataset) -> torch.Tensor:

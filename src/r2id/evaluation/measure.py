@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from r2id.coordinates import Size
 from r2id.errors import InputError
 from r2id.evaluation.classifier import load_classifier
 from r2id.pipeline import R2Pipeline
 from r2id.resampler import R2IR
+from r2id.sizes import Size
 from r2id.training.data import ImageDataset
 
 
@@ -61,7 +61,7 @@ def measure_generation(
     if names != [str(digit) for digit in range(10)]:
         raise InputError(f"generation is judged by a classifier of digits; this model's labels are {', '.join(names)}")
     classifier = load_classifier()
-    classifier.to(pipeline.device)
+    classifier.to(device=pipeline.device)  # type: ignore[call-arg]
     right = dict.fromkeys(sizes, 0)
     for numbers in torch.arange(count).split(batch_size):
         result = pipeline(
@@ -75,6 +75,8 @@ def measure_generation(
         )
         wanted = (numbers % 10).to(classifier.device)
         for size, pictures in zip(sizes, result.images, strict=True):
-            right[size] += int((classifier(pictures.float()).argmax(1) == wanted).sum())
+            with torch.autocast(classifier.device.type, enabled=False):
+                judged = classifier(pictures.float().mean(1, keepdim=True)).argmax(1)
+            right[size] += int((judged == wanted).sum())
         on_batch(len(numbers))
     return {size: hits / count for size, hits in right.items()}

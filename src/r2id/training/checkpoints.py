@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.files import replace_folder
+
+MAY_CHANGE = {"data", "output", "resume", "steps", "compile", "log_every", "sample_every", "checkpoint_every"}
+"""Settings that a resumed training may have otherwise than before."""
 
 
 class Checkpoints:
@@ -25,10 +29,11 @@ class Checkpoints:
         """The steps that have a checkpoint, ascending."""
         return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*[0-9]"))
 
-    def begin(self, resume: bool) -> tuple[int, float]:
+    def begin(self, settings: dict[str, Any], resume: bool) -> tuple[int, float]:
         """The step to start from and the seconds already trained.
 
-        Raises InputError where a run would overwrite another, or where there is nothing to resume.
+        Raises InputError where a run would overwrite another, where there is nothing to resume, or where the settings
+        are not those of the run to resume.
         """
         steps = self.steps()
         if not resume:
@@ -42,16 +47,22 @@ class Checkpoints:
             raise InputError(f"{self.folder.parent} holds no checkpoint to resume; leave out --resume to begin there")
         progress = self._path(steps[-1]) / "progress.json"
         try:
-            return steps[-1], float(json.loads(progress.read_text())["seconds"])
+            saved = json.loads(progress.read_text())
+            seconds, before = float(saved["seconds"]), dict(saved["settings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"the checkpoint {self._path(steps[-1])} is damaged ({error}); remove it to resume from an earlier one"
             ) from error
+        for name, value in settings.items():
+            if name not in MAY_CHANGE and before.get(name) != value:
+                raise InputError(f"{name} is {value}; the training to resume has {before.get(name)}")
+        return steps[-1], seconds
 
     def save(
         self,
         step: int,
         seconds: float,
+        settings: dict[str, Any],
         parameters: Sequence[Tensor],
         average: Sequence[Tensor],
         optimizer: torch.optim.Optimizer,
@@ -66,7 +77,7 @@ class Checkpoints:
                 {f"{index}.{name}": value for index, state in moments.items() for name, value in state.items()},
                 folder / "optimizer.safetensors",
             )
-            (folder / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds}))
+            (folder / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds, "settings": settings}))
 
         replace_folder(self._path(step), write)
         for old in self.steps()[: -self.keep]:

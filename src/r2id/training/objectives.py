@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from r2id.conditioning import LabelConditioner
-from r2id.coordinates import Size
 from r2id.diffuser import R2ID
 from r2id.resampler import R2IR
+from r2id.sizes import Size
 
 
-class Objective(Protocol):
-    """A module whose forward is the loss of images [B, C, H, W] in [−1, 1] with labels [B], at one latent grid."""
+class Objective(nn.Module, ABC):
+    """What a training minimises. The parameters that require gradients are the ones it trains."""
 
-    def __call__(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor: ...
+    @abstractmethod
+    def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
+        """The loss of images [B, C, H, W] in [−1, 1] with labels [B], at one latent grid."""
 
+    @abstractmethod
     def preview(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
         """Images [N, C, H, W] in [−1, 1], N a multiple of len(images), that show what has been learnt."""
-        ...
 
 
-class ReconstructionObjective(nn.Module):
+class ReconstructionObjective(Objective):
     """E‖decode(encode(x) + σ·n) − x‖², over a random share of the image's rows and columns (design §1.3, §2).
 
     Args:
@@ -53,7 +55,7 @@ class ReconstructionObjective(nn.Module):
         return torch.cat([images, self.resampler.decode(self.resampler.encode(images, latent_size), size)])
 
 
-class DiffusionObjective(nn.Module):
+class DiffusionObjective(Objective):
     """E‖network(√ᾱ·x + √(1 − ᾱ)·ε, ᾱ) − target‖² with ᾱ = cos²(πt/2), t uniform in [0, 1], one stratum per image.
 
     The target is ε, or the velocity √ᾱ·ε − √(1 − ᾱ)·x (Salimans & Ho 2022, arXiv:2202.00512).

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Size = tuple[int, int]
+from r2id.sizes import Size
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Training:
     background: int = 0
     """Grey level, 0 to 255, behind transparent pixels."""
     latent_sizes: tuple[Size, ...] = ((4, 4),)
-    """Latent grids; every step draws one of them."""
+    """Latent grids; every step draws one of them. The first sets latent_size of R2IR, and so its local reach."""
     steps: int = 24_000
-    """Optimiser steps."""
+    """Optimiser steps; the learning rate falls over all of them."""
     batch_size: int = 100
     """Images per step, over all processes together."""
     learning_rate: float = 1e-3
@@ -50,7 +50,7 @@ class Training:
     """Decay of the averaged weights, which are the ones that are kept."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16"] = "no"
     """Mixed precision: no is float32."""
     compile: bool = False
     """Run the network through torch.compile: a minute or more for each latent grid, then faster steps."""
@@ -128,6 +128,6 @@ DIFFUSER_PRESETS = {
         beta2=0.98,
         precision="bf16",
         compile=True,
-        model=("encoder_blocks=4", "decoder_blocks=4"),
+        model=("encoder_blocks=4", "decoder_blocks=4", "sample_size=8"),
     ),
 }

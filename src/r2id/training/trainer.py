@@ -23,15 +23,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from r2id.conditioning import LabelConditioner
-from r2id.coordinates import Size, check_size
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
 from r2id.files import replace_folder
 from r2id.pipeline import R2Pipeline, as_output
 from r2id.resampler import R2IR
+from r2id.sizes import Size, check_size
 from r2id.training.checkpoints import Checkpoints
 from r2id.training.data import ImageDataset, load_images
-from r2id.training.objectives import DiffusionObjective, ReconstructionObjective
+from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
 from r2id.training.presets import DiffuserTraining, ResamplerTraining, Training
 
 
@@ -75,11 +75,16 @@ def train_diffuser(config: DiffuserTraining) -> Path:
                 f"the resampler {config.resampler} takes {resampler.config.image_channels} channels and the images "
                 f"have {data.images.shape[1]}; set channels to {resampler.config.image_channels}"
             )
+    if not 0 <= config.label_dropout <= 1:
+        raise InputError(f"label_dropout is {config.label_dropout}; it must be from 0 to 1")
+    if config.num_tokens < 1:
+        raise InputError(f"num_tokens is {config.num_tokens}; it must be at least 1")
     torch.manual_seed(config.seed)
     diffuser = _build(
         R2ID,
         {
             "channels": resampler.config.latent_channels if resampler else data.images.shape[1],
+            "sample_size": max(max(size) for size in config.latent_sizes),
             "canvas": tuple(data.images.shape[-2:]),
         }
         | network_arguments(config.model),
@@ -97,7 +102,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
 
 def train(
     config: Training,
-    objective: Any,
+    objective: Objective,
     network: nn.Module,
     data: ImageDataset,
     save: Callable[[dict[str, Any]], Path],
@@ -124,8 +129,13 @@ def train(
         project_dir=config.output,
         step_scheduler_with_optimizer=False,
     )
+    if config.batch_size % accelerator.num_processes:
+        raise InputError(
+            f"batch_size is {config.batch_size}; it must be a multiple of the {accelerator.num_processes} processes"
+        )
     checkpoints = Checkpoints(config.output / "checkpoints")
-    start, elapsed = checkpoints.begin(config.resume)
+    settings = _plain(asdict(config))
+    start, elapsed = checkpoints.begin(settings, config.resume)
     if start > config.steps:
         raise InputError(f"the newest checkpoint is of step {start}; steps is {config.steps} and must be at least that")
     accelerator.init_trackers("logs")
@@ -134,18 +144,19 @@ def train(
         parameters, lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
     )
     average = EMAModel(parameters, decay=config.ema_decay, foreach=True)
-    if start:
-        checkpoints.load(start, parameters, average.shadow_params, optimizer)
-        average.optimization_step = start
     objective.train()
     if config.compile:
         network.compile()
     objective, optimizer = accelerator.prepare(objective, optimizer)
     average.to(accelerator.device)
+    if start:
+        checkpoints.load(start, parameters, average.shadow_params, optimizer)
+        average.optimization_step = start
 
     def checkpoint(step: int) -> None:
         if accelerator.is_main_process:
-            checkpoints.save(step, elapsed + time.monotonic() - began, parameters, average.shadow_params, optimizer)
+            seconds = elapsed + time.monotonic() - began
+            checkpoints.save(step, seconds, settings, parameters, average.shadow_params, optimizer)
 
     began = time.monotonic()
     progress = tqdm(
@@ -166,12 +177,14 @@ def train(
 
             progress.update()
             done = step + 1
-            stored = stop.is_set() or done % config.checkpoint_every == 0 or done == config.steps
+            stopping = bool(accelerator.gather(torch.tensor([stop.is_set()], device=accelerator.device)).any())
+            stored = stopping or done % config.checkpoint_every == 0 or done == config.steps
             if stored or done % config.log_every == 0:
                 loss = accelerator.gather(loss.detach()).mean().item()
-                if not math.isfinite(loss):
+                if not (math.isfinite(loss) and math.isfinite(norm.item())):
                     raise InputError(
-                        f"the loss became {loss} at step {done}; lower learning_rate, {config.learning_rate}"
+                        f"the loss is {loss} and its gradient {norm.item()} at step {done}; "
+                        f"lower the learning rate, {config.learning_rate}"
                     )
                 images_per_second = config.batch_size * (done - start) / (time.monotonic() - began)
                 progress.set_postfix(loss=f"{loss:.4f}", images_per_second=f"{images_per_second:.0f}")
@@ -191,22 +204,23 @@ def train(
                 average.restore(parameters)
             if stored:
                 checkpoint(done)
-            if stop.is_set():
+            if stopping:
                 progress.close()
+                accelerator.end_training()
                 raise KeyboardInterrupt(f"stopped after step {done}; continue with --resume")
     progress.close()
     average.copy_to(parameters)
     objective.eval()
-    accelerator.end_training()
-    record = asdict(config) | {
+    record = settings | {
         "data": data.source,
-        "output": config.output.name,
         "seconds": round(elapsed + time.monotonic() - began),
         "machine": describe_machine(accelerator),
     }
-    record.pop("resume")
-    accelerator.wait_for_everyone()
-    return save(_plain(record)) if accelerator.is_main_process else config.output
+    for name in ("output", "resume", "resampler"):
+        record.pop(name, None)
+    folder = save(record) if accelerator.is_main_process else config.output
+    accelerator.end_training()
+    return folder
 
 
 @contextmanager
@@ -222,6 +236,7 @@ def stop_requests() -> Iterator[threading.Event]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: object) -> None:
+        number = signal.Signals(number)
         stop.set()
         signal.signal(number, before[number])
 
@@ -246,8 +261,7 @@ def _step(
         torch.manual_seed(_mix(config.seed, step, accelerator.process_index))
     assert data.labels is not None
     images, labels = data.batch(indices).to(accelerator.device), data.labels[indices].to(accelerator.device)
-    with accelerator.autocast():
-        loss = objective(images, labels, latent_size)
+    loss = objective(images, labels, latent_size)
     optimizer.zero_grad()
     accelerator.backward(loss)
     norm = accelerator.clip_grad_norm_(objective.parameters(), config.gradient_clip)
@@ -287,7 +301,7 @@ def _mix(*numbers: int) -> int:
 @torch.no_grad()
 def measure_latents(resampler: R2IR, data: ImageDataset, sizes: tuple[Size, ...], count: int = 2000) -> None:
     """Store the mean and standard deviation of every latent channel, over images and latent grids, in the resampler."""
-    images = data.batch(slice(0, count))
+    images = data.batch(_spread_over(data, count))
     moments = []
     for size in dict.fromkeys(sizes):
         batches = images.to(resampler.device).split(100)
@@ -299,13 +313,19 @@ def measure_latents(resampler: R2IR, data: ImageDataset, sizes: tuple[Size, ...]
     resampler.latent_std.copy_((square - mean.square()).clamp_min(1e-6).sqrt())
 
 
+def _spread_over(data: ImageDataset, count: int) -> Tensor:
+    """Indices of `count` images, evenly spaced: data that is sorted by label shows all of them."""
+    return torch.linspace(0, len(data) - 1, min(count, len(data))).long()
+
+
 def _log_preview(
     accelerator: Accelerator, objective: Any, data: ImageDataset, sizes: tuple[Size, ...], step: int
 ) -> None:
     """Pictures of what has been learnt, at each latent grid, to TensorBoard."""
     module = accelerator.unwrap_model(objective).eval()
     assert data.labels is not None
-    images, labels = data.batch(slice(0, 10)).to(accelerator.device), data.labels[:10].to(accelerator.device)
+    shown = _spread_over(data, 10)
+    images, labels = data.batch(shown).to(accelerator.device), data.labels[shown].to(accelerator.device)
     for height, width in dict.fromkeys(sizes):
         pictures = as_output(module.preview(images, labels, (height, width)), "pil")
         grid = make_image_grid(pictures, rows=len(pictures) // len(images), cols=len(images)).convert("RGB")
@@ -324,6 +344,8 @@ def _load_data(config: Training) -> ImageDataset:
     for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
+    if config.warmup_steps < 0:
+        raise InputError(f"warmup_steps is {config.warmup_steps}; it must be at least 0")
     data = load_images(
         config.data,
         config.split,
