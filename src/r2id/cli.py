@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from r2id.pipeline import R2Pipeline
+    from r2id.resampler import R2IR
 
 
 def parse_size(text: str) -> Size:
@@ -43,9 +44,12 @@ def parse_size(text: str) -> Size:
 def parse_region(text: str) -> tuple[int, int, int, int]:
     """ "0,0,16,16" → (0, 0, 16, 16). Raises InputError for anything but four whole numbers."""
     parts = text.split(",")
-    if len(parts) != 4 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
-        raise InputError(f"region {text!r} is not top,left,bottom,right in pixels of the output, such as 0,0,16,16")
-    top, left, bottom, right = (int(part) for part in parts)
+    try:
+        top, left, bottom, right = (int(part) for part in parts)
+    except ValueError:
+        raise InputError(
+            f"region {text!r} is not top,left,bottom,right in pixels of the output, such as 0,0,16,16"
+        ) from None
     return top, left, bottom, right
 
 
@@ -96,12 +100,18 @@ class ModelChoice:
     """Bundled weights, a folder, or a Hugging Face hub id."""
     device: str | None = None
     """Device such as cpu or cuda; by default the GPU if there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorChoice(ModelChoice):
+    """Which model generates, where and how."""
+
     precision: Literal["no", "bf16"] = "no"
     """Precision of the denoising: no is float32, bf16 is faster and changes the pictures a little."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(ModelChoice):
+class Sample(GeneratorChoice):
     """Generate pictures of labels and write each at every size."""
 
     output: Path
@@ -113,7 +123,7 @@ class Sample(ModelChoice):
     latent_size: Size = (8, 8)
     """Height and width of the latents."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
-    """Height and width of the pictures, 32x32 if none is given; repeat it for more sizes of the same pictures."""
+    """Height and width of the pictures, by default those of training; repeat it for more sizes of the same pictures."""
     steps: int = 30
     """Denoising steps."""
     guidance: float = 2.0
@@ -133,12 +143,12 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     from r2id.pipeline import check_fits_in_memory
 
     labels = parse_labels(config.labels) if config.labels is not None else None
-    sizes = config.size or ((32, 32),)
     for name in ("per_label", "steps", "batch_size"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
     pipeline = load_pipeline(config)
     labels = labels or pipeline.conditioner.label_names
+    sizes = config.size or (tuple(pipeline.diffuser.config.canvas or (32, 32)),)
     requests = [label for label in labels for _ in range(config.per_label)]
     check_fits_in_memory(sizes, len(requests), 3)
     by_size: list[list[Image]] = [[] for _ in sizes]
@@ -168,7 +178,10 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Resample(ModelChoice):
-    """Encode an image to a latent and decode it at any size."""
+    """Encode an image to a latent and decode it at any size.
+
+    The model can only show what it was trained on: the bundled one, single digits.
+    """
 
     image: tyro.conf.Positional[Path]
     """Image file to encode."""
@@ -176,7 +189,7 @@ class Resample(ModelChoice):
     """File to write, PNG or another type by its suffix."""
     latent_size: Size = (8, 8)
     """Height and width of the latent."""
-    size: Size | None = None
+    size: Annotated[str | None, tyro.conf.arg(metavar="HxW")] = None
     """Height and width of the whole decoded picture; by default the image's own."""
     region: str | None = None
     """Part of the decoded picture to render: top,left,bottom,right in its pixels."""
@@ -194,15 +207,13 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     from r2id.training.data import read_image
 
     region = parse_region(config.region) if config.region else None
+    size = parse_size(config.size) if config.size else None
     check_image_suffix(config.output)
-    pipeline = load_pipeline(config)
-    resampler = pipeline.resampler
-    if resampler is None:
-        raise InputError(f"model {config.model} works on pixels and has no resampler")
+    resampler = load_resampler(config)
     channels = resampler.config.image_channels
     image = read_image(config.image, channels=channels, background=config.background)
     canvas = (image.shape[-2], image.shape[-1])
-    size = config.size or canvas
+    size = size or canvas
     shown = (region[2] - region[0], region[3] - region[1]) if region else size
     check_fits_in_memory([shown], 1, channels)
     with torch.inference_mode():
@@ -226,38 +237,43 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
     """Show a model's parts and what it was trained on."""
     from r2id.coordinates import resolution_limit
 
-    pipeline = load_pipeline(ModelChoice(model=config.model, device="cpu"))
-    print(f"model      {config.model}")
-    parts = {
-        "resampler": pipeline.resampler,
-        "diffuser": pipeline.diffuser,
-        "conditioner": pipeline.conditioner,
-    }
+    choice = ModelChoice(model=config.model, device="cpu")
+    parts: dict[str, Any] = {}
+    print(f"model {config.model}")
+    if is_resampler(config.model):
+        parts["resampler"] = load_resampler(choice)
+    else:
+        pipeline = load_pipeline(choice)
+        parts |= {"resampler": pipeline.resampler} if pipeline.resampler else {}
+        parts |= {"diffuser": pipeline.diffuser, "conditioner": pipeline.conditioner}
+        print(f"labels {', '.join(pipeline.conditioner.label_names)}")
     for name, part in parts.items():
-        if part is not None:
-            count = sum(parameter.numel() for parameter in part.parameters())
-            print(f"{name:11}{type(part).__name__}, {count:,} parameters")
-    print(f"labels     {', '.join(pipeline.conditioner.label_names)}")
-    for name in ("resampler", "diffuser"):
-        part = parts[name]
-        if part is None:
-            continue
-        print(f"\n{name}")
-        limit = resolution_limit(part.config.num_high)
-        note = ""
-        if part.config.jitter == "expected":
-            note = (
-                f"; averaged over half a sample of {part.config.sample_size} per side, the finest that training showed"
-            )
-        print(f"  its position frequencies distinguish up to {limit} samples per side{note}")
-        settings = {key: value for key, value in part.config.items() if not key.startswith("_") and key != "training"}
+        count = sum(parameter.numel() for parameter in part.parameters())
+        print(f"\n{name}: {type(part).__name__}, {count:,} parameters")
+        if "num_high" in part.config:
+            limit = resolution_limit(part.config.num_high)
+            print(f"  its highest position frequency tells {limit} samples per side apart")
+            if part.config.jitter == "expected":
+                print(f"  of which training kept those that tell {part.config.sample_size} apart")
+        hidden = ("training", "label_names")
+        settings = {key: value for key, value in part.config.items() if key not in hidden and not key.startswith("_")}
         print("  settings: " + ", ".join(f"{key}={value}" for key, value in settings.items()))
-        for key, value in (part.config.training or {"trained": "no record"}).items():
-            print(f"  {key}: {value}")
+        if part.config.get("training"):
+            record = {key: _readable(value) for key, value in part.config.training.items() if value is not None}
+            print("  training: " + ", ".join(f"{key}={value}" for key, value in record.items()))
+
+
+def _readable(value: Any) -> Any:
+    """Sizes as HxW, lists joined by spaces."""
+    if isinstance(value, list):
+        if len(value) == 2 and all(isinstance(side, int) for side in value):
+            return size_text((value[0], value[1]))
+        return " ".join(str(_readable(one)) for one in value)
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(ModelChoice):
+class Evaluate(GeneratorChoice):
     """Measure reconstruction and generation on the test split."""
 
     data: str = "ylecun/mnist"
@@ -265,9 +281,9 @@ class Evaluate(ModelChoice):
     split: str = "test"
     """Split of the data to measure on."""
     count: int = 1000
-    """Pictures to generate at each latent size."""
+    """Pictures to generate at each latent size; 0 for none."""
     limit: int | None = None
-    """Test images to reconstruct; by default all."""
+    """Test images to reconstruct; by default all, 0 for none."""
     latent_size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the latents, 4x4 8x8 14x14 if none is given; repeat it for more."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
@@ -291,15 +307,15 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     from r2id.files import write_whole
     from r2id.training.data import load_images
 
-    for name in ("count", "steps"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
+    for name, least in (("count", 0), ("limit", 0), ("steps", 1)):
+        if getattr(config, name) is not None and getattr(config, name) < least:
+            raise InputError(f"{name} is {getattr(config, name)}; it must be at least {least}")
     latent_sizes = config.latent_size or ((4, 4), (8, 8), (14, 14))
     sizes = config.size or ((32, 32), (64, 64), (27, 18), (16, 16))
     pipeline = load_pipeline(config)
     resampler = pipeline.resampler
     figures: dict[str, Any] = {key: str(value) for key, value in asdict(config).items()}
-    if resampler is not None:
+    if resampler is not None and config.limit != 0:
         side = resampler.config.sample_size
         channels = resampler.config.image_channels
         data = load_images(config.data, config.split, image_size=(side, side), channels=channels, limit=config.limit)
@@ -309,8 +325,9 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
                 error = measure_reconstruction(resampler, data, latent_size, on_batch=on_batch)
             figures[f"mse {size_text(latent_size)}"] = error
             print(f"  latents {size_text(latent_size):>7}   {error:.5f}")
-    print(f"share of {config.count} generated pictures that a classifier recognises as the label asked for")
-    for latent_size in latent_sizes:
+    if config.count:
+        print(f"share of {config.count} generated pictures that a classifier recognises as the label asked for")
+    for latent_size in latent_sizes if config.count else ():
         with progress(config.count, f"latents {size_text(latent_size)}") as on_batch, autocast(pipeline, config):
             recognised = measure_generation(
                 pipeline,
@@ -330,7 +347,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo(ModelChoice):
+class Demo(GeneratorChoice):
     """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
 
     output: Path = Path("out")
@@ -395,25 +412,48 @@ def progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
         yield bar.update
 
 
-def load_pipeline(choice: ModelChoice) -> R2Pipeline:
-    """The chosen pipeline on its device, by default on the GPU if there is one."""
-    import diffusers
+def choose_device(name: str | None) -> torch.device:
+    """The named device, by default the GPU if there is one."""
     import torch
+
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=torch.device(name)).device
+    except Exception as error:
+        raise InputError(f"device {name!r} cannot be used; take cpu, or cuda on a machine with a GPU") from error
+
+
+def load_pipeline(choice: ModelChoice) -> R2Pipeline:
+    """The chosen pipeline on its device."""
+    import diffusers
 
     from r2id.pipeline import R2Pipeline
 
     diffusers.utils.logging.disable_progress_bar()
-    device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.empty(0, device=torch.device(device)).device
-    except Exception as error:
-        raise InputError(f"device {device!r} cannot be used; take cpu, or cuda on a machine with a GPU") from error
-    pipeline = R2Pipeline.from_pretrained(choice.model).to(place)
+    device = choose_device(choice.device)
+    pipeline = R2Pipeline.from_pretrained(choice.model).to(device)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), desc="denoising", leave=False)
     return pipeline
 
 
-def autocast(pipeline: R2Pipeline, choice: ModelChoice) -> torch.autocast:
+def is_resampler(name: str) -> bool:
+    """Whether a folder holds an R2IR alone, as `r2id train resampler` writes it, rather than a whole pipeline."""
+    return (Path(name) / "config.json").is_file() and not (Path(name) / "model_index.json").exists()
+
+
+def load_resampler(choice: ModelChoice) -> R2IR:
+    """The R2IR of a pipeline, or the one that a folder holds alone, on the chosen device."""
+    from r2id.resampler import R2IR
+
+    if is_resampler(choice.model):
+        return R2IR.from_pretrained(choice.model).to(choose_device(choice.device))
+    resampler = load_pipeline(choice).resampler
+    if resampler is None:
+        raise InputError(f"model {choice.model} works on pixels and has no resampler")
+    return resampler
+
+
+def autocast(pipeline: R2Pipeline, choice: GeneratorChoice) -> torch.autocast:
     """The precision that was chosen, as a context."""
     import torch
 

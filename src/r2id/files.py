@@ -10,11 +10,15 @@ from pathlib import Path
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file of the same name, then move it to `path`; makes the folder if needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        temporary = Path(folder) / path.name
-        write(temporary)
-        temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+            temporary = Path(folder) / path.name
+            write(temporary)
+            temporary.replace(path)
+    except OSError as error:
+        # The caller knows the file by its own name, not by the temporary one.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:

@@ -93,8 +93,8 @@ class DiffuserTraining(Training):
 
 
 PRESET_NOTES = {
-    "mnist": "The bundled model: digits, in well under an hour on 2 CPU cores.",
-    "mnist-reference": "The published recipe (design §1.5), to compare with.",
+    "mnist": "The recipe of the bundled model: digits, in about an hour or less on 2 CPU cores.",
+    "mnist-reference": "The published recipe, to compare with.",
 }
 
 RESAMPLER_PRESETS = {

@@ -1,0 +1,40 @@
+"""The gallery: contact sheets, and the page that shows them."""
+
+import re
+
+import pytest
+from PIL import Image
+
+from r2id import gallery
+from r2id.errors import InputError
+
+
+def test_a_contact_sheet_keeps_every_pixel_of_every_picture():
+    pictures = [Image.new("L", (5, 3), 50 * index) for index in range(5)]
+    sheet = gallery.contact_sheet(pictures, columns=2)
+    assert sheet.size == (2 * (5 + gallery.GAP) + gallery.GAP, 3 * (3 + gallery.GAP) + gallery.GAP)
+    for index in range(5):
+        left = gallery.GAP + index % 2 * (5 + gallery.GAP)
+        top = gallery.GAP + index // 2 * (3 + gallery.GAP)
+        assert sheet.crop((left, top, left + 5, top + 3)).getcolors() == [(15, (50 * index,) * 3)]
+
+
+def test_the_gallery_shows_the_same_latents_at_ten_sizes_and_every_sheet_on_its_page(
+    monkeypatch, tmp_path, make_pipeline
+):
+    smaller = {(1024, 1024): (40, 40), (256, 256): (24, 24), (100, 100): (12, 12)}
+    monkeypatch.setattr(gallery, "OUTPUT_SIZES", tuple(smaller.get(size, size) for size in gallery.OUTPUT_SIZES))
+    experiments = tuple((smaller.get(a, a), smaller.get(b, b)) for a, b in gallery.EXPERIMENTS)
+    monkeypatch.setattr(gallery, "EXPERIMENTS", experiments)
+    page = gallery.write_gallery(make_pipeline(), ["1", "2"], 0, tmp_path)
+    shown = re.findall(r"<img src='([^']+)'", page.read_text(encoding="utf-8"))
+    written = {path.name for path in tmp_path.glob("*.png")}
+    assert set(shown) == written
+    assert len(set(shown)) == len(shown) == 1 + 10 + len(experiments)
+    assert Image.open(tmp_path / "same-latents-27x18.png").size == (2 * (18 + gallery.GAP) + gallery.GAP, 27 + 4)
+
+
+def test_a_model_of_pixels_has_no_gallery(tmp_path, make_pipeline):
+    with pytest.raises(InputError, match="pixels"):
+        gallery.write_gallery(make_pipeline(resampler=None), ["1"], 0, tmp_path)
+    assert not list(tmp_path.iterdir())
