@@ -89,11 +89,28 @@ def test_wrong_channels_are_refused_with_the_shape(make_diffuser):
 def test_the_time_embedding_tells_levels_of_noise_apart(make_diffuser):
     embedding = make_diffuser(time_dim=32).time
     levels = torch.cos(torch.linspace(0, torch.pi / 2, 30)).square()
-    vectors = embedding(levels)
-    distances = torch.cdist(vectors, vectors) + torch.eye(30) * 100
-    assert distances.min() > 1e-3
-    assert vectors.isfinite().all()
-    assert torch.equal(embedding(torch.tensor([0.0, 1.0])), embedding(torch.tensor([-1e-6, 1 + 1e-6])))
+    for of_sample, of_area in ((levels, levels), (levels, levels.flip(0)), (levels, levels * 0)):
+        vectors = embedding(torch.stack([of_sample, of_area], dim=-1))
+        distances = torch.cdist(vectors, vectors) + torch.eye(30) * 100
+        assert distances.min() > 1e-3
+        assert vectors.isfinite().all()
+    ends = torch.tensor([[0.0, 1.0], [-1e-6, 1 + 1e-6]])
+    assert torch.equal(*embedding(ends).unbind())
+
+
+def test_grids_of_other_densities_are_told_apart_by_their_noise(make_diffuser):
+    """A checkerboard of one picture, denser: with the noise shifted the model knows that each sample says less."""
+    sample, alpha_bar, tokens = inputs((3, 3))
+    dense = sample.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    seen = []
+    for reference in (None, 4):
+        diffuser = make_diffuser(noise_reference_size=reference)
+        diffuser.time.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+        for grid in (sample, dense):
+            diffuser(grid, alpha_bar, tokens)
+    unshifted, unshifted_dense, shifted, shifted_dense = seen
+    assert torch.equal(unshifted, unshifted_dense) and torch.equal(unshifted[:, 0], unshifted[:, 1])
+    assert torch.equal(shifted[:, 0], shifted_dense[:, 0]) and (shifted[:, 1] < shifted_dense[:, 1]).all()
 
 
 def test_the_level_of_noise_changes_the_prediction_once_the_modulation_is_trained(make_diffuser):

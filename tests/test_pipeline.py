@@ -9,14 +9,17 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
 )
 from PIL import Image
 from torch.nn import functional
 
 from r2id.errors import InputError
+from r2id.noise import density, field_noise, shift_scheduler
 from r2id.pipeline import R2Pipeline
 from r2id.resampler import R2IR
 
+SCHEDULERS = (UniPCMultistepScheduler, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler)
 FEW = {"latent_size": (3, 2), "size": (8, 6), "num_inference_steps": 3, "output_type": "pt"}
 
 
@@ -46,7 +49,7 @@ class TestRandomness:
         assert (three - seven).abs().max() > 1e-3
 
     def test_given_noise_takes_the_place_of_the_generator(self, pipeline):
-        noise = torch.randn(1, 3, 3, 2, generator=seeded(5))
+        noise = field_noise(1, 3, (3, 2), seeded(5))
         given = pipeline([4], latents=noise, **FEW | {"latent_size": (9, 9)})
         assert given.latents.shape == (1, 3, 3, 2)
         assert torch.equal(given.images, pipeline([4], generator=seeded(5), **FEW).images)
@@ -100,7 +103,7 @@ class TestSizes:
 
 
 class TestSamplers:
-    @pytest.mark.parametrize("kind", [DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler])
+    @pytest.mark.parametrize("kind", SCHEDULERS)
     @pytest.mark.parametrize("prediction_type", ["v_prediction", "epsilon"])
     def test_schedulers_of_a_variance_preserving_process_take_its_config(self, make_pipeline, kind, prediction_type):
         pipeline = make_pipeline(prediction_type=prediction_type)
@@ -118,9 +121,10 @@ class TestSamplers:
 
     @pytest.mark.parametrize("scale", [1, 1.0, 3.0, 0.0])
     def test_guidance_pushes_the_conditional_prediction_away_from_the_other(self, make_pipeline, scale):
-        pipeline = make_pipeline()
+        pipeline = make_pipeline(noise_reference_size=2)
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
         noise = torch.randn(2, 3, 3, 2, generator=seeded(3))
-        scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        scheduler = shift_scheduler(pipeline.scheduler, density((3, 2), 2))
         scheduler.set_timesteps(4)
         sample = noise
         with torch.no_grad():
@@ -132,12 +136,35 @@ class TestSamplers:
                 guided = unconditional + scale * (conditional - unconditional)
                 sample = scheduler.step(conditional if scale == 1 else guided, timestep, sample).prev_sample
         expected = pipeline.resampler.destandardise(sample)
-        result = pipeline([4, 9], latents=noise, guidance_scale=scale, **FEW | {"num_inference_steps": 4})
+        result = pipeline(
+            [4, 9], latents=noise, guidance_scale=scale, guidance_interval=(0, 1), **FEW | {"num_inference_steps": 4}
+        )
         torch.testing.assert_close(result.latents, expected, rtol=1e-3, atol=1e-4)
+
+    def test_guidance_outside_its_interval_is_left_out(self, make_pipeline):
+        pipeline = make_pipeline()
+        branches = []
+        answer = pipeline.diffuser.guidance_branches
+
+        def counted(sample, alpha_bar, tokens, canvas=None):
+            branches.append(len(tokens))
+            return answer(sample, alpha_bar, tokens, canvas)
+
+        pipeline.diffuser.guidance_branches = counted
+        few = FEW | {"num_inference_steps": 10}
+        middle = pipeline([1], generator=seeded(), guidance_interval=(0.25, 0.75), **few).images
+        assert branches == [1, 1, 1, 2, 2, 2, 2, 2, 1, 1]
+        never = pipeline([1], generator=seeded(), guidance_interval=(2.0, 3.0), **few).images
+        none, always = (
+            pipeline([1], generator=seeded(), guidance_scale=scale, guidance_interval=(0, 1), **few).images
+            for scale in (1.0, 4.0)
+        )
+        assert torch.equal(never, none)
+        assert not torch.allclose(middle, none) and not torch.allclose(middle, always)
 
     @pytest.mark.parametrize(
         ("kind", "steps", "tolerance"),
-        [(DDIMScheduler, 5, 1e-3), (DPMSolverMultistepScheduler, 10, 0.05), (EulerDiscreteScheduler, 10, 0.05)],
+        zip(SCHEDULERS, (10, 5, 10, 10), (1e-3, 1e-3, 0.05, 0.05), strict=True),
     )
     def test_a_perfect_denoiser_of_a_single_picture_lands_on_it(self, make_pipeline, kind, steps, tolerance):
         pipeline = make_pipeline()
@@ -154,12 +181,12 @@ class TestSamplers:
         expected = pipeline.resampler.destandardise(data).expand(2, -1, -1, -1)
         torch.testing.assert_close(result.latents, expected, rtol=0, atol=tolerance)
 
-    @pytest.mark.parametrize("kind", [DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler])
+    @pytest.mark.parametrize("kind", SCHEDULERS)
     @pytest.mark.parametrize("prediction_type", ["v_prediction", "epsilon"])
     def test_a_perfect_denoiser_of_a_gaussian_maps_noise_to_its_mean_and_spread(
         self, make_pipeline, kind, prediction_type
     ):
-        pipeline = make_pipeline(prediction_type=prediction_type)
+        pipeline = make_pipeline(prediction_type=prediction_type, noise_reference_size=8)
         pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
         pipeline.resampler.latent_std.fill_(1.0)
         pipeline.resampler.latent_mean.zero_()

@@ -10,11 +10,12 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from r2id.attention import FeatureMap
+from r2id.attention import FeatureMap, LocalKernelAttention
 from r2id.coordinates import Grid, PositionProjection
 from r2id.errors import InputError
 from r2id.layers import AdaptiveNorm, DecoderBlock, EncoderBlock, TimeEmbedding
 from r2id.model import CheckedLoading
+from r2id.noise import density, shift_noise
 from r2id.resampler import Jitter, check_jitter
 
 Prediction = Literal["epsilon", "v_prediction"]
@@ -37,6 +38,11 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         jitter: of the positions while training, as in R2IR.
         sample_size: samples along the longer side of a grid: with expected jitter, positions are told apart no better
             than on this grid, however fine the one that is sampled.
+        noise_reference_size: latents along the side of the square grid at which the noise is the schedule's own. Grids
+            of other densities take more or less, so that an area is as noisy on all (design §2). None for the
+            schedule's own noise on every grid.
+        radius, basis: of the local attention through which every sample also reads its noisy neighbours: reach in
+            absolute coordinates, and cosines per axis (design §2). A radius of None for the published design.
         canvas: proportions (height, width) of the pictures it was trained on, None if of several.
         training: how the weights came about; kept with them.
     """
@@ -57,6 +63,9 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         num_low: int = 6,
         jitter: Jitter = "expected",
         sample_size: int = 8,
+        noise_reference_size: int | None = 4,
+        radius: float | None = 0.375,
+        basis: int = 6,
         canvas: tuple[int, int] | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
@@ -65,6 +74,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise ValueError(f"prediction_type is {prediction_type!r}; it must be 'epsilon' or 'v_prediction'")
         check_jitter(jitter)
         self.sample_in = nn.Linear(channels, dim)
+        self.neighbourhood = LocalKernelAttention(channels, dim, radius, basis) if radius else None
         self.position = PositionProjection(dim, num_high, num_low, sample_size, jitter == "expected")
         self.time = TimeEmbedding(time_dim)
         self.encoder = nn.ModuleList(EncoderBlock(dim, num_heads, feature_map, time_dim) for _ in range(encoder_blocks))
@@ -105,8 +115,15 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"it takes [batch, {self.config.channels}, height, width]"
             )
         size = (sample.shape[-2], sample.shape[-1])
-        time = self.time(alpha_bar)
-        x = self.sample_in(sample.flatten(2).mT) + self._positions(size, canvas, sample.device)
+        ratio = density(size, self.config.noise_reference_size)
+        time = self.time(torch.stack([alpha_bar, shift_noise(alpha_bar, 1 / ratio)], dim=-1))
+        grid = Grid.of_size(size, canvas or self.config.canvas, sample.device)
+        x = self.sample_in(sample.flatten(2).mT) + self._positions(grid)
+        if self.neighbourhood:
+            # The mean over an area has 1/ratio of the noise; scaled by this it is as large on every grid.
+            scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
+            near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
+            x = x + near.flatten(1, 2)
         for block in self.encoder:
             x = block(x, time)
         count = len(branches)
@@ -116,8 +133,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         x = self.out(self.out_norm(x, time))
         return x.mT.unflatten(-1, size).chunk(count)
 
-    def _positions(self, size: tuple[int, int], canvas: tuple[float, float] | None, device: torch.device) -> Tensor:
-        grid = Grid.of_size(size, canvas or self.config.canvas, device)
+    def _positions(self, grid: Grid) -> Tensor:
         if self.training and self.config.jitter == "sampled":
             return self.position(grid.points().jittered())
         return self.position(grid).flatten(0, 1)

@@ -60,22 +60,24 @@ class PointBlock(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Continuous time, from the signal's share of the variance ᾱ, as a vector.
+    """Continuous time, from the signal's share of the variance ᾱ of a sample and of an area, as a vector.
 
     The angle t = (2/π)·arccos √ᾱ, 0 for a clean image and 1 for pure noise, moves evenly along the cosine
-    schedule; it and its Fourier features at frequencies π·2^k, k = −1 … num_frequencies − 2, go through an MLP.
+    schedule; both angles and their Fourier features at frequencies π·2^k, k = −1 … num_frequencies − 2, go through an
+    MLP.
     """
 
     def __init__(self, dim: int, num_frequencies: int = 8) -> None:
         super().__init__()
         self.num_frequencies = num_frequencies
-        self.mlp = nn.Sequential(nn.Linear(2 * num_frequencies + 1, dim), nn.SiLU(), nn.Linear(dim, dim), nn.SiLU())
+        channels = 2 * (2 * num_frequencies + 1)
+        self.mlp = nn.Sequential(nn.Linear(channels, dim), nn.SiLU(), nn.Linear(dim, dim), nn.SiLU())
 
     def forward(self, alpha_bar: Tensor) -> Tensor:
-        """alpha_bar: [B] in [0, 1] → [B, dim]."""
+        """alpha_bar: [B, 2] in [0, 1] → [B, dim]."""
         time = torch.arccos(alpha_bar.float().clamp(0, 1).sqrt()) * (2 / math.pi)
         angular = math.pi * 2.0 ** torch.arange(-1, self.num_frequencies - 1, device=time.device)
-        features = torch.cat([time[:, None], fourier_features(time[:, None], angular)], dim=-1)
+        features = torch.cat([time, fourier_features(time, angular)], dim=-1)
         weight_type: torch.dtype = self.mlp[0].weight.dtype  # type: ignore[assignment]
         return self.mlp(features.to(weight_type))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from r2id.conditioning import LabelConditioner
 from r2id.diffuser import R2ID
+from r2id.noise import density, shift_noise
 from r2id.resampler import R2IR
 from r2id.sizes import Size
 
@@ -58,6 +59,8 @@ class ReconstructionObjective(Objective):
 class DiffusionObjective(Objective):
     """E‖network(√ᾱ·x + √(1 − ᾱ)·ε, ᾱ) − target‖² with ᾱ = cos²(πt/2), t uniform in [0, 1], one stratum per image.
 
+    ᾱ is then shifted by the density of the grid, where the diffuser asks for that (`noise_reference_size`).
+
     The target is ε, or the velocity √ᾱ·ε − √(1 − ᾱ)·x (Salimans & Ho 2022, arXiv:2202.00512).
 
     Args:
@@ -83,13 +86,19 @@ class DiffusionObjective(Objective):
         clean = self.clean_samples(images, latent_size)
         strata = torch.arange(len(clean), device=clean.device) + torch.rand(len(clean), device=clean.device)
         alpha_bar = torch.cos(strata / len(clean) * (math.pi / 2)).square()
-        noise = torch.randn_like(clean)
+        size = (clean.shape[-2], clean.shape[-1])
+        alpha_bar = shift_noise(alpha_bar, density(size, self.diffuser.config.noise_reference_size))
+        noise = self.draw_noise(clean)
         signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
         tokens = self.conditioner(self.conditioner.dropped(labels, self.label_dropout))
         canvas = (images.shape[-2], images.shape[-1])
         prediction = self.diffuser(signal * clean + spread * noise, alpha_bar, tokens, canvas)
         target = noise if self.diffuser.config.prediction_type == "epsilon" else signal * noise - spread * clean
         return (prediction.float() - target).square().mean()
+
+    def draw_noise(self, clean: Tensor) -> Tensor:
+        """Noise for samples [B, C, h, w]: independent numbers, which is how any one grid sees a white field."""
+        return torch.randn_like(clean)
 
     @torch.no_grad()
     def clean_samples(self, images: Tensor, size: Size) -> Tensor:

@@ -93,7 +93,7 @@ class DiffuserTraining(Training):
 
 
 PRESET_NOTES = {
-    "mnist": "The recipe of the bundled model: digits, in about an hour or less on 2 CPU cores.",
+    "mnist": "The recipe of the bundled model: digits, in about an hour for each network on 2 CPU cores.",
     "mnist-reference": "The published recipe, to compare with.",
 }
 
@@ -118,11 +118,22 @@ RESAMPLER_PRESETS = {
 
 DIFFUSER_PRESETS = {
     "mnist-reference": DiffuserTraining(
-        model=("feature_map=elu", "jitter=sampled", "prediction_type=epsilon", "sample_size=4"),
+        model=(
+            "feature_map=elu",
+            "jitter=sampled",
+            "prediction_type=epsilon",
+            "sample_size=4",
+            "noise_reference_size=None",
+            "radius=None",
+        ),
     ),
     "mnist": DiffuserTraining(
-        latent_sizes=(((4, 4),) * 3 + ((5, 5), (6, 6), (8, 8), (8, 8), (10, 10)) + ((4, 8), (8, 4), (4, 10), (10, 4))),
-        steps=5_500,
+        latent_sizes=(
+            ((4, 4),) * 4
+            + ((5, 5), (6, 6), (6, 6), (8, 8), (8, 8), (10, 10), (16, 16))
+            + ((4, 8), (8, 4), (4, 10), (10, 4))
+        ),
+        steps=9_000,
         batch_size=128,
         warmup_steps=300,
         beta2=0.98,
