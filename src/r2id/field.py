@@ -62,7 +62,8 @@ class ImageField:
         fine = Grid.of_size((height * supersampling[0], width * supersampling[1]), self._extent, self._device)
         output: Tensor | None = None
         per_pixel = supersampling[0] * supersampling[1] * self._batch
-        tile_width = max(1, min(right - left, pixels_at_once // per_pixel))
+        # Squares reach the fewest latents.
+        tile_width = max(1, min(right - left, math.isqrt(pixels_at_once // per_pixel)))
         tile_height = max(1, pixels_at_once // (per_pixel * tile_width))
         for y in range(top, bottom, tile_height):
             for x in range(left, right, tile_width):

@@ -24,8 +24,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary folder, then put it in the place of `folder`.
 
-    Interrupted at any moment, `folder` is the old one or the new one, or, between two renames, the old one lies
-    hidden beside it.
+    Interrupted at any moment, `folder` is the old one or the new one; only if the process is killed between two renames
+    does the old one lie hidden beside it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -33,10 +33,16 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
         write(temporary)
         _make_readable(temporary)
         old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-old-"))
-        if folder.exists():
-            folder.rename(old / folder.name)
-        temporary.rename(folder)
-        shutil.rmtree(old)
+        try:
+            if folder.exists():
+                folder.rename(old / folder.name)
+            temporary.rename(folder)
+        except BaseException:
+            if not folder.exists() and (old / folder.name).exists():
+                (old / folder.name).rename(folder)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

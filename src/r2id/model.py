@@ -75,6 +75,9 @@ def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: s
         raise
     except Exception as error:
         reason = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
+        if "size mismatch" in reason:
+            which = reason[reason.index("size mismatch for ") :].removeprefix("size mismatch for ")
+            raise InputError(f"the weights in {name} do not belong to its config.json: {which[:150]}") from error
         reason = reason if len(reason) <= 200 else reason[:200] + "…"
         if folder.exists():
             raise InputError(f"the model in {name} cannot be loaded; its files may be damaged: {reason}") from error

@@ -12,9 +12,14 @@ Region = tuple[int, int, int, int]
 
 def check_size(size: Sequence[float], name: str = "size") -> Size:
     """Return `size` as two ints. Raises InputError unless it is (height, width), both whole and at least 1."""
-    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
-        raise InputError(f"{name} is {tuple(size)}; it must be (height, width), two whole numbers of at least 1")
-    return int(size[0]), int(size[1])
+    try:
+        height, width = size
+        whole = height >= 1 and width >= 1 and height % 1 == 0 and width % 1 == 0
+    except (TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise InputError(f"{name} is {size!r}; it must be (height, width), two whole numbers of at least 1")
+    return int(height), int(width)
 
 
 def check_region(region: Region, size: Size) -> Region:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -278,6 +279,28 @@ class TestResuming:
             train(settings(tmp_path, resume=True, steps=9, **change))
         assert contents(tmp_path / "checkpoints") == before
 
+    def test_resuming_with_other_images_is_refused(self, tmp_path, kind):
+        train, settings, _, _ = kind
+        train(settings(tmp_path / "run"))
+        same, others = shutil.copytree(DIGITS, tmp_path / "same"), tmp_path / "others"
+        others.mkdir()
+        for path in DIGITS.glob("t10k-*"):
+            shutil.copy(path, others / path.name.replace("t10k", "train"))
+        with pytest.raises(InputError, match="data_checksum"):
+            train(settings(tmp_path / "run", resume=True, steps=9, data=str(others)))
+        train(settings(tmp_path / "run", resume=True, steps=9, data=str(same)))
+
+    def test_resuming_with_another_resampler_is_refused_wherever_it_lies(self, tmp_path):
+        first, other = (
+            train_resampler(resampler_training(tmp_path / name, steps=1, seed=seed))
+            for name, seed in (("a", 0), ("b", 1))
+        )
+        train_diffuser(diffuser_training(tmp_path / "run", resampler=str(first)))
+        with pytest.raises(InputError, match="frozen_weights_checksum"):
+            train_diffuser(diffuser_training(tmp_path / "run", resampler=str(other), resume=True, steps=9))
+        first.rename(tmp_path / "moved")
+        train_diffuser(diffuser_training(tmp_path / "run", resampler=str(tmp_path / "moved"), resume=True, steps=9))
+
     @pytest.mark.parametrize(
         "file", ["weights.safetensors", "average.safetensors", "optimizer.safetensors", "progress.json"]
     )
@@ -326,6 +349,10 @@ class TestSettings:
             ({"batch_size": 0}, "batch_size is 0"),
             ({"log_every": 0}, "log_every is 0"),
             ({"checkpoint_every": 0}, "checkpoint_every is 0"),
+            ({"learning_rate": -1.0}, "learning_rate is -1.0; it must be at least 0"),
+            ({"beta2": 1.5}, "beta2 is 1.5; it must be from 0 to 1"),
+            ({"ema_decay": float("nan")}, "ema_decay is nan"),
+            ({"seed": -1}, "seed is -1"),
             ({"latent_sizes": ((4, 0),)}, "latent_sizes"),
             ({"latent_sizes": ()}, "latent_sizes"),
             ({"data": "/no/such/folder"}, "/no/such/folder"),
@@ -342,6 +369,16 @@ class TestSettings:
         with pytest.raises(InputError, match=named):
             train(settings(tmp_path / "run", **change))
         assert not (tmp_path / "run").exists()
+
+    def test_without_a_compiler_there_is_no_compiling(self, tmp_path, kind):
+        import torch._inductor.config
+
+        train, settings, _, _ = kind
+        with (
+            torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}),
+            pytest.raises(InputError, match="no C\\+\\+ compiler.*--no-compile"),
+        ):
+            train(settings(tmp_path / "run", compile=True))
 
     def test_a_resampler_that_is_not_there_or_of_another_kind_is_named(self, tmp_path):
         with pytest.raises(InputError, match="no-such-resampler"):
@@ -454,6 +491,24 @@ class TestFiles:
         replace_folder(folder, self.fill("old"))
         with pytest.raises(OSError, match="no space"):
             replace_folder(folder, self.fill("new", fail=True))
+        assert contents(folder) == {"first": b"old", "second": b"old"}
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+    def test_a_replacement_that_fails_between_its_two_renames_brings_the_old_folder_back(self, tmp_path, monkeypatch):
+        folder = tmp_path / "model"
+        replace_folder(folder, self.fill("old"))
+        rename, calls = Path.rename, []
+
+        def fail_second(path: Path, target: Path) -> Path:
+            calls.append(path)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", fail_second)
+            with pytest.raises(KeyboardInterrupt):
+                replace_folder(folder, self.fill("new"))
         assert contents(folder) == {"first": b"old", "second": b"old"}
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
 

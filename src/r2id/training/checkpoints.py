@@ -15,7 +15,17 @@ from torch import Tensor
 from r2id.errors import InputError
 from r2id.files import replace_folder
 
-MAY_CHANGE = {"data", "output", "resume", "steps", "compile", "log_every", "sample_every", "checkpoint_every"}
+MAY_CHANGE = {
+    "data",
+    "resampler",
+    "output",
+    "resume",
+    "steps",
+    "compile",
+    "log_every",
+    "sample_every",
+    "checkpoint_every",
+}
 """Settings that a resumed training may have otherwise than before."""
 
 

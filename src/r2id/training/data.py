@@ -11,7 +11,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,12 @@ class ImageDataset:
     def batch(self, indices: torch.Tensor | Sequence[int] | slice) -> torch.Tensor:
         """The images at `indices` as float32 [B, C, H, W] in [-1, 1]."""
         return self.images[indices].float() / 127.5 - 1
+
+    def first(self, count: int) -> "ImageDataset":
+        """The first `count` images, or all if there are fewer."""
+        labels = None if self.labels is None else self.labels[:count]
+        captions = None if self.captions is None else self.captions[:count]
+        return replace(self, images=self.images[:count], labels=labels, captions=captions)
 
 
 def load_images(

@@ -8,7 +8,8 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,6 +34,14 @@ from r2id.training.checkpoints import Checkpoints
 from r2id.training.data import ImageDataset, load_images
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
 from r2id.training.presets import DiffuserTraining, ResamplerTraining, Training
+
+RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
+    (("steps", "batch_size", "log_every", "checkpoint_every", "num_tokens"), 1, math.inf),
+    (("warmup_steps", "sample_every", "seed"), 0, 2**62),
+    (("learning_rate", "final_learning_rate", "weight_decay", "gradient_clip", "latent_noise"), 0, math.inf),
+    (("beta2", "ema_decay", "label_dropout", "pixel_share"), 0, 1),
+)
+"""Names of settings, and the least and the most that they may be."""
 
 
 def train_resampler(config: ResamplerTraining) -> Path:
@@ -75,10 +84,6 @@ def train_diffuser(config: DiffuserTraining) -> Path:
                 f"the resampler {config.resampler} takes {resampler.config.image_channels} channels and the images "
                 f"have {data.images.shape[1]}; set channels to {resampler.config.image_channels}"
             )
-    if not 0 <= config.label_dropout <= 1:
-        raise InputError(f"label_dropout is {config.label_dropout}; it must be from 0 to 1")
-    if config.num_tokens < 1:
-        raise InputError(f"num_tokens is {config.num_tokens}; it must be at least 1")
     torch.manual_seed(config.seed)
     diffuser = _build(
         R2ID,
@@ -134,7 +139,12 @@ def train(
             f"batch_size is {config.batch_size}; it must be a multiple of the {accelerator.num_processes} processes"
         )
     checkpoints = Checkpoints(config.output / "checkpoints")
-    settings = _plain(asdict(config))
+    frozen = [parameter for parameter in objective.parameters() if not parameter.requires_grad]
+    assert data.labels is not None
+    settings = _plain(asdict(config)) | {
+        "data_checksum": checksum([data.images, data.labels]),
+        "frozen_weights_checksum": checksum(frozen),
+    }
     start, elapsed = checkpoints.begin(settings, config.resume)
     if start > config.steps:
         raise InputError(f"the newest checkpoint is of step {start}; steps is {config.steps} and must be at least that")
@@ -146,6 +156,7 @@ def train(
     average = EMAModel(parameters, decay=config.ema_decay, foreach=True)
     objective.train()
     if config.compile:
+        check_compiler(accelerator.device)
         network.compile()
     objective, optimizer = accelerator.prepare(objective, optimizer)
     average.to(accelerator.device)
@@ -341,11 +352,11 @@ def _load_data(config: Training) -> ImageDataset:
         raise InputError("latent_sizes is empty; it must name at least one HxW")
     for size in config.latent_sizes:
         check_size(size, "latent_sizes")
-    for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    if config.warmup_steps < 0:
-        raise InputError(f"warmup_steps is {config.warmup_steps}; it must be at least 0")
+    for names, least, most in RANGES:
+        for name in names:
+            if not least <= getattr(config, name, least) <= most:
+                accepted = f"from {least} to {most}" if most < math.inf else f"at least {least}"
+                raise InputError(f"{name} is {getattr(config, name)}; it must be {accepted}")
     data = load_images(
         config.data,
         config.split,
@@ -378,6 +389,25 @@ def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         return network(**arguments)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise InputError(f"the model cannot be built: {error}") from error
+
+
+def checksum(tensors: Sequence[Tensor]) -> int:
+    """Tells other data, or another resampler, from those that a training began with, whatever their paths."""
+    total = 0
+    for tensor in tensors:
+        total = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), total)
+    return total
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises InputError where torch.compile would find no C++ compiler for the CPU."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    if device.type == "cpu":
+        try:
+            get_cpp_compiler()
+        except Exception as error:
+            raise InputError("compile is on and there is no C++ compiler such as g++; add --no-compile") from error
 
 
 def describe_machine(accelerator: Accelerator) -> str:
