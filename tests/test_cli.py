@@ -100,15 +100,41 @@ def test_info_names_the_parts_what_they_learnt_from_and_the_resolution_limit(cap
 def test_evaluate_writes_the_figures_it_prints(capsys, monkeypatch, tmp_path):
     status, out, error = run(
         capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--limit", "20", "--count", "20",
-        "--steps", "8", "--latent-size", "8x8", "--size", "32x32", "--size", "27x18",
-        "--output", tmp_path / "figures.json",
+        "--t-scrape", "20", "--steps", "8", "--latent-size", "8x8", "--size", "32x32", "--size", "27x18",
+        "--output", tmp_path,
     )  # fmt: skip
     assert status == 0, error
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures["mse 8x8"] < 0.01
-    assert f"{figures['mse 8x8']:.5f}" in out
-    assert figures["recognised 8x8 32x32"] >= 0.9
-    assert abs(figures["recognised 8x8 32x32"] - figures["recognised 8x8 27x18"]) <= 0.05
+    figures = json.loads((tmp_path / "evaluation.json").read_text())
+    settings, reconstruction, consistency, generation, scrape = figures.values()
+    assert settings["count"] == 20 and settings["latent_size"] == [[8, 8]]
+    assert reconstruction[0]["method"] == "R2IR" and reconstruction[0]["MSE"] < 0.01
+    assert f"{reconstruction[0]['MSE']:.4g}" in out
+    assert consistency[0]["2x against 1x"] < 0.002
+    real, square, wide = generation
+    assert real["recognised"] > 0.97 and square["recognised"] >= 0.9
+    assert abs(square["recognised"] - wide["recognised"]) <= 0.05
+    clean, noise = scrape[1]["error"], scrape[19]["error"]
+    assert clean > 10 * noise
+    assert (tmp_path / "t-scrape.csv").is_file() and (tmp_path / "t-scrape.png").is_file()
+
+
+BAD_EVALUATIONS = [
+    (("--split", "validation"), ["validation", "test"]),
+    (("--data", "no-such-data"), ["no-such-data"]),
+    (("--latent-size", "0x4"), ["'0x4'", "at least 1"]),
+    (("--count", "-1"), ["count is -1", "at least 0"]),
+    (("--guidance", "nan", "--limit", "0"), ["nan", "finite"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), BAD_EVALUATIONS, ids=[" ".join(bad[0]) for bad in BAD_EVALUATIONS])
+def test_evaluate_refuses_bad_input_by_name(arguments, expected, capsys, monkeypatch, tmp_path):
+    data = () if "--data" in arguments else ("--data", FIXTURES / "digits")
+    status, _, error = run(capsys, monkeypatch, "evaluate", *data, *arguments)
+    assert status == 2
+    assert "Traceback" not in error
+    for part in expected:
+        assert part in unwrapped(error)
 
 
 def test_help_imports_neither_torch_nor_diffusers():
@@ -136,6 +162,8 @@ BAD_SAMPLES = [
     (("--latent-size", "8by8"), ["'8by8'", "HxW"]),
     (("--size", "900000x900000"), ["900000x900000", "GiB"]),
     (("--steps", "0"), ["0", "at least 1"]),
+    (("--seed", "9" * 23), ["9" * 23, "from 0 to"]),
+    (("--guidance", "nan"), ["nan", "finite"]),
     (("--per-label", "0"), ["0", "at least 1"]),
     (("--model", "no-such-model"), ["no-such-model", "mnist"]),
     (("--device", "toaster"), ["'toaster'", "cpu"]),

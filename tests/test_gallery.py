@@ -26,11 +26,12 @@ def test_the_gallery_shows_the_same_latents_at_ten_sizes_and_every_sheet_on_its_
     monkeypatch.setattr(gallery, "OUTPUT_SIZES", tuple(smaller.get(size, size) for size in gallery.OUTPUT_SIZES))
     experiments = tuple((smaller.get(a, a), smaller.get(b, b)) for a, b in gallery.EXPERIMENTS)
     monkeypatch.setattr(gallery, "EXPERIMENTS", experiments)
+    monkeypatch.setattr(gallery, "FIELD_SIZES", ((2, 2), (3, 3)))
     page = gallery.write_gallery(make_pipeline(), ["1", "2"], 0, tmp_path)
     shown = re.findall(r"<img src='([^']+)'", page.read_text(encoding="utf-8"))
     written = {path.name for path in tmp_path.glob("*.png")}
     assert set(shown) == written
-    assert len(set(shown)) == len(shown) == 1 + 10 + len(experiments)
+    assert len(set(shown)) == len(shown) == 1 + 10 + len(experiments) + 1
     assert Image.open(tmp_path / "same-latents-27x18.png").size == (2 * (18 + gallery.GAP) + gallery.GAP, 27 + 4)
 
 

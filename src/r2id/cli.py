@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from r2id.pipeline import R2Pipeline
     from r2id.resampler import R2IR
+    from r2id.training.data import ImageDataset
 
 
 def parse_size(text: str) -> Size:
@@ -69,6 +70,17 @@ def parse_labels(text: str) -> list[str]:
     return labels
 
 
+class OptionError(Exception):
+    """An option that cannot be read. No ValueError, which tyro would put into a box of its own words."""
+
+
+def _read_option(parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except InputError as error:
+        raise OptionError(str(error)) from error
+
+
 SIZES = tyro.constructors.ConstructorRegistry()
 
 
@@ -81,7 +93,7 @@ def _size_rule(
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="HxW",
-        instance_from_str=lambda arguments: parse_size(arguments[0]),
+        instance_from_str=lambda arguments: _read_option(parse_size, arguments[0]),
         is_instance=lambda value: isinstance(value, tuple) and len(value) == 2,
         str_from_instance=lambda size: [f"{size[0]}x{size[1]}"],
     )
@@ -124,10 +136,12 @@ class Sample(GeneratorChoice):
     """Height and width of the latents."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the pictures, by default those of training; repeat it for more sizes of the same pictures."""
-    steps: int = 30
+    steps: int = 20
     """Denoising steps."""
-    guidance: float = 2.0
+    guidance: float = 3.5
     """Strength of classifier-free guidance; 1 is none."""
+    guidance_interval: tuple[float, float] = (0.3, 0.8)
+    """From which to which time, 0 clean to 1 noise, guidance is applied."""
     seed: int = 0
     """Picture number i is drawn from seed + i, whatever else is generated with it."""
     batch_size: int = 100
@@ -149,6 +163,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     pipeline = load_pipeline(config)
     labels = labels or pipeline.conditioner.label_names
     sizes = config.size or (tuple(pipeline.diffuser.config.canvas or (32, 32)),)
+    check_seed(config.seed)
     requests = [label for label in labels for _ in range(config.per_label)]
     check_fits_in_memory(sizes, len(requests), 3)
     by_size: list[list[Image]] = [[] for _ in sizes]
@@ -162,6 +177,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
                 size=list(sizes),
                 num_inference_steps=config.steps,
                 guidance_scale=config.guidance,
+                guidance_interval=config.guidance_interval,
                 generator=generators,
             )
         for pictures, more in zip(by_size, result.images, strict=True):
@@ -189,7 +205,7 @@ class Resample(ModelChoice):
     """File to write, PNG or another type by its suffix."""
     latent_size: Size = (8, 8)
     """Height and width of the latent."""
-    size: Annotated[str | None, tyro.conf.arg(metavar="HxW")] = None
+    size: Size | None = None
     """Height and width of the whole decoded picture; by default the image's own."""
     region: str | None = None
     """Part of the decoded picture to render: top,left,bottom,right in its pixels."""
@@ -207,15 +223,15 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     from r2id.training.data import read_image
 
     region = parse_region(config.region) if config.region else None
-    size = parse_size(config.size) if config.size else None
     check_image_suffix(config.output)
     resampler = load_resampler(config)
     channels = resampler.config.image_channels
     image = read_image(config.image, channels=channels, background=config.background)
     canvas = (image.shape[-2], image.shape[-1])
-    size = size or canvas
+    size = config.size or canvas
     shown = (region[2] - region[0], region[3] - region[1]) if region else size
     check_fits_in_memory([shown], 1, channels)
+    check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
     with torch.inference_mode():
         pixels = (image[None].float() / 127.5 - 1).to(resampler.device, resampler.dtype)
         latent = resampler.encode(pixels, config.latent_size)
@@ -274,76 +290,72 @@ def _readable(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(GeneratorChoice):
-    """Measure reconstruction and generation on the test split."""
+    """Measure reconstruction, generation and denoising on the test split."""
 
     data: str = "ylecun/mnist"
     """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
     split: str = "test"
     """Split of the data to measure on."""
+    quick: bool = False
+    """Measure in a minute: at most 200 images and 200 generated pictures, and one latent size unless some are given."""
     count: int = 1000
     """Pictures to generate at each latent size; 0 for none."""
     limit: int | None = None
     """Test images to reconstruct; by default all, 0 for none."""
+    t_scrape: int = 512
+    """Test images whose noise is measured at every time; 0 for none."""
     latent_size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the latents, 4x4 8x8 14x14 if none is given; repeat it for more."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
-    """Height and width of the generated pictures, 32x32 64x64 27x18 16x16 if none is given; repeat it for more."""
-    steps: int = 30
+    """Height and width of the pictures, 32x32 64x64 27x18 16x16 if none is given; repeat it for more."""
+    steps: int = 20
     """Denoising steps."""
-    guidance: float = 2.0
+    guidance: float = 3.5
     """Strength of classifier-free guidance; 1 is none."""
+    guidance_interval: tuple[float, float] = (0.3, 0.8)
+    """From which to which time, 0 clean to 1 noise, guidance is applied."""
     seed: int = 0
-    """Seed of the generated pictures."""
+    """Seed of the generated pictures and of all noise."""
     output: Path | None = None
-    """File to write the figures to, as JSON."""
+    """Folder for evaluation.json, whole after every row, and the t-scrape as CSV and plot."""
 
 
 @app.command(name="evaluate")
 def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
-    """Measure reconstruction and generation on the test split."""
-    import json
+    """Measure reconstruction, generation and denoising on the test split."""
+    from r2id.evaluation.evaluate import evaluate_generation, evaluate_reconstruction, evaluate_t_scrape
+    from r2id.evaluation.report import Report
 
-    from r2id.evaluation.measure import measure_generation, measure_reconstruction
-    from r2id.files import write_whole
-    from r2id.training.data import load_images
-
-    for name, least in (("count", 0), ("limit", 0), ("steps", 1)):
+    for name, least in (("count", 0), ("limit", 0), ("t_scrape", 0), ("steps", 1)):
         if getattr(config, name) is not None and getattr(config, name) < least:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least {least}")
-    latent_sizes = config.latent_size or ((4, 4), (8, 8), (14, 14))
+    check_seed(config.seed)
+    latent_sizes = config.latent_size or (((8, 8),) if config.quick else ((4, 4), (8, 8), (14, 14)))
     sizes = config.size or ((32, 32), (64, 64), (27, 18), (16, 16))
+    most = 200 if config.quick else sys.maxsize
+    count, limit, t_scrape = (
+        min(number, most) for number in (config.count, config.limit or sys.maxsize, config.t_scrape)
+    )
     pipeline = load_pipeline(config)
-    resampler = pipeline.resampler
-    figures: dict[str, Any] = {key: str(value) for key, value in asdict(config).items()}
-    if resampler is not None and config.limit != 0:
-        side = resampler.config.sample_size
-        channels = resampler.config.image_channels
-        data = load_images(config.data, config.split, image_size=(side, side), channels=channels, limit=config.limit)
-        print(f"mean squared error of {len(data)} images in [-1, 1], encoded and decoded at {side}x{side}")
-        for latent_size in latent_sizes:
-            with progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
-                error = measure_reconstruction(resampler, data, latent_size, on_batch=on_batch)
-            figures[f"mse {size_text(latent_size)}"] = error
-            print(f"  latents {size_text(latent_size):>7}   {error:.5f}")
-    if config.count:
-        print(f"share of {config.count} generated pictures that a classifier recognises as the label asked for")
-    for latent_size in latent_sizes if config.count else ():
-        with progress(config.count, f"latents {size_text(latent_size)}") as on_batch, autocast(pipeline, config):
-            recognised = measure_generation(
-                pipeline,
-                latent_size,
-                sizes,
-                config.count,
-                config.steps,
-                config.guidance,
-                config.seed,
-                on_batch=on_batch,
+    data = load_test_images(pipeline, config.data, config.split)
+    if data.labels is None and (count or t_scrape):
+        raise InputError(f"{data.source} has no labels; without them only --count 0 --t-scrape 0 can be measured")
+    settings = asdict(config) | {"latent_size": latent_sizes, "size": sizes, "data": data.source, "output": None}
+    report = Report(settings, config.output / "evaluation.json" if config.output else None)
+    if config.limit != 0:
+        evaluate_reconstruction(pipeline, data.first(limit), latent_sizes, sizes, report, progress)
+    with autocast(pipeline, config):
+        if count:
+            arguments = {
+                "num_inference_steps": config.steps,
+                "guidance_scale": config.guidance,
+                "guidance_interval": config.guidance_interval,
+            }
+            evaluate_generation(pipeline, data, latent_sizes, sizes, count, config.seed, arguments, report, progress)
+        if t_scrape:
+            evaluate_t_scrape(
+                pipeline, data.first(t_scrape), latent_sizes, config.seed, config.output, report, progress
             )
-        for size, share in recognised.items():
-            figures[f"recognised {size_text(latent_size)} {size_text(size)}"] = share
-            print(f"  latents {size_text(latent_size):>7}   pictures {size_text(size):>7}   {100 * share:.1f} %")
-    if config.output:
-        write_whole(config.output, lambda path: path.write_text(json.dumps(figures, indent=1) + "\n"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,12 +377,54 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
     """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
     from r2id.gallery import write_gallery
 
+    check_seed(config.seed)
     labels = parse_labels(config.labels) if config.labels is not None else None
     pipeline = load_pipeline(config)
     labels = labels or pipeline.conditioner.label_names[:10]
     with autocast(pipeline, config):
         page = write_gallery(pipeline, labels, config.seed, config.output)
     print(f"open {page}, or look at the pictures beside it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Showcase(GeneratorChoice):
+    """Write every picture of the published experiments, and a page that shows them."""
+
+    data: str = "ylecun/mnist"
+    """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
+    split: str = "test"
+    """Split of the data whose images are encoded."""
+    output: Path = Path("docs/gallery")
+    """Folder for the pictures; the page is OUTPUT.md, with the figures that `evaluate --output OUTPUT` left there."""
+    seed: int = 0
+    """Seed of the pictures."""
+
+
+@app.command(name="showcase")
+def showcase(config: tyro.conf.OmitArgPrefixes[Showcase]) -> None:
+    """Write every picture of the published experiments, and a page that shows them."""
+    from r2id.evaluation.showcase import write_showcase
+
+    check_seed(config.seed)
+    pipeline = load_pipeline(config)
+    data = load_test_images(pipeline, config.data, config.split)
+    with autocast(pipeline, config):
+        print(f"open {write_showcase(pipeline, data, config.seed, config.output)}")
+
+
+def load_test_images(pipeline: R2Pipeline, data: str, split: str) -> ImageDataset:
+    """Images of the size and channels that a pipeline was trained on."""
+    from r2id.training.data import load_images
+
+    canvas = tuple(pipeline.diffuser.config.canvas or (32, 32))
+    channels = pipeline.resampler.config.image_channels if pipeline.resampler else pipeline.diffuser.config.channels
+    return load_images(data, split, image_size=canvas, channels=channels)
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that torch does not take, or whose successors it may not."""
+    if not 0 <= seed < 2**62:
+        raise InputError(f"seed is {seed}; it must be from 0 to {2**62 - 1}")
 
 
 def _choice_of(presets: Mapping[str, ResamplerTraining | DiffuserTraining]) -> Any:
@@ -465,14 +519,17 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         app.cli(prog="r2id", description="Generate and resample images at any resolution.", registry=SIZES)
-    except InputError as error:
+    except (InputError, OptionError) as error:
         print(f"r2id: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
         print(f"r2id: {interrupt or 'stopped'}", file=sys.stderr)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        print(f"r2id: {error.name} is not installed; training needs pip install 'r2id[train]'", file=sys.stderr)
+        print(
+            f"r2id: {error.name} is not installed; training and evaluation need pip install 'r2id[train,eval]'",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):

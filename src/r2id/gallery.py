@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,9 @@ EXPERIMENTS: tuple[tuple[Size, Size], ...] = (
     ((100, 100), (1024, 1024)),
 )
 """The published experiments with latents other than 8×8 (design §1.6): size of the latents, size of the pictures."""
+
+FIELD_SIZES: tuple[Size, ...] = ((4, 4), (5, 5), (6, 6), (8, 8), (12, 12), (16, 16))
+"""Latents that sample one field of noise, to see what of a picture depends on the grid."""
 
 
 def check_image_suffix(path: Path) -> None:
@@ -76,17 +81,28 @@ def overview(rows: Sequence[Sequence[Image.Image]], side: int = 96) -> Image.Ima
     return contact_sheet(cells, columns=len(rows[0]))
 
 
-def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder: Path) -> Path:
-    """Write the same latents at OUTPUT_SIZES, the EXPERIMENTS, and a page that shows them; returns the page's path."""
+@dataclass(frozen=True)
+class Sheet:
+    """A picture in a gallery: under which heading, its file, what it shows, and its width in pixels."""
+
+    heading: str
+    name: str
+    caption: str
+    width: int
+
+
+def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder: Path) -> list[Sheet]:
+    """Write the same latents at OUTPUT_SIZES, the EXPERIMENTS, and one field of noise at FIELD_SIZES."""
     if pipeline.resampler is None:
         raise InputError("this model works on pixels; a gallery needs one whose latents can be decoded at any size")
-    jobs = [((8, 8), size, f"same-latents-{size_text(size)}.png") for size in OUTPUT_SIZES]
-    jobs += [(latents, size, f"latents-{size_text(latents)}-to-{size_text(size)}.png") for latents, size in EXPERIMENTS]
+    same, others = "One set of 8x8 latents, ten sizes", "Latents of other sizes and shapes"
+    jobs = [(same, (8, 8), size, f"same-latents-{size_text(size)}.png") for size in OUTPUT_SIZES]
+    jobs += [(others, one, size, f"latents-{size_text(one)}-to-{size_text(size)}.png") for one, size in EXPERIMENTS]
     generated: dict[Size, torch.Tensor] = {}
-    sheets: list[tuple[Size, Size, str, Size]] = []
+    sheets: list[Sheet] = []
     shown_together = []
     bar = tqdm(jobs, unit="sheet", leave=False, disable=None)
-    for latent_size, size, name in bar:
+    for heading, latent_size, size, name in bar:
         bar.set_description(name)
         if latent_size not in generated:
             generated[latent_size] = _latents(pipeline, labels, latent_size, seed)
@@ -95,10 +111,24 @@ def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder
         pictures = pipeline.decode(latents, size)
         sheet = contact_sheet(pictures, columns=10)
         save_image(sheet, folder / name)
-        sheets.append((latent_size, size, name, (sheet.height, sheet.width)))
-        if name.startswith("same") and size in OVERVIEW_SIZES:
+        caption = f"{size_text(latent_size)} latents, pictures of {size_text(size)}"
+        sheets.append(Sheet(heading, name, caption, sheet.width))
+        if heading == same and size in OVERVIEW_SIZES:
             shown_together.append(pictures)
-    save_image(overview(shown_together), folder / "overview.png")
+    together = overview(shown_together)
+    save_image(together, folder / "overview.png")
+    sheets.insert(0, Sheet(same, "overview.png", "the same pictures at six sizes", together.width))
+    by_latents = [pipeline.decode(_latents(pipeline, labels, size, seed), (32, 32)) for size in FIELD_SIZES]
+    field = overview(by_latents)
+    save_image(field, folder / "same-noise.png")
+    caption = f"from top to bottom, latents of {', '.join(size_text(size) for size in FIELD_SIZES)}"
+    sheets.append(Sheet("One field of noise, latents of other sizes", "same-noise.png", caption, field.width))
+    return sheets
+
+
+def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder: Path) -> Path:
+    """Write the sheets, and a page that shows them; returns the page's path."""
+    sheets = write_sheets(pipeline, labels, seed, folder)
     page = folder / "index.html"
     write_whole(page, lambda path: path.write_text(_page(sheets), encoding="utf-8"))
     return page
@@ -111,27 +141,25 @@ def _latents(pipeline: R2Pipeline, labels: Sequence[str], latent_size: Size, see
     return pipeline(labels, latent_size, [], generator=generators, output_type="pt").latents
 
 
-def _page(sheets: Sequence[tuple[Size, Size, str, Size]]) -> str:
-    figures = []
-    for latent_size, size, name, (_, width) in sheets:
-        look = "pixelated" if width < PAGE_WIDTH else "auto"
-        figures.append(
-            f"<figure><img src='{name}' style='image-rendering:{look}' alt='generated pictures of {size_text(size)}'>"
-            f"<figcaption>{size_text(latent_size)} latents, pictures of <b>{size_text(size)}</b></figcaption></figure>"
-        )
-    same, others = figures[: len(OUTPUT_SIZES)], figures[len(OUTPUT_SIZES) :]
+def _page(sheets: Sequence[Sheet]) -> str:
     style = (
         f"body{{font:16px system-ui;max-width:{PAGE_WIDTH}px;margin:2rem auto;padding:0 1rem;"
         "background:#fff;color:#222}@media(prefers-color-scheme:dark){body{background:#16181d;color:#ddd}}"
         "img{width:100%}figure{margin:1.5rem 0 2.5rem}figcaption{margin-top:.4rem}"
     )
+    body = []
+    for heading, group in itertools.groupby(sheets, lambda sheet: sheet.heading):
+        body.append(f"<h2>{heading}</h2>")
+        for sheet in group:
+            look = "pixelated" if sheet.width < PAGE_WIDTH else "auto"
+            body.append(
+                f"<figure><img src='{sheet.name}' style='image-rendering:{look}' alt='{sheet.caption}'>"
+                f"<figcaption>{sheet.caption}</figcaption></figure>"
+            )
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>R2ID gallery</title>"
         f"<meta name='viewport' content='width=device-width'><style>{style}</style><h1>R2ID gallery</h1>"
         "<p>Generated pictures, one per label. All sheets are shown equally wide, small pictures with their pixels "
-        "visible. Proportions other than those trained on stretch the picture, as resizing would.</p>"
-        f"<h2>One set of 8x8 latents, ten sizes</h2><img src='overview.png' alt='the same pictures at six sizes'>"
-        f"{''.join(same)}<h2>Latents of other sizes and shapes</h2>"
-        f"<p>Of pictures of a million pixels two are shown, of a grid of ten thousand latents one.</p>"
-        f"{''.join(others)}</html>\n"
+        "visible. Proportions other than those trained on stretch the picture, as resizing would. Of pictures of a "
+        f"million pixels two are shown, of a grid of ten thousand latents one.</p>{''.join(body)}</html>\n"
     )

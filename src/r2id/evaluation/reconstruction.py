@@ -1,0 +1,108 @@
+"""How true images stay through a latent, at the size they had and at others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import MeanSquaredError, MetricCollection
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+
+from r2id.resampler import R2IR
+from r2id.sizes import Size, size_text
+from r2id.training.data import ImageDataset
+
+METHODS = ("R2IR", "R2IR at the trained size, then Lanczos", "Lanczos alone, as many values as the latent")
+BATCH = 50
+
+
+def lanczos(images: Tensor, size: Size) -> Tensor:
+    """Images [B, C, H, W] resized by Pillow's antialiased Lanczos filter, kept within [−1, 1]."""
+    if size == tuple(images.shape[-2:]):
+        return images
+    planes = images.float().cpu().flatten(0, 1).numpy()
+    resized = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.LANCZOS) for plane in planes]
+    stacked = torch.from_numpy(numpy.stack([numpy.asarray(plane) for plane in resized])).clamp(-1, 1)
+    return stacked.unflatten(0, images.shape[:2]).to(images)
+
+
+@torch.inference_mode()
+def measure_reconstruction(
+    resampler: R2IR,
+    data: ImageDataset,
+    latent_size: Size,
+    sizes: Sequence[Size],
+    on_batch: Callable[[int], object] = int,
+) -> Iterator[dict[str, object]]:
+    """Rows of errors of images encoded to `latent_size` and decoded at each of `sizes`, in [−1, 1].
+
+    The truth at a size is the source resized by `lanczos`. Beside R2IR stand two baselines (METHODS): decoding at the
+    source's size and resizing that, and no network at all: the source resized to as many values as the latent has, and
+    resized again. `on_batch` is called with the number of images after each batch.
+    """
+    own = (data.images.shape[-2], data.images.shape[-1])
+    values_per_point = resampler.config.latent_channels / resampler.config.image_channels
+    alike = (round(latent_size[0] * values_per_point**0.5), round(latent_size[1] * values_per_point**0.5))
+    metrics = {(size, method): _metrics(resampler.device) for size in sizes for method in METHODS}
+    for images in _batches(data, resampler.device):
+        field = resampler.field(resampler.encode(images, latent_size), own)
+        at_own = field.render(own)
+        for size in sizes:
+            answers = (
+                at_own if size == own else field.render(size),
+                lanczos(at_own, size),
+                lanczos(lanczos(images, alike), size),
+            )
+            for method, answer in zip(METHODS, answers, strict=True):
+                metrics[size, method].update(answer.float(), lanczos(images, size))
+        on_batch(len(images))
+    for (size, method), measured in metrics.items():
+        figures = {name: value.item() for name, value in measured.compute().items()}
+        yield {"latents": size_text(latent_size), "pictures": size_text(size), "method": method, **figures}
+
+
+@torch.inference_mode()
+def measure_consistency(
+    resampler: R2IR, data: ImageDataset, latent_size: Size, on_batch: Callable[[int], object] = int
+) -> dict[str, object]:
+    """One row on whether sizes agree and borders are as good as the inside.
+
+    The first figures are mean squared errors between a latent decoded at two or four times the source's size, averaged
+    over areas back to it, and decoded there at once. The last two are those of the outermost ring of pixels, and of the
+    pixels inside it, against the source.
+    """
+    height, width = data.images.shape[-2:]
+    names = ("2x against 1x", "4x against 1x", "outermost ring", "inside")
+    sums = dict.fromkeys(names, 0.0)
+    for images in _batches(data, resampler.device):
+        field = resampler.field(resampler.encode(images, latent_size), (height, width))
+        decoded = field.render((height, width))
+        for scale, name in zip((2, 4), names, strict=False):
+            averaged = functional.avg_pool2d(field.render((scale * height, scale * width)), scale)
+            sums[name] += (averaged - decoded).square().mean().item() * len(images)
+        error = (decoded - images).square()
+        ring = torch.ones(height, width, dtype=torch.bool, device=error.device)
+        ring[1:-1, 1:-1] = False
+        sums["outermost ring"] += error[..., ring].mean().item() * len(images)
+        sums["inside"] += error[..., ~ring].mean().item() * len(images) if not ring.all() else 0.0
+        on_batch(len(images))
+    return {"latents": size_text(latent_size), **{name: total / len(data) for name, total in sums.items()}}
+
+
+def _metrics(device: torch.device) -> MetricCollection:
+    return MetricCollection(
+        {
+            "MSE": MeanSquaredError(),
+            "PSNR": PeakSignalNoiseRatio(data_range=2.0),
+            "SSIM": StructuralSimilarityIndexMeasure(data_range=2.0),
+        }
+    ).to(device)
+
+
+def _batches(data: ImageDataset, device: torch.device) -> Iterator[Tensor]:
+    for indices in torch.arange(len(data)).split(BATCH):
+        yield data.batch(indices).to(device)

@@ -1,0 +1,112 @@
+"""Every picture of the published experiments (design §1.6), with the figures beside them, as one page."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from r2id.files import write_whole
+from r2id.gallery import Sheet, contact_sheet, overview, save_image, write_sheets
+from r2id.pipeline import R2Pipeline, as_output
+from r2id.sizes import Size, size_text
+from r2id.training.data import ImageDataset
+
+LATENT_PICTURES: tuple[Size, ...] = ((4, 4), (14, 14))
+"""Latents shown as pictures, channel by channel."""
+
+RECONSTRUCTIONS: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
+"""Latents that test images are shown through."""
+
+VARIETY: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
+"""Latents of which ten pictures of one label are shown, to see whether they repeat each other."""
+
+
+def write_showcase(pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: Path) -> Path:
+    """Write all pictures to `folder`, and a page beside it, `folder`.md; returns the page's path.
+
+    The figures are those that `r2id evaluate --output folder` left there, if it did.
+    """
+    labels = pipeline.conditioner.label_names[:10]
+    sheets = write_sheets(pipeline, labels, seed, folder)
+    sheets += _variety(pipeline, labels[len(labels) // 2], seed, folder)
+    sheets += _reconstructions(pipeline, data, folder)
+    sheets += _latent_pictures(pipeline, data, folder)
+    figures = folder / "evaluation.json"
+    tables = json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else {}
+    if (folder / "t-scrape.png").is_file():
+        caption = "how well noise is told from a noisy latent, solid with the label and dotted without"
+        sheets.append(Sheet("t-scrape", "t-scrape.png", caption, 840))
+    page = folder.with_name(folder.name + ".md")
+    write_whole(page, lambda path: path.write_text(_page(sheets, tables, folder.name, seed), encoding="utf-8"))
+    return page
+
+
+def _variety(pipeline: R2Pipeline, label: str, seed: int, folder: Path) -> list[Sheet]:
+    rows = []
+    for latent_size in VARIETY:
+        generators = [torch.Generator().manual_seed(seed + index) for index in range(10)]
+        rows.append(pipeline([label] * 10, latent_size, (32, 32), generator=generators).images)
+    sheet = overview(rows)
+    save_image(sheet, folder / "variety.png")
+    caption = f"ten pictures of {label}; from top to bottom, latents of {', '.join(map(size_text, VARIETY))}"
+    return [Sheet("Variety", "variety.png", caption, sheet.width)]
+
+
+@torch.inference_mode()
+def _reconstructions(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> list[Sheet]:
+    images = data.batch(slice(0, 10)).to(pipeline.device)
+    size = (images.shape[-2], images.shape[-1])
+    resampler = pipeline.resampler
+    rows = [as_output(images, "pil")]
+    rows += [as_output(resampler.decode(resampler.encode(images, one), size), "pil") for one in RECONSTRUCTIONS]
+    sheet = overview(rows)
+    save_image(sheet, folder / "reconstructions.png")
+    caption = (
+        f"test images and, below, the same through latents of {', '.join(map(size_text, RECONSTRUCTIONS))} and back"
+    )
+    return [Sheet("Reconstructions", "reconstructions.png", caption, sheet.width)]
+
+
+@torch.inference_mode()
+def _latent_pictures(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> list[Sheet]:
+    sheets = []
+    for latent_size in LATENT_PICTURES:
+        latent = pipeline.resampler.encode(data.batch([0]).to(pipeline.device), latent_size)
+        channels = as_output(latent.movedim(1, 0), "pil")
+        sheet = contact_sheet(channels, columns=16)
+        sheet = sheet.resize((sheet.width * 4, sheet.height * 4), 0)
+        name = f"latent-{size_text(latent_size)}.png"
+        save_image(sheet, folder / name)
+        caption = f"the {len(channels)} channels of the first test image's latent of {size_text(latent_size)}"
+        sheets.append(Sheet("Latents as pictures", name, caption, sheet.width))
+    return sheets
+
+
+def _page(sheets: Sequence[Sheet], tables: dict[str, Any], folder: str, seed: int) -> str:
+    lines = [
+        "# Gallery",
+        "",
+        f"Written by `r2id showcase --seed {seed}`, the figures by `r2id evaluate`; nothing is chosen by hand.",
+        "Small pictures are shown with their pixels visible. Proportions other than those trained on stretch them.",
+    ]
+    for heading, group in itertools.groupby(sheets, lambda sheet: sheet.heading):
+        lines += ["", f"## {heading}"]
+        for sheet in group:
+            lines += ["", f"![{sheet.caption}]({folder}/{sheet.name})", "", f"*{sheet.caption}*"]
+    for section, rows in tables.items():
+        if section == "settings" or section.startswith("t-scrape"):
+            continue
+        lines += ["", f"## Figures: {section}", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+        lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

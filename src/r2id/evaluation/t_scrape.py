@@ -1,0 +1,81 @@
+"""The t-scrape: how well noise is told from a noisy sample, from no noise to nothing but noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from r2id.noise import density, shift_noise
+from r2id.pipeline import R2Pipeline
+from r2id.sizes import Size, size_text
+from r2id.training.data import ImageDataset
+from r2id.training.objectives import DiffusionObjective
+
+TIMES = tuple(step / 20 for step in range(21))
+
+
+@torch.inference_mode()
+def measure_t_scrape(
+    pipeline: R2Pipeline,
+    data: ImageDataset,
+    latent_size: Size,
+    seed: int,
+    on_batch: Callable[[int], object] = int,
+) -> Iterator[dict[str, object]]:
+    """Rows of E‖ε̂ − ε‖² per value at times t from 0 to 1, with the label and without.
+
+    ᾱ = cos²(πt/2), shifted by the grid's density as in training. From a velocity v, ε̂ = √(1 − ᾱ)·x_t + √ᾱ·v. The noise
+    of every image is the same at all times. `on_batch` is called with the number of images after each batch.
+
+    Raises:
+        InputError: the data has a label that the model does not know.
+    """
+    assert data.labels is not None
+    diffuser, conditioner = pipeline.diffuser, pipeline.conditioner
+    objective = DiffusionObjective(diffuser, conditioner, pipeline.resampler, 0.0).eval()
+    generator = torch.Generator().manual_seed(seed)
+    sums = {label: [0.0] * len(TIMES) for label in ("given", "dropped")}
+    canvas = (data.images.shape[-2], data.images.shape[-1])
+    known = torch.tensor([conditioner.index(name) for name in data.label_names])[data.labels]
+    for indices in torch.arange(len(data)).split(64):
+        clean = objective.clean_samples(data.batch(indices).to(pipeline.device), latent_size)
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        labels = known[indices].to(clean.device)
+        branches = [conditioner(labels), conditioner(torch.full_like(labels, conditioner.no_label))]
+        for index, time in enumerate(TIMES):
+            alpha_bar = torch.full((len(clean),), math.cos(math.pi / 2 * time) ** 2, device=clean.device)
+            alpha_bar = shift_noise(alpha_bar, density(latent_size, diffuser.config.noise_reference_size))
+            signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
+            noisy = signal * clean + spread * noise
+            predictions = diffuser.guidance_branches(noisy, alpha_bar, branches, canvas)
+            for name, prediction in zip(sums, predictions, strict=True):
+                found = prediction.float()
+                if diffuser.config.prediction_type == "v_prediction":
+                    found = spread * noisy + signal * found
+                sums[name][index] += (found - noise).square().mean().item() * len(clean)
+        on_batch(len(indices))
+    for name, totals in sums.items():
+        for time, total in zip(TIMES, totals, strict=True):
+            yield {"latents": size_text(latent_size), "label": name, "t": time, "error": total / len(data)}
+
+
+def plot_t_scrape(rows: list[dict[str, object]], path: Path) -> None:
+    """A curve for every latent size, with the label and without, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    latents = list(dict.fromkeys(row["latents"] for row in rows))
+    for index, latent_size in enumerate(latents):
+        for label, style in (("given", "-"), ("dropped", ":")):
+            curve = [row for row in rows if row["latents"] == latent_size and row["label"] == label]
+            name = f"{latent_size} latents" if label == "given" else f"{latent_size} latents, no label"
+            times, errors = [row["t"] for row in curve], [row["error"] for row in curve]
+            axes.plot(times, errors, style, color=f"C{index}", label=name)  # type: ignore[arg-type]
+    axes.set(xlabel="t, from clean to noise", ylabel="mean squared error of the noise", yscale="log")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)

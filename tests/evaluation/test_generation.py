@@ -1,0 +1,103 @@
+"""Figures of generated digits, against slow formulas and against sets whose answer is known."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from r2id.conditioning import LabelConditioner
+from r2id.errors import InputError
+from r2id.evaluation.classifier import load_classifier
+from r2id.evaluation.generation import (
+    Judged,
+    Reference,
+    digit_classifier,
+    distance_within_labels,
+    frechet_distance,
+    measure_generation,
+    precision_and_recall,
+)
+from r2id.pipeline import R2Pipeline
+from r2id.training.data import load_images
+
+DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
+
+
+def normal(count: int, seed: int, channels: int = 8) -> torch.Tensor:
+    return torch.randn(count, channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_the_frechet_distance_is_that_of_the_two_gaussians():
+    first, second = normal(500, 0), normal(300, 1) * torch.linspace(0.5, 2, 8) + 0.3
+    covariances = [(part - part.mean(0)).T @ (part - part.mean(0)) / (len(part) - 1) for part in (first, second)]
+    root = torch.linalg.eigvals(covariances[0] @ covariances[1]).sqrt().sum().real
+    trace = sum(covariance.trace() for covariance in covariances) - 2 * root
+    expected = (first.mean(0) - second.mean(0)).square().sum() + trace
+    assert frechet_distance(first, second) == pytest.approx(expected.item(), rel=1e-4)
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
+
+
+class TestPrecisionAndRecall:
+    def test_a_set_covers_itself(self):
+        assert precision_and_recall(normal(100, 0), normal(100, 0)) == (1, 1)
+
+    def test_sets_far_apart_cover_nothing_of_each_other(self):
+        assert precision_and_recall(normal(100, 0), normal(100, 1) + 100) == (0, 0)
+
+    def test_one_good_picture_again_and_again_has_precision_and_no_recall(self):
+        real = normal(100, 0)
+        precision, recall = precision_and_recall(real, real[:1] + 1e-3 * normal(100, 1))
+        assert precision == 1 and recall <= 0.05
+
+    def test_they_are_what_the_definition_says(self):
+        real, generated = normal(30, 0, 2), normal(30, 1, 2) * 1.5
+        inside = 0
+        for point in generated:
+            for center in real:
+                third_nearest = sorted((center - other).norm().item() for other in real)[3]
+                if (point - center).norm().item() <= third_nearest:
+                    inside += 1
+                    break
+        assert precision_and_recall(real, generated)[0] == pytest.approx(inside / 30)
+
+
+def test_the_distance_within_labels_is_the_mean_over_pairs():
+    pixels, labels = normal(12, 0), torch.arange(12) % 3
+    means = []
+    for label in range(3):
+        same = pixels[labels == label]
+        pairs = [(same[i] - same[j]).norm() for i in range(4) for j in range(4) if i != j]
+        means.append(sum(pairs) / len(pairs))
+    assert distance_within_labels(pixels, labels) == pytest.approx((sum(means) / 3).item())
+    assert distance_within_labels(pixels[:1].expand(12, -1), labels) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return Reference.of(load_classifier(), load_images(DIGITS, "test", image_size=(32, 32)))
+
+
+def test_the_judge_sees_pictures_of_any_size_as_32x32():
+    classifier = load_classifier()
+    judged = Judged.of(classifier, torch.rand(3, 3, 10, 50) * 2 - 1, torch.zeros(3))
+    assert judged.pixels.shape == (3, 1024) and judged.features.shape == (3, 64)
+
+
+def test_a_model_that_knows_nothing_is_found_out(make_pipeline, reference):
+    pipeline = make_pipeline()
+    rows = list(
+        measure_generation(
+            pipeline, load_classifier(), reference, (2, 2), [(32, 32), (16, 8)], 60, 0, {"num_inference_steps": 2}
+        )
+    )
+    assert [row["pictures"] for row in rows] == ["32x32", "16x8"]
+    for row in rows:
+        assert row["recognised"] < 0.4 and row["recall"] < 0.1 and row["diversity"] < 0.6
+        assert row["Fréchet"] > 20 * reference.halves
+
+
+def test_a_model_of_other_labels_has_no_judge(make_pipeline):
+    tiny = make_pipeline()
+    pets = R2Pipeline(tiny.diffuser, LabelConditioner(["cat", "dog"], dim=8), tiny.resampler)
+    with pytest.raises(InputError, match="classifier of digits.* cat, dog"):
+        digit_classifier(pets)

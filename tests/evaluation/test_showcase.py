@@ -1,0 +1,38 @@
+"""The showcase: every picture is on its page, with the figures that were measured."""
+
+import json
+import re
+from pathlib import Path
+
+from r2id import gallery
+from r2id.evaluation import showcase
+from r2id.training.data import load_images
+
+DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
+
+
+def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pipeline):
+    monkeypatch.setattr(gallery, "OUTPUT_SIZES", ((8, 8), (10, 10)))
+    monkeypatch.setattr(gallery, "OVERVIEW_SIZES", ((8, 8),))
+    monkeypatch.setattr(gallery, "EXPERIMENTS", (((2, 3), (8, 8)),))
+    monkeypatch.setattr(gallery, "FIELD_SIZES", ((2, 2), (3, 3)))
+    folder = tmp_path / "gallery"
+    folder.mkdir()
+    figures = {"settings": {}, "errors": [{"latents": "4x4", "MSE": 0.00123456}], "t-scrape of 2 images": [{"t": 0.5}]}
+    (folder / "evaluation.json").write_text(json.dumps(figures))
+    (folder / "t-scrape.png").write_bytes(b"")
+    data = load_images(DIGITS, "test", image_size=(32, 32), limit=12)
+    page = showcase.write_showcase(make_pipeline(canvas=(32, 32)), data, 0, folder)
+    assert page == tmp_path / "gallery.md"
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r"\]\(gallery/([^)]+)\)", text)
+    assert len(set(shown)) == len(shown)
+    assert set(shown) == {path.name for path in folder.glob("*.png")}
+    assert "| 4x4 | 0.001235 |" in text and "| 0.5 |" not in text
+
+
+def test_without_figures_the_page_has_pictures_only(monkeypatch, tmp_path, make_pipeline):
+    monkeypatch.setattr(showcase, "write_sheets", lambda *arguments: [])
+    data = load_images(DIGITS, "test", image_size=(32, 32), limit=12)
+    page = showcase.write_showcase(make_pipeline(canvas=(32, 32)), data, 0, tmp_path / "pictures")
+    assert "Figures" not in page.read_text(encoding="utf-8")

@@ -1,0 +1,45 @@
+"""The t-scrape, with denoisers whose errors are known."""
+
+import csv
+import math
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from r2id.evaluation.evaluate import evaluate_t_scrape
+from r2id.evaluation.report import Report
+from r2id.evaluation.t_scrape import TIMES, measure_t_scrape
+from r2id.training.data import ImageDataset
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    images = torch.randint(0, 256, (70, 1, 6, 6), generator=torch.Generator().manual_seed(0)).byte()
+    return ImageDataset(images, torch.arange(70) % 10, tuple("0123456789"), None, "noise")
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_denoiser_that_always_answers_nothing(prediction_type, make_pipeline, pictures):
+    pipeline = make_pipeline(resampler=None, prediction_type=prediction_type, noise_reference_size=None)
+    torch.nn.init.zeros_(pipeline.diffuser.out.weight)
+    torch.nn.init.zeros_(pipeline.diffuser.out.bias)
+    rows = list(measure_t_scrape(pipeline, pictures, (6, 6), seed=0))
+    assert [row["t"] for row in rows] == [*TIMES, *TIMES]
+    power = pictures.batch(slice(None)).square().mean().item()
+    for row in rows:
+        alpha_bar = math.cos(math.pi / 2 * row["t"]) ** 2
+        # ε̂ = 0, or from v = 0, ε̂ = √(1 − ᾱ)·x_t, whose error is −ᾱ·ε + √ᾱ·√(1 − ᾱ)·x.
+        expected = 1 if prediction_type == "epsilon" else alpha_bar**2 + alpha_bar * (1 - alpha_bar) * power
+        assert row["error"] == pytest.approx(expected, abs=0.06)
+
+
+def test_it_is_written_as_csv_and_plot(make_pipeline, pictures, tmp_path, capsys):
+    report = Report({}, None)
+    silent = lambda total, title: nullcontext(lambda done: None)  # noqa: E731
+    evaluate_t_scrape(make_pipeline(), pictures, [(2, 2), (3, 3)], 0, tmp_path, report, silent)
+    with (tmp_path / "t-scrape.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * len(TIMES) == len(report.sections["t-scrape of 70 images"])
+    assert rows[0].keys() == {"latents", "label", "t", "error"}
+    assert (tmp_path / "t-scrape.png").read_bytes().startswith(b"\x89PNG")
