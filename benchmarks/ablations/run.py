@@ -1,0 +1,355 @@
+"""What each choice of the recipe is worth: every variant is trained alike but for one choice, and measured alike.
+
+    python benchmarks/ablations/run.py --data MNIST
+
+writes docs/ablations.md and the pictures beside it. What was trained and measured is kept in the output folder, so the
+script can be interrupted and continued, and given other seeds or one question at a time; the page shows all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+from unittest.mock import patch
+
+import diffusers
+import torch
+from torch import Tensor, nn
+
+from r2id.evaluation.generation import Reference, digit_classifier, measure_generation
+from r2id.evaluation.reconstruction import measure_reconstruction
+from r2id.files import write_whole
+from r2id.gallery import overview, save_image
+from r2id.layers import DecoderBlock, EncoderBlock
+from r2id.pipeline import R2Pipeline, as_output
+from r2id.resampler import R2IR
+from r2id.sizes import Size, size_text
+from r2id.training.data import load_images
+from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
+from r2id.training.trainer import train_diffuser, train_resampler
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "ablations.md"
+BUNDLED = Path(__file__).parents[2] / "src" / "r2id" / "pretrained" / "mnist" / "resampler"
+
+# The bundled recipe, made small enough to train it many times on a laptop.
+RESAMPLER = replace(
+    RESAMPLER_PRESETS["mnist"],
+    latent_sizes=((4, 4), (4, 4), (6, 6), (8, 8)),
+    batch_size=64,
+    warmup_steps=100,
+    ema_decay=0.99,
+    sample_every=0,
+)
+DIFFUSER = replace(
+    DIFFUSER_PRESETS["mnist"],
+    latent_sizes=((4, 4), (4, 4), (8, 8), (12, 12)),
+    batch_size=64,
+    warmup_steps=100,
+    ema_decay=0.995,
+    sample_every=0,
+    model=("encoder_blocks=2", "decoder_blocks=2", "sample_size=8"),
+)
+RESAMPLER_GRIDS: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
+DIFFUSER_GRIDS: tuple[Size, ...] = ((4, 4), (8, 8), (12, 12))
+TEST_IMAGES = 1000
+SHOWN_SIZE = (256, 256)
+ONE_GRID = {"latent_sizes": ((4, 4),)}
+PUBLISHED_NOISE = ("noise_reference_size=None", "radius=None")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table: what differs from the bundled recipe, as settings or as a change to the code."""
+
+    name: str
+    network: str
+    settings: dict[str, Any]
+    change: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+@dataclass(frozen=True)
+class Question:
+    """One table: a choice, its variants, and what their figures say to use. `shown` adds what each decodes."""
+
+    title: str
+    variants: tuple[Variant, ...]
+    answer: str
+    shown: bool = False
+
+
+def resampler(name: str, *model: str, **settings: Any) -> Variant:
+    """A variant of R2IR: arguments of the network that differ, and settings of the training."""
+    return Variant(name, "resampler", {"model": (*RESAMPLER.model, *model), **settings})
+
+
+def diffuser(name: str, *model: str, change: Callable = nullcontext, **settings: Any) -> Variant:
+    """A variant of R2ID, likewise."""
+    return Variant(name, "diffuser", {"model": (*DIFFUSER.model, *model), **settings}, change)
+
+
+def smooth_noise(count: int, channels: int, size: Size, generator: Any = None, white: float = 0.3) -> Tensor:
+    """Noise smoothed over a fixed length: numbers on a lattice of spacing 1/5, spread by a cos² kernel, with a share of
+    white noise. Its variance is 1 everywhere."""
+    generators = generator if isinstance(generator, list) else [generator] * count
+    lattice = (torch.arange(7) - 0.5) / 5 - 0.5
+    spread = []
+    for side in size:
+        places = (torch.arange(side) + 0.5) / side - 0.5
+        offset = (places[:, None] - lattice) * 5 / 2
+        window = torch.cos(offset * math.pi / 2).square() * (offset.abs() < 1)
+        spread.append(window / window.square().sum(1, keepdim=True).sqrt())
+    drawn = []
+    for one in generators:
+        field = spread[0] @ torch.randn(channels, 7, 7, generator=one) @ spread[1].mT
+        drawn.append(math.sqrt(1 - white) * field + math.sqrt(white) * torch.randn(channels, *size, generator=one))
+    return torch.stack(drawn)
+
+
+@contextmanager
+def with_smooth_noise() -> Iterator[None]:
+    """Train with smooth noise, and start from it."""
+
+    def draw(objective: Any, clean: Tensor) -> Tensor:
+        return smooth_noise(len(clean), clean.shape[1], (clean.shape[2], clean.shape[3])).to(clean)
+
+    with (
+        patch("r2id.training.objectives.DiffusionObjective.draw_noise", draw),
+        patch("r2id.pipeline.field_noise", smooth_noise),
+    ):
+        yield
+
+
+class ResponseNorm(nn.Module):
+    """GRN (Woo et al. 2023, arXiv:2301.00808): every channel by its norm over all samples of the image."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gain, self.bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = x.float().square().mean(1, keepdim=True).sqrt()
+        return x + self.gain * x * (norm / (norm.mean(-1, keepdim=True) + 1e-6)).to(x.dtype) + self.bias
+
+
+@contextmanager
+def with_response_norm() -> Iterator[None]:
+    """Put GRN into every feed-forward of R2ID."""
+
+    def with_response(block: type[EncoderBlock] | type[DecoderBlock]) -> Callable[..., nn.Module]:
+        def build(dim: int, *arguments: Any) -> nn.Module:
+            built = block(dim, *arguments)
+            built.feed.insert(2, ResponseNorm(4 * dim))
+            return built
+
+        return build
+
+    with (
+        patch("r2id.diffuser.EncoderBlock", with_response(EncoderBlock)),
+        patch("r2id.diffuser.DecoderBlock", with_response(DecoderBlock)),
+    ):
+        yield
+
+
+QUESTIONS = (
+    Question(
+        "R2IR: attention",
+        (
+            resampler("local"),
+            resampler("global, softmax features, 4 blocks", "attention=global", "num_blocks=4"),
+            resampler("global, elu + 1 features, 4 blocks", "attention=global", "num_blocks=4", "feature_map=elu"),
+        ),
+        "",
+    ),
+    Question(
+        "R2IR: jitter of the positions",
+        (resampler("expected"), resampler("sampled", "jitter=sampled"), resampler("none", "jitter=none")),
+        "",
+    ),
+    Question(
+        "R2IR: latent grids in training",
+        (
+            resampler("4x4 to 8x8, rows and columns moved"),
+            resampler("4x4, rows and columns moved", **ONE_GRID),
+            resampler("4x4, nothing moved", "latent_jitter=0", **ONE_GRID),
+        ),
+        "",
+    ),
+    Question(
+        "R2IR: blocks in each direction",
+        (
+            resampler("1, local"),
+            resampler("4, local", "num_blocks=4"),
+            resampler("1, global", "attention=global"),
+            resampler("4, global", "attention=global", "num_blocks=4"),
+        ),
+        "",
+        shown=True,
+    ),
+    Question(
+        "R2IR: noise on the latent",
+        (resampler("0.07"), resampler("none", latent_noise=0.0), resampler("0.2", latent_noise=0.2)),
+        "",
+    ),
+    Question(
+        "R2ID: noise",
+        (
+            diffuser("as strong over an area, neighbours read together"),
+            diffuser("as strong over an area (a shifted schedule)", "radius=None"),
+            diffuser("as strong on every sample, neighbours read together", "noise_reference_size=None"),
+            diffuser("as strong on every sample (published)", *PUBLISHED_NOISE),
+            diffuser("a smooth field, 30 % white", *PUBLISHED_NOISE, change=with_smooth_noise),
+        ),
+        "",
+    ),
+    Question("R2ID: prediction", (diffuser("velocity"), diffuser("noise", "prediction_type=epsilon")), ""),
+    Question("R2ID: feature map", (diffuser("softmax"), diffuser("elu + 1", "feature_map=elu")), ""),
+    Question("R2ID: norms", (diffuser("per token"), diffuser("per token, and GRN", change=with_response_norm)), ""),
+    Question(
+        "R2ID: latent grids in training",
+        (
+            diffuser("4x4 to 12x12"),
+            diffuser("4x4", **ONE_GRID),
+            diffuser("4x4, published noise", *PUBLISHED_NOISE, **ONE_GRID),
+        ),
+        "",
+    ),
+)
+
+
+def folder_of(variant: Variant, options: argparse.Namespace) -> Path:
+    """Where a variant's seeds are kept; equal variants of two questions share it."""
+    steps = options.resampler_steps if variant.network == "resampler" else options.diffuser_steps
+    key = json.dumps([variant.network, variant.settings, variant.change.__name__, steps])
+    return options.output / f"{variant.network}-{zlib.crc32(key.encode()):08x}"
+
+
+def run(variant: Variant, seed: int, options: argparse.Namespace) -> None:
+    """Train a variant from a seed and measure it, unless that was done before; leaves figures.json."""
+    folder = folder_of(variant, options) / f"seed-{seed}"
+    if (folder / "figures.json").is_file():
+        return
+    resampling = variant.network == "resampler"
+    steps = options.resampler_steps if resampling else options.diffuser_steps
+    settings = {"data": options.data, "seed": seed, "steps": steps, "output": folder, "compile": options.compile}
+    settings |= {"checkpoint_every": steps, **variant.settings}
+    with variant.change():
+        if resampling:
+            trained = folder / "resampler"
+            if not trained.exists():
+                train_resampler(replace(RESAMPLER, **settings))
+            measured = measure_resampler(R2IR.from_pretrained(trained), options, folder)
+        else:
+            trained = folder / "pipeline"
+            if not trained.exists():
+                train_diffuser(replace(DIFFUSER, resampler=str(options.resampler), **settings))
+            measured = measure_diffuser(R2Pipeline.from_pretrained(trained), options)
+    write_whole(folder / "figures.json", lambda path: path.write_text(json.dumps(measured, indent=1)))
+
+
+def measure_resampler(network: R2IR, options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """Errors at each latent grid; test images decoded at a large size go to `folder`."""
+    data = load_images(options.data, "test", image_size=(32, 32), limit=TEST_IMAGES)
+    with torch.inference_mode():
+        large = network.decode(network.encode(data.batch(slice(0, 6)), (4, 4)), SHOWN_SIZE)
+    save_image(overview([as_output(large, "pil")], side=SHOWN_SIZE[0]), folder / "decoded.png")
+    errors = {}
+    for grid in RESAMPLER_GRIDS:
+        row = next(measure_reconstruction(network, data, grid, [(32, 32)]))
+        errors[f"error at {size_text(grid)}"] = float(row["MSE"])  # type: ignore[arg-type]
+    return errors
+
+
+def measure_diffuser(pipeline: R2Pipeline, options: argparse.Namespace) -> dict[str, float]:
+    """Recognised, Fréchet distance and diversity at each latent grid, without guidance."""
+    data = load_images(options.data, "test", image_size=(32, 32))
+    pipeline.set_progress_bar_config(disable=True)
+    judge = digit_classifier(pipeline)
+    reference = Reference.of(judge, data)
+    figures: dict[str, float] = {}
+    for grid in DIFFUSER_GRIDS:
+        with torch.autocast(pipeline.device.type, torch.bfloat16):
+            arguments = {"guidance_scale": 1.0}
+            row = next(measure_generation(pipeline, judge, reference, grid, [(32, 32)], options.count, 0, arguments))
+        for name in ("recognised", "Fréchet", "diversity"):
+            figures[f"{name} {size_text(grid)}"] = float(row[name])  # type: ignore[arg-type]
+    return figures
+
+
+def write_document(options: argparse.Namespace) -> None:
+    """One table per question of which anything has been measured: means over the seeds, and half their range."""
+    pictures = options.document.with_suffix("")
+    lines = [
+        "# Ablations",
+        "",
+        "Written by `python benchmarks/ablations/run.py --data MNIST`. Every variant is the recipe of preset `mnist` "
+        f"made small, but for one choice: {options.resampler_steps} steps of R2IR or {options.diffuser_steps} of R2ID, "
+        f"with 2 + 2 blocks, in batches of {DIFFUSER.batch_size}. Errors are mean squared errors of {TEST_IMAGES} test "
+        f"images in [-1, 1], at 32x32 through each latent grid. Of R2ID, {options.count} digits are generated at each "
+        "grid, without guidance; diversity is the mean distance between two digits of one label over that of real "
+        "ones. ± is half the range over the seeds. These are short trainings: they tell choices apart, not how good "
+        "the bundled weights are.",
+    ]
+    for question in QUESTIONS:
+        rows = []
+        for variant in question.variants:
+            files = sorted(folder_of(variant, options).glob("seed-*/figures.json"))
+            if files:
+                rows.append((variant, files, [json.loads(file.read_text()) for file in files]))
+        if not rows:
+            continue
+        columns = list(rows[0][2][0])
+        lines += ["", f"## {question.title}", ""]
+        lines += [f"| | {' | '.join(columns)} | seeds |", "|---|" + "---|" * (len(columns) + 1)]
+        for variant, files, figures in rows:
+            cells = [_cell([figure[column] for figure in figures]) for column in columns]
+            seeds = ", ".join(file.parent.name.removeprefix("seed-") for file in files)
+            lines.append(f"| {variant.name} | {' | '.join(cells)} | {seeds} |")
+        lines += ["", question.answer]
+        for variant, files, _ in rows if question.shown else ():
+            name = "-".join(re.findall(r"\w+", f"{question.title} {variant.name}".lower())) + ".png"
+            content = (files[0].parent / "decoded.png").read_bytes()
+            write_whole(pictures / name, lambda path, content=content: path.write_bytes(content))
+            caption = f"{variant.name}: test images through 4x4 latents, decoded at {size_text(SHOWN_SIZE)}"
+            lines += ["", f"![{caption}]({pictures.name}/{name})", "", f"*{caption}*"]
+    write_whole(options.document, lambda path: path.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+
+
+def _cell(values: list[float]) -> str:
+    spread = f" ± {(max(values) - min(values)) / 2:.2g}" if len(values) > 1 else ""
+    return f"{mean(values):.3g}{spread}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="folder of MNIST's IDX files")
+    parser.add_argument("--output", type=Path, default=Path("runs/ablations"), help="folder for what is trained")
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help="page to write")
+    parser.add_argument("--resampler", type=Path, default=BUNDLED, help="R2IR whose latents R2ID learns")
+    parser.add_argument("--only", default="", help="part of the titles of the questions to run; by default all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--resampler-steps", type=int, default=1000)
+    parser.add_argument("--diffuser-steps", type=int, default=2000)
+    parser.add_argument("--count", type=int, default=500, help="digits to generate at each latent grid")
+    parser.add_argument("--no-compile", dest="compile", action="store_false")
+    options = parser.parse_args(arguments)
+    diffusers.utils.logging.disable_progress_bar()
+    for question in QUESTIONS:
+        if options.only not in question.title:
+            continue
+        for variant in question.variants:
+            for seed in options.seeds:
+                run(variant, seed, options)
+            write_document(options)
+
+
+if __name__ == "__main__":
+    main()
