@@ -366,7 +366,7 @@ class Demo(GeneratorChoice):
     """Folder to write to."""
     labels: str | None = None
     """Labels, separated by commas; 0-9 is a range. By default all that the model knows, at most ten."""
-    seed: int = 0
+    seed: int = 1
     """Seed of the pictures."""
     precision: Literal["no", "bf16"] = "bf16"
     """Precision of the denoising: no is float32, bf16 is faster and changes the pictures a little."""
@@ -396,7 +396,7 @@ class Showcase(GeneratorChoice):
     """Split of the data whose images are encoded."""
     output: Path = Path("docs/gallery")
     """Folder for the pictures; the page is OUTPUT.md, with the figures that `evaluate --output OUTPUT` left there."""
-    seed: int = 0
+    seed: int = 1
     """Seed of the pictures."""
 
 

@@ -91,7 +91,7 @@ def _page(sheets: Sequence[Sheet], tables: dict[str, Any], folder: str, seed: in
     lines = [
         "# Gallery",
         "",
-        f"Written by `r2id showcase --seed {seed}`, the figures by `r2id evaluate`; nothing is chosen by hand.",
+        f"Written by `r2id showcase --seed {seed}`, the figures by `r2id evaluate`. Only the seed is chosen by hand.",
         "Small pictures are shown with their pixels visible. Proportions other than those trained on stretch them.",
     ]
     for heading, group in itertools.groupby(sheets, lambda sheet: sheet.heading):
