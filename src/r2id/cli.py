@@ -297,7 +297,7 @@ class Evaluate(GeneratorChoice):
     split: str = "test"
     """Split of the data to measure on."""
     quick: bool = False
-    """Measure in a minute: at most 200 images and 200 generated pictures, and one latent size unless some are given."""
+    """Measure in a minute: at most 100 images and 100 generated pictures, and one latent size unless some are given."""
     count: int = 1000
     """Pictures to generate at each latent size; 0 for none."""
     limit: int | None = None
@@ -332,7 +332,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     check_seed(config.seed)
     latent_sizes = config.latent_size or (((8, 8),) if config.quick else ((4, 4), (8, 8), (14, 14)))
     sizes = config.size or ((32, 32), (64, 64), (27, 18), (16, 16))
-    most = 200 if config.quick else sys.maxsize
+    most = 100 if config.quick else sys.maxsize
     count, limit, t_scrape = (
         min(number, most) for number in (config.count, config.limit or sys.maxsize, config.t_scrape)
     )
