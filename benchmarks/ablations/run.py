@@ -78,11 +78,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Question:
-    """One table: a choice, its variants, and what their figures say to use. `shown` adds what each decodes."""
+    """One table: a choice and its variants. `shown` adds what each decodes."""
 
     title: str
     variants: tuple[Variant, ...]
-    answer: str
     shown: bool = False
 
 
@@ -167,12 +166,10 @@ QUESTIONS = (
             resampler("global, softmax features, 4 blocks", "attention=global", "num_blocks=4"),
             resampler("global, elu + 1 features, 4 blocks", "attention=global", "num_blocks=4", "feature_map=elu"),
         ),
-        "",
     ),
     Question(
         "R2IR: jitter of the positions",
         (resampler("expected"), resampler("sampled", "jitter=sampled"), resampler("none", "jitter=none")),
-        "",
     ),
     Question(
         "R2IR: latent grids in training",
@@ -181,7 +178,6 @@ QUESTIONS = (
             resampler("4x4, rows and columns moved", **ONE_GRID),
             resampler("4x4, nothing moved", "latent_jitter=0", **ONE_GRID),
         ),
-        "",
     ),
     Question(
         "R2IR: blocks in each direction",
@@ -191,13 +187,11 @@ QUESTIONS = (
             resampler("1, global", "attention=global"),
             resampler("4, global", "attention=global", "num_blocks=4"),
         ),
-        "",
         shown=True,
     ),
     Question(
         "R2IR: noise on the latent",
         (resampler("0.07"), resampler("none", latent_noise=0.0), resampler("0.2", latent_noise=0.2)),
-        "",
     ),
     Question(
         "R2ID: noise",
@@ -208,11 +202,10 @@ QUESTIONS = (
             diffuser("as strong on every sample (published)", *PUBLISHED_NOISE),
             diffuser("a smooth field, 30 % white", *PUBLISHED_NOISE, change=with_smooth_noise),
         ),
-        "",
     ),
-    Question("R2ID: prediction", (diffuser("velocity"), diffuser("noise", "prediction_type=epsilon")), ""),
-    Question("R2ID: feature map", (diffuser("softmax"), diffuser("elu + 1", "feature_map=elu")), ""),
-    Question("R2ID: norms", (diffuser("per token"), diffuser("per token, and GRN", change=with_response_norm)), ""),
+    Question("R2ID: prediction", (diffuser("velocity"), diffuser("noise", "prediction_type=epsilon"))),
+    Question("R2ID: feature map", (diffuser("softmax"), diffuser("elu + 1", "feature_map=elu"))),
+    Question("R2ID: norms", (diffuser("per token"), diffuser("per token, and GRN", change=with_response_norm))),
     Question(
         "R2ID: latent grids in training",
         (
@@ -220,7 +213,6 @@ QUESTIONS = (
             diffuser("4x4", **ONE_GRID),
             diffuser("4x4, published noise", *PUBLISHED_NOISE, **ONE_GRID),
         ),
-        "",
     ),
 )
 
@@ -313,7 +305,6 @@ def write_document(options: argparse.Namespace) -> None:
             cells = [_cell([figure[column] for figure in figures]) for column in columns]
             seeds = ", ".join(file.parent.name.removeprefix("seed-") for file in files)
             lines.append(f"| {variant.name} | {' | '.join(cells)} | {seeds} |")
-        lines += ["", question.answer]
         for variant, files, _ in rows if question.shown else ():
             name = "-".join(re.findall(r"\w+", f"{question.title} {variant.name}".lower())) + ".png"
             content = (files[0].parent / "decoded.png").read_bytes()

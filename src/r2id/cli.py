@@ -123,7 +123,28 @@ class GeneratorChoice(ModelChoice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(GeneratorChoice):
+class Sampling(GeneratorChoice):
+    """How to denoise."""
+
+    steps: int = 20
+    """Denoising steps."""
+    guidance: float = 3.5
+    """Strength of classifier-free guidance; 1 is none."""
+    guidance_interval: tuple[float, float] = (0.3, 0.8)
+    """From which to which time, 0 clean to 1 noise, guidance is applied."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The same as arguments of the pipeline's call."""
+        return {
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance,
+            "guidance_interval": self.guidance_interval,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Sampling):
     """Generate pictures of labels and write each at every size."""
 
     output: Path
@@ -136,12 +157,6 @@ class Sample(GeneratorChoice):
     """Height and width of the latents."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the pictures, by default those of training; repeat it for more sizes of the same pictures."""
-    steps: int = 20
-    """Denoising steps."""
-    guidance: float = 3.5
-    """Strength of classifier-free guidance; 1 is none."""
-    guidance_interval: tuple[float, float] = (0.3, 0.8)
-    """From which to which time, 0 clean to 1 noise, guidance is applied."""
     seed: int = 0
     """Picture number i is drawn from seed + i, whatever else is generated with it."""
     batch_size: int = 100
@@ -175,10 +190,8 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
                 batch,
                 latent_size=config.latent_size,
                 size=list(sizes),
-                num_inference_steps=config.steps,
-                guidance_scale=config.guidance,
-                guidance_interval=config.guidance_interval,
                 generator=generators,
+                **config.arguments,
             )
         for pictures, more in zip(by_size, result.images, strict=True):
             pictures += more
@@ -289,7 +302,7 @@ def _readable(value: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(GeneratorChoice):
+class Evaluate(Sampling):
     """Measure reconstruction, generation and denoising on the test split."""
 
     data: str = "ylecun/mnist"
@@ -308,12 +321,6 @@ class Evaluate(GeneratorChoice):
     """Height and width of the latents, 4x4 8x8 14x14 if none is given; repeat it for more."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the pictures, 32x32 64x64 27x18 16x16 if none is given; repeat it for more."""
-    steps: int = 20
-    """Denoising steps."""
-    guidance: float = 3.5
-    """Strength of classifier-free guidance; 1 is none."""
-    guidance_interval: tuple[float, float] = (0.3, 0.8)
-    """From which to which time, 0 clean to 1 noise, guidance is applied."""
     seed: int = 0
     """Seed of the generated pictures and of all noise."""
     output: Path | None = None
@@ -346,12 +353,9 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
         evaluate_reconstruction(pipeline, data.first(limit), latent_sizes, sizes, report, progress)
     with autocast(pipeline, config):
         if count:
-            arguments = {
-                "num_inference_steps": config.steps,
-                "guidance_scale": config.guidance,
-                "guidance_interval": config.guidance_interval,
-            }
-            evaluate_generation(pipeline, data, latent_sizes, sizes, count, config.seed, arguments, report, progress)
+            evaluate_generation(
+                pipeline, data, latent_sizes, sizes, count, config.seed, config.arguments, report, progress
+            )
         if t_scrape:
             evaluate_t_scrape(
                 pipeline, data.first(t_scrape), latent_sizes, config.seed, config.output, report, progress

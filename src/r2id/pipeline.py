@@ -48,7 +48,7 @@ class R2Pipeline(DiffusionPipeline):
         conditioner: turns labels into the diffuser's tokens.
         resampler: the R2IR whose latents the diffuser generates; None if it generates pixels.
         scheduler: any diffusers scheduler for a variance-preserving process, such as DDIM, DPM-Solver++ or Euler;
-            by default UniPC with the cosine schedule, whose 20 steps are worth 100 of DDIM.
+            by default UniPC with the cosine schedule.
     """
 
     _optional_components = ["resampler", "scheduler"]

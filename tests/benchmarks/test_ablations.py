@@ -35,7 +35,7 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
     monkeypatch.setattr(ablations, "RESAMPLER_GRIDS", ((4, 4),))
     monkeypatch.setattr(ablations, "DIFFUSER_GRIDS", ((4, 4),))
     monkeypatch.setattr(ablations, "TEST_IMAGES", 10)
-    question = ablations.Question("R2IR: a choice", (first, second), "Use the first.", shown=True)
+    question = ablations.Question("R2IR: a choice", (first, second), shown=True)
     monkeypatch.setattr(ablations, "QUESTIONS", (question,))
     arguments = ["--data", str(DIGITS), "--output", str(tmp_path / "runs"), "--document", str(tmp_path / "page.md")]
     arguments += ["--no-compile", "--resampler-steps", "2", "--diffuser-steps", "2", "--count", "20"]
@@ -47,9 +47,7 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
     trained = next((tmp_path / "runs").glob("resampler-*/seed-0/resampler"))
     smooth = ablations.diffuser("smooth", *small, *diffuser, change=ablations.with_smooth_noise, **common)
     response = ablations.diffuser("GRN", *small, *diffuser, change=ablations.with_response_norm, **common)
-    monkeypatch.setattr(
-        ablations, "QUESTIONS", (question, ablations.Question("R2ID: a choice", (smooth, response), ""))
-    )
+    monkeypatch.setattr(ablations, "QUESTIONS", (question, ablations.Question("R2ID: a choice", (smooth, response))))
     monkeypatch.setattr(ablations, "train_resampler", None)
     ablations.main([*arguments, "--resampler", str(trained)])
     both = (tmp_path / "page.md").read_text()

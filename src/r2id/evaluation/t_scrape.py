@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
-from r2id.noise import density, shift_noise
 from r2id.pipeline import R2Pipeline
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
@@ -46,8 +44,7 @@ def measure_t_scrape(
         labels = known[indices].to(clean.device)
         branches = [conditioner(labels), conditioner(torch.full_like(labels, conditioner.no_label))]
         for index, time in enumerate(TIMES):
-            alpha_bar = torch.full((len(clean),), math.cos(math.pi / 2 * time) ** 2, device=clean.device)
-            alpha_bar = shift_noise(alpha_bar, density(latent_size, diffuser.config.noise_reference_size))
+            alpha_bar = objective.alpha_bar(torch.full((len(clean),), time, device=clean.device), latent_size)
             signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
             noisy = signal * clean + spread * noise
             predictions = diffuser.guidance_branches(noisy, alpha_bar, branches, canvas)

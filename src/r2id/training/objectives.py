@@ -85,9 +85,7 @@ class DiffusionObjective(Objective):
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
         clean = self.clean_samples(images, latent_size)
         strata = torch.arange(len(clean), device=clean.device) + torch.rand(len(clean), device=clean.device)
-        alpha_bar = torch.cos(strata / len(clean) * (math.pi / 2)).square()
-        size = (clean.shape[-2], clean.shape[-1])
-        alpha_bar = shift_noise(alpha_bar, density(size, self.diffuser.config.noise_reference_size))
+        alpha_bar = self.alpha_bar(strata / len(clean), (clean.shape[-2], clean.shape[-1]))
         noise = self.draw_noise(clean)
         signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
         tokens = self.conditioner(self.conditioner.dropped(labels, self.label_dropout))
@@ -95,6 +93,11 @@ class DiffusionObjective(Objective):
         prediction = self.diffuser(signal * clean + spread * noise, alpha_bar, tokens, canvas)
         target = noise if self.diffuser.config.prediction_type == "epsilon" else signal * noise - spread * clean
         return (prediction.float() - target).square().mean()
+
+    def alpha_bar(self, time: Tensor, size: Size) -> Tensor:
+        """The signal's share of the variance at times in [0, 1], in samples of a grid of `size`."""
+        unshifted = torch.cos(time * (math.pi / 2)).square()
+        return shift_noise(unshifted, density(size, self.diffuser.config.noise_reference_size))
 
     def draw_noise(self, clean: Tensor) -> Tensor:
         """Noise for samples [B, C, h, w]: independent numbers, which is how any one grid sees a white field."""

@@ -93,7 +93,7 @@ class DiffuserTraining(Training):
 
 
 PRESET_NOTES = {
-    "mnist": "The recipe of the bundled model: digits, in about an hour for each network on 2 CPU cores.",
+    "mnist": "The recipe of the bundled model: digits, in about two and a half hours for both networks on 2 CPU cores.",
     "mnist-reference": "The published recipe, to compare with.",
 }
 
