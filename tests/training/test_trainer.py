@@ -279,6 +279,14 @@ class TestResuming:
             train(settings(tmp_path, resume=True, steps=9, **change))
         assert contents(tmp_path / "checkpoints") == before
 
+    def test_a_resumed_run_may_meet_other_latent_sizes_but_not_in_another_network(self, tmp_path, kind):
+        train, settings, _, _ = kind
+        train(settings(tmp_path))
+        name = "latent_size" if train is train_resampler else "sample_size"
+        with pytest.raises(InputError, match=f"network {name} is 6; the training to resume has"):
+            train(settings(tmp_path, resume=True, steps=8, latent_sizes=((6, 6),)))
+        train(settings(tmp_path, resume=True, steps=8, latent_sizes=(*SMALL["latent_sizes"], (2, 3))))
+
     def test_resuming_with_other_images_is_refused(self, tmp_path, kind):
         train, settings, _, _ = kind
         train(settings(tmp_path / "run"))

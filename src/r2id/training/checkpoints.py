@@ -21,6 +21,7 @@ MAY_CHANGE = {
     "output",
     "resume",
     "steps",
+    "latent_sizes",
     "compile",
     "log_every",
     "sample_every",

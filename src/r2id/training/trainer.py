@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers.training_utils import EMAModel
 from diffusers.utils import make_image_grid
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from r2id.conditioning import LabelConditioner
@@ -108,7 +108,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
 def train(
     config: Training,
     objective: Objective,
-    network: nn.Module,
+    network: R2IR | R2ID,
     data: ImageDataset,
     save: Callable[[dict[str, Any]], Path],
 ) -> Path:
@@ -120,7 +120,7 @@ def train(
     Args:
         config: settings.
         objective: module from images, labels and a latent grid to a loss; what it trains requires gradients.
-        network: the part of the objective that `config.compile` compiles.
+        network: the part of the objective that `config.compile` compiles; its arguments may not change on resuming.
         data: the images.
         save: called with the record of the training once it is done and the averaged weights are in place.
     Returns:
@@ -145,7 +145,9 @@ def train(
         "data_checksum": checksum([data.images, data.labels]),
         "frozen_weights_checksum": checksum(frozen),
     }
-    start, elapsed = checkpoints.begin(settings, config.resume)
+    # Arguments also follow from other settings, such as the reach of R2IR from its first latent size.
+    arguments = {f"network {name}": value for name, value in _plain(dict(network.config)).items() if name[0] != "_"}
+    start, elapsed = checkpoints.begin(settings | arguments, config.resume)
     if start > config.steps:
         raise InputError(f"the newest checkpoint is of step {start}; steps is {config.steps} and must be at least that")
     accelerator.init_trackers("logs")
@@ -167,7 +169,7 @@ def train(
     def checkpoint(step: int) -> None:
         if accelerator.is_main_process:
             seconds = elapsed + time.monotonic() - began
-            checkpoints.save(step, seconds, settings, parameters, average.shadow_params, optimizer)
+            checkpoints.save(step, seconds, settings | arguments, parameters, average.shadow_params, optimizer)
 
     began = time.monotonic()
     progress = tqdm(
