@@ -208,3 +208,23 @@ class TestTrainingPass:
 def test_an_unknown_argument_value_is_refused_by_name(make_resampler, argument, value):
     with pytest.raises(ValueError, match=f"{argument} is {value!r}"):
         make_resampler(**{argument: value})
+
+
+@pytest.mark.parametrize("attention", ["local", "global"])
+def test_an_image_in_pieces_encodes_as_the_whole_one(attention, monkeypatch):
+    torch.manual_seed(0)
+    model = R2IR(latent_channels=5, dim=24, num_heads=2, num_blocks=1, basis=4, attention=attention).eval()
+    image = torch.rand(2, 1, 40, 23) * 2 - 1
+    whole = model.encode(image, (3, 5)).detach()
+    cut = [(slice(0, 17), slice(9, 23)), (slice(17, 40), slice(0, 23)), (slice(0, 17), slice(0, 9))]
+    with torch.inference_mode():
+        pieces = model.encode_pieces(((y, x, image[:, :, y, x]) for y, x in cut), (40, 23), (3, 5))
+        monkeypatch.setattr("r2id.resampler.PIECE", 100)
+        strips = model.encode(image, (3, 5))
+    assert torch.allclose(pieces, whole, atol=1e-5)
+    assert torch.allclose(strips, whole, atol=1e-5)
+
+
+def test_no_pieces_are_refused():
+    with pytest.raises(InputError, match="no pieces"):
+        R2IR(dim=24, num_heads=2, num_blocks=1).encode_pieces([], (8, 8), (2, 2))

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from r2id.evaluation.generation import Reference, digit_classifier, measure_generation
 from r2id.evaluation.reconstruction import measure_reconstruction
 from r2id.files import write_whole
-from r2id.gallery import overview, save_image
+from r2id.gallery import overview
+from r2id.images import save_image
 from r2id.layers import DecoderBlock, EncoderBlock
 from r2id.pipeline import R2Pipeline, as_output
 from r2id.resampler import R2IR

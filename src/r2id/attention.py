@@ -29,6 +29,17 @@ class Summary(NamedTuple):
         return Summary(self.key_values + other.key_values, self.keys + other.keys)
 
 
+class Neighbourhoods(NamedTuple):
+    """All that local attention needs from the sources: Σ w φ_k v, [B, h, w, basis, basis, d], and Σ w, [h, w]."""
+
+    values: Tensor
+    weight: Tensor
+
+    def __add__(self, other: Neighbourhoods) -> Neighbourhoods:  # type: ignore[override]
+        """The same of both sources together, so that a source can be read in pieces."""
+        return Neighbourhoods(self.values + other.values, self.weight + other.weight)
+
+
 class LinearAttention(nn.Module):
     """Global multi-head attention, φ(Q)(φ(K)ᵀV) / (φ(Q)·Σφ(K)) (Katharopoulos et al. 2020, arXiv:2006.16236).
 
@@ -137,7 +148,7 @@ class LocalKernelAttention(nn.Module):
 
     def read(self, spread: Tensor, source: Grid, query: Grid) -> Tensor:
         """Answers [B, h, w, dim] from what `spread` returned, for a grid of queries: only sources in reach are used."""
-        rows, columns = (self._axis(source, query, axis).to(spread.dtype) for axis in (0, 1))
+        rows, columns = (self._weights(source, query, axis).to(spread.dtype) for axis in (0, 1))
         # The first product is over all sources of both axes: the axis with fewer queries keeps it small.
         if len(rows) < len(columns):
             down = torch.einsum("yik,bijkld->byjld", rows, spread)
@@ -145,24 +156,42 @@ class LocalKernelAttention(nn.Module):
         across = torch.einsum("xjl,bijkld->bikxd", columns, spread)
         return torch.einsum("yik,bikxd->byxd", rows, across) + self.bias.to(spread.dtype)
 
+    def summarise(self, values: Tensor, piece: Grid, query: Grid) -> Neighbourhoods:
+        """What a piece of the source, with values [B, H, W, source_dim], adds to the neighbourhoods of `query`."""
+        rows, columns = (self._axis(piece, query, axis) for axis in (0, 1))
+        gathered = self._contract(values, *(window[..., None] * basis for window, basis in (rows, columns)))
+        return Neighbourhoods(gathered, rows[0].sum(dim=1)[:, None] * columns[0].sum(dim=1))
+
+    def answer(self, summary: Neighbourhoods) -> Tensor:
+        """Answers [B, h, w, dim] from the summary of all pieces: what `forward` gives for the source as a whole."""
+        weight = summary.weight.clamp_min(1e-24)[..., None, None, None]
+        return self._mix(summary.values / weight.to(summary.values.dtype))
+
     def reach(self, source: Grid, query: Grid) -> tuple[slice, slice]:
         """The rows and columns of `source` that any sample of `query` can see."""
         return self._band(source, query, 0), self._band(source, query, 1)
 
     def _gather(self, values: Tensor, source: Grid, query: Grid) -> Tensor:
         """Σ_n w φ_k v_n / Σ_n w, [B, h, w, basis, basis, source_dim]."""
-        rows, columns = self._axis(source, query, 0), self._axis(source, query, 1)
+        return self._contract(values, self._weights(source, query, 0), self._weights(source, query, 1))
+
+    @staticmethod
+    def _contract(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         down = torch.einsum("yik,bijc->bykjc", rows.to(values.dtype), values)
         return torch.einsum("xjl,bykjc->byxklc", columns.to(values.dtype), down)
 
     def _mix(self, gathered: Tensor) -> Tensor:
         return gathered.flatten(-3) @ self.weight.flatten(0, 2).to(gathered.dtype) + self.bias.to(gathered.dtype)
 
-    def _axis(self, source: Grid, query: Grid, axis: int) -> Tensor:
+    def _weights(self, source: Grid, query: Grid, axis: int) -> Tensor:
         """Window times basis of one axis, divided by the window's sum: [queries, sources, basis]."""
-        here, there = (query.rows, source.rows) if axis == 0 else (query.columns, source.columns)
-        window, basis = self._kernel(there[None] - here[:, None], source, axis)
+        window, basis = self._axis(source, query, axis)
         return (window / window.sum(dim=1, keepdim=True).clamp_min(1e-12))[..., None] * basis
+
+    def _axis(self, source: Grid, query: Grid, axis: int) -> tuple[Tensor, Tensor]:
+        """Window [queries, sources] and basis [queries, sources, basis] of one axis."""
+        here, there = (query.rows, source.rows) if axis == 0 else (query.columns, source.columns)
+        return self._kernel(there[None] - here[:, None], source, axis)
 
     def _kernel(self, offset: Tensor, source: Samples, axis: int) -> tuple[Tensor, Tensor]:
         """Window [...] and basis [..., basis] at relative offsets along one axis."""

@@ -168,7 +168,8 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     """Generate pictures of labels and write each at every size."""
     import torch
 
-    from r2id.gallery import contact_sheet, save_image
+    from r2id.gallery import contact_sheet
+    from r2id.images import save_image
     from r2id.pipeline import check_fits_in_memory
 
     labels = parse_labels(config.labels) if config.labels is not None else None
@@ -231,9 +232,8 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     """Encode an image to a latent and decode it at any size."""
     import torch
 
-    from r2id.gallery import check_image_suffix, save_image
+    from r2id.images import check_image_suffix, read_image, save_image
     from r2id.pipeline import as_output, check_fits_in_memory
-    from r2id.training.data import read_image
 
     region = parse_region(config.region) if config.region else None
     check_image_suffix(config.output)

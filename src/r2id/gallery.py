@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from r2id.errors import InputError
 from r2id.files import write_whole
+from r2id.images import save_image
 from r2id.sizes import Size, size_text
 
 if TYPE_CHECKING:
@@ -42,18 +43,6 @@ EXPERIMENTS: tuple[tuple[Size, Size], ...] = (
 
 FIELD_SIZES: tuple[Size, ...] = ((4, 4), (5, 5), (6, 6), (8, 8), (12, 12), (16, 16))
 """Latents that sample one field of noise, to see what of a picture depends on the grid."""
-
-
-def check_image_suffix(path: Path) -> None:
-    """Raises InputError unless the file's suffix names an image type that Pillow writes."""
-    Image.init()
-    if Image.EXTENSION.get(path.suffix.lower()) not in Image.SAVE:
-        raise InputError(f"{path} has no suffix of an image type that can be written; take .png, .jpg, .webp or .tif")
-
-
-def save_image(picture: Image.Image, path: Path) -> None:
-    """Write a picture, of the type its suffix names, whole or not at all."""
-    write_whole(path, picture.save)
 
 
 def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:

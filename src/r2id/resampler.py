@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -9,13 +10,16 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from r2id.attention import FeatureMap, LocalKernelAttention, Summary
+from r2id.attention import FeatureMap, LocalKernelAttention, Neighbourhoods, Summary
 from r2id.coordinates import Grid, Points, PositionProjection, Samples
 from r2id.errors import InputError
 from r2id.field import ImageField
 from r2id.layers import CrossBlock, PointBlock, SelfBlock
 from r2id.model import CheckedLoading
-from r2id.sizes import Size, check_size
+from r2id.sizes import Size, check_size, size_text
+
+PIECE = 1 << 18
+"""Pixels that an image is read in at once while it is encoded."""
 
 Jitter = Literal["expected", "sampled", "none"]
 
@@ -62,6 +66,14 @@ class GlobalDirection(nn.Module):
         x = self.out(x)
         return x.unflatten(1, query.size) if isinstance(query, Grid) else x
 
+    def summarise_piece(self, values: Tensor, piece: Grid, query: Grid) -> list[Summary]:
+        """What any query needs of some rows and columns of the image. Pieces add up."""
+        return self.summarise(values, piece)
+
+    def answer(self, summaries: list[Summary], query: Samples) -> Tensor:
+        """`read`, from the sum over all pieces."""
+        return self.read(summaries, query)
+
     def forward(self, values: Tensor, source: Samples, query: Samples) -> Tensor:
         return self.read(self.summarise(values, source), query)
 
@@ -91,9 +103,19 @@ class LocalEncoder(nn.Module):
         self.blocks = nn.ModuleList(SelfBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
         self.out = nn.Sequential(nn.RMSNorm(dim), nn.Linear(dim, latent_channels), nn.Tanh())
 
+    def summarise_piece(self, values: Tensor, piece: Grid, query: Grid) -> list[Neighbourhoods]:
+        """What the latents at `query` need of some rows and columns of the image, [B, H, W, C]. Pieces add up."""
+        return [self.neighbourhood.summarise(self.colour(values), piece, query)]
+
+    def answer(self, summaries: list[Neighbourhoods], query: Grid) -> Tensor:
+        """Latents at the queries, from the sum over all pieces."""
+        return self._attend(self.neighbourhood.answer(summaries[0]), query)
+
     def forward(self, values: Tensor, source: Samples, query: Grid) -> Tensor:
-        x = self.neighbourhood(self.colour(values), source, query) + self.latent_position(query)
-        x = x.flatten(1, 2)
+        return self._attend(self.neighbourhood(self.colour(values), source, query), query)
+
+    def _attend(self, read: Tensor, query: Grid) -> Tensor:
+        x = (read + self.latent_position(query)).flatten(1, 2)
         for block in self.blocks:
             x = block(x)
         return self.out(x).unflatten(1, query.size)
@@ -231,14 +253,48 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def encode(self, image: Tensor, size: Size, canvas: tuple[float, float] | None = None) -> Tensor:
         """Image [B, C, H, W] in [−1, 1] → latent [B, latent_channels, h, w] in (−1, 1), for any `size` (h, w).
 
-        `canvas` gives the proportions of the picture, by default those of H × W.
+        `canvas` gives the proportions of the picture, by default those of H × W. Without gradients, an image larger
+        than PIECE pixels is read in pieces, so that memory does not grow with it.
         """
         self._check_channels(image, self.config.image_channels, "an image")
-        image_size = (image.shape[-2], image.shape[-1])
+        height, width = image_size = (image.shape[-2], image.shape[-1])
+        if len(image) * height * width > PIECE and not torch.is_grad_enabled():
+            step = max(1, PIECE // (len(image) * width))
+            strips = (slice(top, top + step) for top in range(0, height, step))
+            whole = slice(0, width)
+            return self.encode_pieces(((rows, whole, image[:, :, rows]) for rows in strips), image_size, size, canvas)
         canvas = canvas or image_size
         source = Grid.of_size(image_size, canvas, image.device)
         query = Grid.of_size(check_size(size, "the latent size"), canvas, image.device)
         return self.encoder(image.movedim(1, -1), source, query).movedim(-1, 1)
+
+    def encode_pieces(
+        self,
+        pieces: Iterable[tuple[slice, slice, Tensor]],
+        image_size: Size,
+        size: Size,
+        canvas: tuple[float, float] | None = None,
+    ) -> Tensor:
+        """`encode` of an image that comes in pieces and never lies in memory as a whole.
+
+        Args:
+            pieces: rows, columns and pixels [B, C, h, w] of parts that cover the image once, in any order. A piece
+                costs memory in proportion to its pixels.
+            image_size: (height, width) of the whole image.
+            size, canvas: as for `encode`.
+        """
+        canvas = canvas or image_size
+        source = query = summaries = None
+        for rows, columns, pixels in pieces:
+            self._check_channels(pixels, self.config.image_channels, "a piece")
+            if source is None or query is None:
+                source = Grid.of_size(image_size, canvas, pixels.device)
+                query = Grid.of_size(check_size(size, "the latent size"), canvas, pixels.device)
+            more = self.encoder.summarise_piece(pixels.movedim(1, -1), source.crop(rows, columns), query)
+            summaries = [one + other for one, other in zip(summaries, more, strict=True)] if summaries else more
+        if summaries is None or query is None:
+            raise InputError(f"no pieces given of an image of {size_text(image_size)}")
+        return self.encoder.answer(summaries, query).movedim(-1, 1)
 
     def encode_points(self, colours: Tensor, points: Points, size: Size) -> Tensor:
         """The same from colours [B, N, C] at arbitrary points of a canvas, in any order."""

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from r2id.errors import InputError
-from r2id.training.data import ImageDataset, load_images, read_image
+from r2id.images import read_image
+from r2id.training.data import ImageDataset, load_images
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 DIGITS = FIXTURES / "digits"
@@ -281,85 +282,6 @@ class TestFolders:
             load_images(tmp_path)
 
 
-class TestReadImage:
-    @pytest.mark.parametrize(
-        ("mode", "colour", "expected"),
-        [
-            ("RGBA", (200, 100, 0, 0), [90, 90, 90]),
-            ("RGBA", (200, 100, 0, 255), [200, 100, 0]),
-            ("LA", (200, 0), [90]),
-            ("LA", (200, 255), [200]),
-            ("L", 200, [200]),
-            ("1", 1, [255]),
-            ("I;16", 65535, [255]),
-            ("I;16", 257 * 40, [40]),
-        ],
-    )
-    def test_modes(self, tmp_path, mode, colour, expected):
-        file = save(picture(colour, mode=mode), tmp_path / "image.png")
-        image = read_image(file, channels=None, background=90)
-        assert image.dtype == torch.uint8 and image.shape == (len(expected), 4, 5)
-        assert image[:, 1, 2].tolist() == expected
-
-    def test_half_transparent_lies_between(self, tmp_path):
-        file = save(picture((200, 100, 0, 128), mode="RGBA"), tmp_path / "image.png")
-        assert read_image(file, channels=3)[:, 0, 0].tolist() == pytest.approx([100, 50, 0], abs=1)
-
-    def test_transparent_palette(self, tmp_path):
-        image = Image.new("P", (2, 1))
-        image.putpalette([10, 20, 30, 40, 50, 60])
-        image.putpixel((1, 0), 1)
-        file = save(image, tmp_path / "image.png", transparency=0)
-        assert read_image(file, channels=3, background=90)[:, 0].T.tolist() == [[90, 90, 90], [40, 50, 60]]
-        assert read_image(file, channels=3)[:, 0, 0].tolist() == [0, 0, 0]
-
-    def test_cmyk(self, tmp_path):
-        file = save(picture((0, 255, 255, 0), mode="CMYK"), tmp_path / "image.tif")
-        assert read_image(file, channels=3)[:, 0, 0].tolist() == [255, 0, 0]
-
-    def test_camera_orientation(self, tmp_path):
-        image = picture(0, (2, 1), mode="L")
-        image.putpixel((0, 0), 255)
-        exif = Image.Exif()
-        exif[0x0112] = 6  # "turn a quarter clockwise to show"
-        file = save(image, tmp_path / "image.png", exif=exif)
-        assert read_image(file, channels=1)[0].tolist() == [[255], [0]]
-
-    def test_first_frame_of_an_animation(self, tmp_path):
-        frames = [picture((255, 0, 0)), picture((0, 0, 255))]
-        file = save(frames[0], tmp_path / "image.gif", save_all=True, append_images=frames[1:])
-        assert read_image(file, channels=3)[:, 0, 0].tolist() == [255, 0, 0]
-
-    def test_channels_are_converted(self, tmp_path):
-        file = save(picture((255, 0, 0)), tmp_path / "image.png")
-        assert read_image(file, channels=1).shape == (1, 4, 5)
-        assert read_image(file, channels=1)[0, 0, 0] == 76
-
-    def test_floating_point_pixels(self, tmp_path):
-        file = save(picture(0.5, mode="F"), tmp_path / "image.tif")
-        with pytest.raises(InputError, match="image.tif has 32-bit pixels; accepted are 8 or 16 bits"):
-            read_image(file, channels=1)
-
-    @pytest.mark.parametrize("suffix", ["png", "jpg", "gif"])
-    def test_truncated_file(self, tmp_path, suffix):
-        noise = numpy.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=numpy.uint8)
-        file = save(Image.fromarray(noise), tmp_path / f"image.{suffix}")
-        whole = file.read_bytes()
-        file.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(InputError, match=f"image.{suffix} cannot be read as an image"):
-            read_image(file, channels=3)
-
-    def test_missing_file(self, tmp_path):
-        with pytest.raises(InputError, match="gone.png is not a file"):
-            read_image(tmp_path / "gone.png", channels=3)
-
-    def test_decompression_bomb(self, tmp_path, monkeypatch):
-        file = save(picture(0, (30, 30)), tmp_path / "image.png")
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-        with pytest.raises(InputError, match="image.png is too large .* at most 200 pixels"):
-            read_image(file, channels=3)
-
-
 class TestHub:
     @pytest.fixture
     def hub(self, monkeypatch):
@@ -486,10 +408,3 @@ class TestArguments:
     def test_out_of_range(self, arguments, message):
         with pytest.raises(InputError, match=message):
             load_images(DIGITS, **arguments)
-
-    def test_read_image_checks_too(self):
-        file = next(EMOJI.glob("*.png"))
-        with pytest.raises(InputError, match="channels is 2"):
-            read_image(file, channels=2)
-        with pytest.raises(InputError, match="background is 300"):
-            read_image(file, channels=3, background=300)

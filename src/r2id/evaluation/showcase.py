@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from r2id.files import write_whole
-from r2id.gallery import Sheet, contact_sheet, overview, save_image, write_sheets
+from r2id.gallery import Sheet, contact_sheet, overview, write_sheets
+from r2id.images import save_image
 from r2id.pipeline import R2Pipeline, as_output
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset

@@ -18,11 +18,22 @@ from typing import Any
 
 import numpy
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from r2id.errors import InputError
+from r2id.images import (
+    ACCEPTED_IMAGES,
+    IMAGE_SUFFIXES,
+    check_background,
+    check_channels,
+    flatten,
+    in_channels,
+    open_picture,
+    pixels,
+    reason,
+    unreadable,
+)
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SPLIT_FOLDERS = frozenset({"train", "test", "validation", "valid", "val", "dev"})
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 CAPTION_COLUMNS = ("text", "caption")
@@ -35,7 +46,6 @@ IDX_LABELS_MAGIC = 0x00000801
 
 HUB_IDENTIFIER = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 ACCEPTED_SOURCES = "accepted is a folder of images or of MNIST-style IDX files, or the id of a data set on the hub"
-ACCEPTED_IMAGES = f"accepted are whole {', '.join(IMAGE_SUFFIXES)} files"
 
 
 @dataclass(frozen=True)
@@ -110,8 +120,8 @@ def load_images(
     Raises:
         InputError: an argument is not among what is accepted, nothing is there to load, or a file is broken.
     """
-    _check_channels(channels)
-    _check_background(background)
+    check_channels(channels)
+    check_background(background)
     if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
         raise InputError(f"image_size is {image_size}; accepted is (height, width), each at least 1.")
     if limit is not None and limit < 1:
@@ -127,25 +137,6 @@ def load_images(
         captions=None if content.captions is None else content.captions[:count],
         source=f"{content.description}, split {split}, {count} images",
     )
-
-
-def read_image(path: str | Path, *, channels: int | None, background: int = 0) -> torch.Tensor:
-    """Read one image file as uint8 [C, H, W].
-
-    16-bit grey is scaled to 8 bits, the orientation that a camera noted is applied, and of an animation the
-    first frame is taken.
-
-    Args:
-        path: an image file of any kind that Pillow reads.
-        channels: 1 for grey, 3 for RGB, None for grey if the file is stored as grey, else RGB.
-        background: the grey level, 0 (black, the default) to 255, that transparent pixels are composited on.
-
-    Raises:
-        InputError: the file is missing, truncated, too large or not an image, or an argument is not accepted.
-    """
-    _check_channels(channels)
-    _check_background(background)
-    return torch.from_numpy(_pixels(_in_channels(_open_picture(Path(path), background), channels)))
 
 
 @dataclass(frozen=True)
@@ -273,7 +264,7 @@ def _folder_content(root: Path, split: str, background: int) -> _Content:
         if nested:
             labels, label_names = _index_names([parts[0] for parts in nested])
     return _Content(
-        pictures=((str(file), _open_picture(file, background)) for file in files),
+        pictures=((str(file), open_picture(file, background)) for file in files),
         description=f"image folder {root.resolve().name}",
         labels=labels,
         label_names=label_names,
@@ -367,7 +358,7 @@ def _hub_content(identifier: str, split: str, background: int) -> _Content:
         # reached.
         raise InputError(
             f"{identifier!r} is no local folder and its split {split!r} could not be loaded from the Hugging "
-            f"Face hub ({_reason(error)}); {ACCEPTED_SOURCES}."
+            f"Face hub ({reason(error)}); {ACCEPTED_SOURCES}."
         ) from error
     name = f"the hub data set {identifier!r}"
     if not len(dataset):
@@ -428,10 +419,10 @@ def _hub_pictures(dataset: Any, column: str, name: str, background: int) -> Iter
         try:
             picture = dataset[index][column]
         except Exception as error:
-            raise _unreadable(row, error) from error
+            raise unreadable(row, error) from error
         if picture is None:
             raise InputError(f"There is no image in {row}; accepted is an image in every row.")
-        yield row, _flatten(picture, background, row)
+        yield row, flatten(picture, background, row)
 
 
 def _stack(
@@ -440,7 +431,7 @@ def _stack(
     gathered: list[Image.Image] = []
     first_name = ""
     for name, original in pictures:
-        picture = _in_channels(original, channels)
+        picture = in_channels(original, channels)
         if image_size is not None:
             picture = picture.resize((image_size[1], image_size[0]), Image.Resampling.BICUBIC)
         elif not gathered:
@@ -453,64 +444,7 @@ def _stack(
         gathered.append(picture)
     # Only now is it known whether any of them has colour.
     common = 1 if all(picture.mode == "L" for picture in gathered) else 3
-    return torch.from_numpy(numpy.stack([_pixels(_in_channels(picture, common)) for picture in gathered]))
-
-
-def _open_picture(path: Path, background: int) -> Image.Image:
-    if not path.is_file():
-        raise InputError(f"{path} is not a file; accepted is the path of an image.")
-    try:
-        with Image.open(path) as picture:
-            return _flatten(picture, background, str(path))
-    except InputError:
-        raise
-    except Exception as error:
-        raise _unreadable(str(path), error) from error
-
-
-def _flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
-    """The picture upright, opaque and in mode L or RGB."""
-    try:
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode == "F" or picture.mode.startswith("I"):
-            return _eight_bit(picture, name)
-        grey = picture.mode in ("1", "L", "LA")
-        if picture.has_transparency_data:
-            canvas = Image.new("RGBA", picture.size, (background, background, background, 255))
-            canvas.alpha_composite(picture.convert("RGBA"))
-            return canvas.getchannel("R") if grey else canvas.convert("RGB")
-        return picture.convert("L" if grey else "RGB")
-    except InputError:
-        raise
-    except Exception as error:
-        raise _unreadable(name, error) from error
-
-
-def _eight_bit(picture: Image.Image, name: str) -> Image.Image:
-    levels = numpy.asarray(picture)
-    # Pillow opens some 16-bit files in its 32-bit mode "I"; real 32-bit pixels have no agreed white.
-    if picture.mode == "F" or levels.min() < 0 or levels.max() > 65535:
-        raise InputError(f"{name} has 32-bit pixels; accepted are 8 or 16 bits per channel.")
-    return Image.fromarray(((levels.astype(numpy.uint32) + 128) // 257).astype(numpy.uint8))
-
-
-def _unreadable(name: str, error: Exception) -> InputError:
-    # Damaged files make decoders raise nearly every built-in type, so callers cannot list narrower ones.
-    if isinstance(error, Image.DecompressionBombError):
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        return InputError(f"{name} is too large ({_reason(error)}); accepted are images of at most {most} pixels.")
-    reason = "no known format" if isinstance(error, UnidentifiedImageError) else _reason(error)
-    return InputError(f"{name} cannot be read as an image ({reason}); {ACCEPTED_IMAGES}.")
-
-
-def _in_channels(picture: Image.Image, channels: int | None) -> Image.Image:
-    mode = {None: picture.mode, 1: "L", 3: "RGB"}[channels]
-    return picture if picture.mode == mode else picture.convert(mode)
-
-
-def _pixels(picture: Image.Image) -> numpy.ndarray:
-    values = numpy.array(picture)
-    return values[None] if values.ndim == 2 else numpy.ascontiguousarray(values.transpose(2, 0, 1))
+    return torch.from_numpy(numpy.stack([pixels(in_channels(picture, common)) for picture in gathered]))
 
 
 def _index_values(values: Sequence[Any], origin: object) -> tuple[torch.Tensor, tuple[str, ...]]:
@@ -534,22 +468,8 @@ def _index_names(names: Sequence[str]) -> tuple[torch.Tensor, tuple[str, ...]]:
     return torch.tensor([index[name] for name in names], dtype=torch.int64), tuple(distinct)
 
 
-def _check_channels(channels: int | None) -> None:
-    if channels not in (None, 1, 3):
-        raise InputError(f"channels is {channels}; accepted are 1 (grey), 3 (RGB), or None for what the data has.")
-
-
-def _check_background(background: int) -> None:
-    if not 0 <= background <= 255:
-        raise InputError(f"background is {background}; accepted is a grey level from 0 to 255.")
-
-
 def _missing_split(folder: Path, split: str, available: Sequence[str]) -> InputError:
     return InputError(f"{folder} has no split {split!r}; accepted: {', '.join(map(repr, available))}.")
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def _by(lengths: Iterable[int]) -> str:

@@ -1,0 +1,124 @@
+"""Image files as pixels: any kind that Pillow reads, upright, opaque, 8 bits, grey or RGB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from r2id.errors import InputError
+from r2id.files import write_whole
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+ACCEPTED_IMAGES = f"accepted are whole {', '.join(IMAGE_SUFFIXES)} files"
+
+
+def read_image(path: str | Path, *, channels: int | None, background: int = 0) -> torch.Tensor:
+    """Read one image file as uint8 [C, H, W].
+
+    16-bit grey is scaled to 8 bits, the orientation that a camera noted is applied, and of an animation the
+    first frame is taken.
+
+    Args:
+        path: an image file of any kind that Pillow reads.
+        channels: 1 for grey, 3 for RGB, None for grey if the file is stored as grey, else RGB.
+        background: the grey level, 0 (black, the default) to 255, that transparent pixels are composited on.
+
+    Raises:
+        InputError: the file is missing, truncated, too large or not an image, or an argument is not accepted.
+    """
+    check_channels(channels)
+    check_background(background)
+    return torch.from_numpy(pixels(in_channels(open_picture(Path(path), background), channels)))
+
+
+def check_image_suffix(path: Path) -> None:
+    """Raises InputError unless the file's suffix names an image type that Pillow writes."""
+    Image.init()
+    if Image.EXTENSION.get(path.suffix.lower()) not in Image.SAVE:
+        raise InputError(f"{path} has no suffix of an image type that can be written; take .png, .jpg, .webp or .tif")
+
+
+def save_image(picture: Image.Image, path: Path) -> None:
+    """Write a picture, of the type its suffix names, whole or not at all."""
+    write_whole(path, picture.save)
+
+
+def open_picture(path: Path, background: int) -> Image.Image:
+    """The picture in a file, as `flatten` makes it."""
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; accepted is the path of an image.")
+    try:
+        with Image.open(path) as picture:
+            return flatten(picture, background, str(path))
+    except InputError:
+        raise
+    except Exception as error:
+        raise unreadable(str(path), error) from error
+
+
+def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
+    """The picture upright, opaque and in mode L or RGB."""
+    try:
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode == "F" or picture.mode.startswith("I"):
+            return _eight_bit(picture, name)
+        grey = picture.mode in ("1", "L", "LA")
+        if picture.has_transparency_data:
+            canvas = Image.new("RGBA", picture.size, (background, background, background, 255))
+            canvas.alpha_composite(picture.convert("RGBA"))
+            return canvas.getchannel("R") if grey else canvas.convert("RGB")
+        return picture.convert("L" if grey else "RGB")
+    except InputError:
+        raise
+    except Exception as error:
+        raise unreadable(name, error) from error
+
+
+def _eight_bit(picture: Image.Image, name: str) -> Image.Image:
+    levels = numpy.asarray(picture)
+    # Pillow opens some 16-bit files in its 32-bit mode "I"; real 32-bit pixels have no agreed white.
+    if picture.mode == "F" or levels.min() < 0 or levels.max() > 65535:
+        raise InputError(f"{name} has 32-bit pixels; accepted are 8 or 16 bits per channel.")
+    return Image.fromarray(((levels.astype(numpy.uint32) + 128) // 257).astype(numpy.uint8))
+
+
+def unreadable(name: str, error: Exception) -> InputError:
+    """What to say of a file that cannot be read."""
+    # Damaged files make decoders raise nearly every built-in type, so callers cannot list narrower ones.
+    if isinstance(error, Image.DecompressionBombError):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        return InputError(f"{name} is too large ({reason(error)}); accepted are images of at most {most} pixels.")
+    why = "no known format" if isinstance(error, UnidentifiedImageError) else reason(error)
+    return InputError(f"{name} cannot be read as an image ({why}); {ACCEPTED_IMAGES}.")
+
+
+def in_channels(picture: Image.Image, channels: int | None) -> Image.Image:
+    """A flattened picture as grey (1), RGB (3), or as it is (None)."""
+    mode = {None: picture.mode, 1: "L", 3: "RGB"}[channels]
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def pixels(picture: Image.Image) -> numpy.ndarray:
+    """A flattened picture as uint8 [C, H, W]."""
+    values = numpy.array(picture)
+    return values[None] if values.ndim == 2 else numpy.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def check_channels(channels: int | None) -> None:
+    """Raises InputError for a number of channels that pictures are not read in."""
+    if channels not in (None, 1, 3):
+        raise InputError(f"channels is {channels}; accepted are 1 (grey), 3 (RGB), or None for what the data has.")
+
+
+def check_background(background: int) -> None:
+    """Raises InputError for anything but a grey level."""
+    if not 0 <= background <= 255:
+        raise InputError(f"background is {background}; accepted is a grey level from 0 to 255.")
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error, in the middle of a sentence."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
