@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
+import tifffile
 from PIL import Image
 
 from r2id import cli
@@ -88,6 +90,40 @@ def test_resample_returns_the_digit_it_was_given(capsys, monkeypatch, tmp_path):
     before, after = (Image.open(tmp_path / name).tobytes() for name in ("digit.png", "back.png"))
     squares = [((a - b) / 127.5) ** 2 for a, b in zip(before, after, strict=True)]
     assert sum(squares) / len(squares) < 0.02
+
+
+def test_a_single_picture_goes_to_a_file_the_same_in_tiles_as_at_once(capsys, monkeypatch, tmp_path):
+    sample = ("sample", "--labels", "7", "--latent-size", "4x4", "--steps", "2", "--size", "300x280")
+    assert run(capsys, monkeypatch, *sample, "--output", tmp_path / "whole.png")[0] == 0
+    monkeypatch.setattr("r2id.large.LARGE", 100)
+    for name in ("tiles.png", "tiles.tif"):
+        status, printed, _ = run(capsys, monkeypatch, *sample, "--output", tmp_path / name)
+        assert (status, printed) == (0, f"{tmp_path / name}: 300x280\n")
+        assert alike(tmp_path / name, tmp_path / "whole.png")
+    status, _, error = run(capsys, monkeypatch, *sample, "--output", tmp_path / "tiles.jpg")
+    assert status == 2 and "needs .tif or .png" in error
+
+
+@pytest.mark.parametrize("more", [("--labels", "1,2"), ("--per-label", "2"), ("--size", "8x8")])
+def test_several_pictures_do_not_go_to_one_file(more, capsys, monkeypatch, tmp_path):
+    sample = ("sample", "--labels", "7", "--size", "9x9", "--output", tmp_path / "one.png", *more)
+    status, _, error = run(capsys, monkeypatch, *sample)
+    assert status == 2 and "is one file and" in error and not list(tmp_path.iterdir())
+
+
+def test_a_large_tiff_is_resampled_in_tiles(capsys, monkeypatch, tmp_path):
+    levels = numpy.random.default_rng(0).integers(0, 256, (90, 70), dtype=numpy.uint8)
+    tifffile.imwrite(tmp_path / "image.tif", levels, tile=(32, 32))
+    common = ("resample", tmp_path / "image.tif", "--size", "270x300")
+    assert run(capsys, monkeypatch, *common, "--output", tmp_path / "whole.png")[0] == 0
+    monkeypatch.setattr("r2id.large.LARGE", 100)
+    assert run(capsys, monkeypatch, *common, "--output", tmp_path / "tiles.tif")[0] == 0
+    assert alike(tmp_path / "tiles.tif", tmp_path / "whole.png")
+
+
+def alike(first: Path, second: Path) -> bool:
+    one, other = (numpy.asarray(Image.open(path)).astype(int) for path in (first, second))
+    return one.shape == other.shape and bool(abs(one - other).max() <= 1)
 
 
 def test_info_names_the_parts_what_they_learnt_from_and_the_resolution_limit(capsys, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import tyro
 
 from r2id.errors import InputError
-from r2id.sizes import Size, size_text
+from r2id.sizes import Region, Size, size_text
 from r2id.training.presets import (
     DIFFUSER_PRESETS,
     PRESET_NOTES,
@@ -148,7 +148,8 @@ class Sample(Sampling):
     """Generate pictures of labels and write each at every size."""
 
     output: Path
-    """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png and OUTPUT/<H>x<W>/grid.png."""
+    """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png and OUTPUT/<H>x<W>/grid.png. With the suffix of an image,
+    the file of a single picture, which may be larger than memory as .tif or .png."""
     labels: str | None = None
     """Labels, separated by commas; 0-9 is a range. By default all that the model knows."""
     per_label: int = 1
@@ -169,7 +170,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     import torch
 
     from r2id.gallery import contact_sheet
-    from r2id.images import save_image
+    from r2id.images import IMAGE_SUFFIXES, save_image
     from r2id.pipeline import check_fits_in_memory
 
     labels = parse_labels(config.labels) if config.labels is not None else None
@@ -181,6 +182,8 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     sizes = config.size or (tuple(pipeline.diffuser.config.canvas or (32, 32)),)
     check_seed(config.seed)
     requests = [label for label in labels for _ in range(config.per_label)]
+    if config.output.suffix.lower() in IMAGE_SUFFIXES:
+        return sample_one(pipeline, config, requests, sizes)
     check_fits_in_memory(sizes, len(requests), 3)
     by_size: list[list[Image]] = [[] for _ in sizes]
     for start in range(0, len(requests), config.batch_size):
@@ -204,6 +207,32 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
             save_image(picture, folder / f"{index}-{name}.png")
         save_image(contact_sheet(pictures, columns=max(config.per_label, 10)), folder / "grid.png")
         print(f"{len(pictures)} pictures of {size_text(size)} in {folder}")
+
+
+def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], sizes: Sequence[Size]) -> None:
+    """Generate a single picture and write it to the file `config.output`."""
+    import torch
+
+    from r2id.images import check_image_suffix
+    from r2id.large import check_large_suffix, is_large
+
+    check_image_suffix(config.output)
+    if is_large(sizes[0]):
+        check_large_suffix(config.output)
+    if len(requests) != 1 or len(sizes) != 1:
+        raise InputError(
+            f"output {config.output} is one file and {len(requests)} pictures of {len(sizes)} sizes were asked for; "
+            "give a folder, or one label and one size"
+        )
+    if pipeline.resampler is None:
+        raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
+    with torch.inference_mode():
+        with autocast(pipeline, config):
+            generator = torch.Generator().manual_seed(config.seed)
+            latents = pipeline(requests, config.latent_size, [], generator=generator, **config.arguments).latents
+        canvas = pipeline.diffuser.config.canvas or config.latent_size
+        shown = write_picture(pipeline.resampler, latents, tuple(canvas), sizes[0], None, config.output)
+    print(f"{config.output}: {size_text(shown)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,25 +261,54 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     """Encode an image to a latent and decode it at any size."""
     import torch
 
-    from r2id.images import check_image_suffix, read_image, save_image
-    from r2id.pipeline import as_output, check_fits_in_memory
+    from r2id.images import check_image_suffix
+    from r2id.pipeline import check_fits_in_memory
 
     region = parse_region(config.region) if config.region else None
     check_image_suffix(config.output)
     resampler = load_resampler(config)
-    channels = resampler.config.image_channels
-    image = read_image(config.image, channels=channels, background=config.background)
-    canvas = (image.shape[-2], image.shape[-1])
-    size = config.size or canvas
-    shown = (region[2] - region[0], region[3] - region[1]) if region else size
-    check_fits_in_memory([shown], 1, channels)
     check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
     with torch.inference_mode():
-        pixels = (image[None].float() / 127.5 - 1).to(resampler.device, resampler.dtype)
-        latent = resampler.encode(pixels, config.latent_size)
-        picture = resampler.field(latent, canvas).render(size, region)
-    save_image(as_output(picture, "pil")[0], config.output)
+        latent, canvas = encode_file(resampler, config)
+        shown = write_picture(resampler, latent, canvas, config.size or canvas, region, config.output)
     print(f"{config.output}: {size_text(shown)}")
+
+
+def encode_file(resampler: R2IR, config: Resample) -> tuple[torch.Tensor, Size]:
+    """The latent of an image file, and the image's size. A large TIFF is read tile by tile."""
+    from r2id.images import read_image
+    from r2id.large import LargeImage, is_large, tiff_size
+
+    channels = resampler.config.image_channels
+    size = tiff_size(config.image)
+    if size and is_large(size):
+        image = LargeImage(config.image, channels, config.background)
+        with progress(size[0] * size[1], f"reading {config.image.name}") as advance:
+            pieces = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.pieces(advance))
+            return resampler.encode_pieces(pieces, size, config.latent_size), size
+    whole = read_image(config.image, channels=channels, background=config.background)
+    pixels = (whole[None].float() / 127.5 - 1).to(resampler.device, resampler.dtype)
+    return resampler.encode(pixels, config.latent_size), (whole.shape[-2], whole.shape[-1])
+
+
+def write_picture(
+    resampler: R2IR, latent: torch.Tensor, canvas: Size, size: Size, region: Region | None, path: Path
+) -> Size:
+    """Decode one latent at `size`, or a region of that, to a file, a large one in tiles; returns the picture's size."""
+    from r2id.images import save_image
+    from r2id.large import is_large, write_large
+    from r2id.model import checksum
+    from r2id.pipeline import as_output, check_fits_in_memory
+
+    field = resampler.field(latent, canvas)
+    shown = (region[2] - region[0], region[3] - region[1]) if region else size
+    if is_large(shown):
+        weights = {"model": checksum(resampler.parameters()), "latent": checksum([latent])}
+        write_large(field, size, region, path, weights, progress)
+    else:
+        check_fits_in_memory([shown], 1, field.channels)
+        save_image(as_output(field.render(size, region), "pil")[0], path)
+    return shown
 
 
 @dataclass(frozen=True)

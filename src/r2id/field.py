@@ -24,10 +24,13 @@ class ImageField:
     """What `R2IR.decode` is made of. The latent is read once; every colour then depends on its own coordinates only.
 
     Made by `R2IR.field(latent)`.
+
+    Attributes:
+        channels: of the picture, 1 for grey or 3 for RGB.
     """
 
-    def __init__(self, decoder: Decoder, latent: Tensor, source: Grid, sample_size: int) -> None:
-        self._decoder = decoder
+    def __init__(self, decoder: Decoder, latent: Tensor, source: Grid, sample_size: int, channels: int) -> None:
+        self._decoder, self.channels = decoder, channels
         self._summary = self._decoder.summarise(latent, source)
         self._batch, self._dtype, self._device = len(latent), latent.dtype, latent.device
         self._extent, self._sample_size = source.extent, sample_size

@@ -1,11 +1,14 @@
-"""Loading that says what is wrong, for networks and pipelines."""
+"""Loading that says what is wrong, for networks and pipelines, and telling weights apart."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.files import fill_folder
@@ -88,3 +91,11 @@ def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: s
     model = loaded[0] if isinstance(loaded, tuple) else loaded
     model.register_to_config(_name_or_path=folder.name if folder.exists() else str(name))
     return loaded
+
+
+def checksum(tensors: Iterable[Tensor]) -> int:
+    """A number that tells these values from others, wherever they came from."""
+    total = 0
+    for tensor in tensors:
+        total = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), total)
+    return total

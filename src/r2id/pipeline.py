@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import psutil
 import torch
 from diffusers import UniPCMultistepScheduler
@@ -231,13 +232,17 @@ def as_output(pictures: Tensor, output_type: str) -> Any:
         return pictures
     if output_type == "np":
         return ((pictures.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().numpy()
-    return [_as_image(picture) for picture in pictures]
+    return [_as_image(as_levels(picture)) for picture in pictures]
 
 
-def _as_image(picture: Tensor) -> Image.Image:
-    """A picture [C, H, W] in [−1, 1] as a PIL image, grey if C is 1."""
-    levels = picture.float().add(1).mul_(127.5).round_().clamp_(0, 255).to("cpu", torch.uint8).movedim(0, -1)
-    return Image.fromarray((levels[..., 0] if levels.shape[-1] == 1 else levels).numpy())
+def as_levels(picture: Tensor) -> numpy.ndarray:
+    """A picture [C, H, W] in [−1, 1] as 8-bit pixels [H, W, C]."""
+    return picture.float().add(1).mul_(127.5).round_().clamp_(0, 255).to("cpu", torch.uint8).movedim(0, -1).numpy()
+
+
+def _as_image(levels: numpy.ndarray) -> Image.Image:
+    """A PIL image of 8-bit pixels [H, W, C], grey if C is 1."""
+    return Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
 
 
 def check_fits_in_memory(sizes: Sequence[Size], count: int, channels: int) -> None:

@@ -308,7 +308,9 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         self._check_channels(latent, self.config.latent_channels, "a latent")
         source = Grid.of_size((latent.shape[-2], latent.shape[-1]), canvas, latent.device)
-        return ImageField(self.decoder, latent.movedim(1, -1), source, self.config.sample_size)
+        return ImageField(
+            self.decoder, latent.movedim(1, -1), source, self.config.sample_size, self.config.image_channels
+        )
 
     def decode(self, latent: Tensor, size: Size, canvas: tuple[float, float] | None = None) -> Tensor:
         """Latent [B, latent_channels, h, w] → image [B, C, H, W] in (−1, 1), for any `size` (H, W).

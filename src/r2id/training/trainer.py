@@ -8,8 +8,7 @@ import platform
 import signal
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from r2id.conditioning import LabelConditioner
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
 from r2id.files import replace_folder
+from r2id.model import checksum
 from r2id.pipeline import R2Pipeline, as_output
 from r2id.resampler import R2IR
 from r2id.sizes import Size, check_size
@@ -391,14 +391,6 @@ def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         return network(**arguments)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise InputError(f"the model cannot be built: {error}") from error
-
-
-def checksum(tensors: Sequence[Tensor]) -> int:
-    """Tells other data, or another resampler, from those that a training began with, whatever their paths."""
-    total = 0
-    for tensor in tensors:
-        total = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), total)
-    return total
 
 
 def check_compiler(device: torch.device) -> None:

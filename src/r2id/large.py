@@ -1,0 +1,256 @@
+"""Pictures larger than memory: written tile by tile, so that an interrupted one goes on, and read tile by tile."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy
+import png
+import tifffile
+import torch
+from PIL import Image
+from torch import Tensor
+
+from r2id.errors import InputError
+from r2id.field import ImageField
+from r2id.files import write_whole
+from r2id.images import flatten, in_channels, pixels, reason, unreadable
+from r2id.pipeline import as_levels
+from r2id.resampler import PIECE
+from r2id.sizes import Region, Size, check_region, check_size, size_text
+
+LARGE = 1 << 24
+"""Pictures of more pixels than this are written and read in tiles."""
+
+TILE = 256
+LARGEST_CHUNK = 1 << 26
+LONGEST_SIDE = 2**31 - 1
+TIFF_SUFFIXES = (".tif", ".tiff")
+
+Progress = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
+
+
+def is_large(size: Size) -> bool:
+    """Whether a picture of this size is written and read in tiles."""
+    return size[0] * size[1] > LARGE
+
+
+def check_large_suffix(path: Path) -> None:
+    """Raises InputError unless the file's suffix names a type that can be written in tiles."""
+    if path.suffix.lower() not in (*TIFF_SUFFIXES, ".png"):
+        raise InputError(f"{path} cannot be written in tiles; a picture of over {LARGE} pixels needs .tif or .png")
+
+
+def write_large(
+    field: ImageField,
+    size: Size,
+    region: Region | None,
+    path: Path,
+    identity: dict[str, Any],
+    progress: Progress,
+) -> None:
+    """Render a field of one picture to a tiled BigTIFF or a PNG, in memory that does not grow with the picture.
+
+    Tiles are kept beside `path` under its name with a dot before and .partial behind, as an uncompressed BigTIFF. If
+    interrupted, the same call goes on after the last whole tile.
+
+    Args:
+        field: what to render, a batch of one.
+        size, region: as for `ImageField.render`.
+        path: file to write, .tif or .png.
+        identity: what tells this picture from others, in what JSON has; tiles of another are not gone on with.
+        progress: makes a progress bar of a total and a title.
+    Raises:
+        InputError: for another suffix or size, too little free disk space, or tiles of another picture.
+    """
+    check_large_suffix(path)
+    top, left, bottom, right = check_region(region, check_size(size)) if region else (0, 0, *check_size(size))
+    tiles = _Tiles((bottom - top, right - left), field.channels, path)
+    tiles.begin(identity | {"size": size_text(size), "region": [top, left, bottom, right]})
+    with progress(tiles.count, path.name) as advance, torch.inference_mode():
+        advance(tiles.done)
+        while tiles.done < tiles.count:
+            y, x, lower, farther = tiles.place(tiles.done)
+            picture = field.render(size, (top + y, left + x, top + lower, left + farther))
+            tiles.append(as_levels(picture[0]))
+            advance(1)
+    tiles.finish(progress)
+
+
+class _Tiles:
+    """The tiles of a picture that is being written, in order, and how many are there."""
+
+    def __init__(self, size: Size, channels: int, path: Path) -> None:
+        if max(size) > LONGEST_SIDE:
+            raise InputError(f"size {size_text(size)} is over the limit of {path.suffix}, {LONGEST_SIDE} pixels a side")
+        self.size, self.channels, self.path = size, channels, path
+        self.rows, self.columns = (-(-side // TILE) for side in size)
+        self.count, self.done = self.rows * self.columns, 0
+        self.partial = path.with_name(f".{path.name}.partial")
+        self.progress = path.with_name(f".{path.name}.partial.json")
+        self.tile_bytes = TILE * TILE * channels
+
+    def place(self, index: int) -> Region:
+        """Where a tile lies in the picture."""
+        y, x = divmod(index, self.columns)
+        return y * TILE, x * TILE, min((y + 1) * TILE, self.size[0]), min((x + 1) * TILE, self.size[1])
+
+    def begin(self, identity: dict[str, Any]) -> None:
+        """Take up what an interrupted run left, or start anew."""
+        self.identity = identity
+        if self.progress.exists() and self.partial.exists():
+            self._resume()
+        else:
+            self._create()
+        with tifffile.TiffFile(self.partial) as file:
+            self.offsets = file.pages.first.dataoffsets
+
+    def append(self, levels: numpy.ndarray) -> None:
+        """Write the next tile, uint8 [height, width, channels]; then count it."""
+        padded = numpy.zeros((TILE, TILE, self.channels), numpy.uint8)
+        padded[: levels.shape[0], : levels.shape[1]] = levels
+        with self.partial.open("r+b") as file:
+            file.seek(self.offsets[self.done])
+            file.write(padded.tobytes())
+        self.done += 1
+        self._note()
+
+    def finish(self, progress: Progress) -> None:
+        """Put the whole picture in its place."""
+        if self.path.suffix.lower() in TIFF_SUFFIXES:
+            self.partial.replace(self.path)
+        else:
+            with progress(self.size[0], f"compressing {self.path.name}") as advance:
+                write_whole(self.path, lambda path: self._write_png(path, advance))
+            self.partial.unlink()
+        self.progress.unlink()
+
+    def _resume(self) -> None:
+        try:
+            noted = json.loads(self.progress.read_text())
+            done, before = int(noted["done"]), dict(noted["picture"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.progress} is damaged ({error}); remove it to begin anew") from error
+        for name, value in self.identity.items():
+            if before.get(name) != value:
+                raise InputError(
+                    f"{self.partial} holds tiles of another picture: its {name} is {before.get(name)}, not {value}; "
+                    "remove it to begin anew, or give another output"
+                )
+        self.done = done
+
+    def _create(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        needed, free = self.count * self.tile_bytes, shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            raise InputError(
+                f"{self.path} needs {needed / 2**30:.1f} GiB of disk space while it is written "
+                f"and {free / 2**30:.1f} GiB are free"
+            )
+        self.progress.unlink(missing_ok=True)
+        tifffile.imwrite(
+            self.partial,
+            shape=self.size if self.channels == 1 else (*self.size, self.channels),
+            dtype=numpy.uint8,
+            bigtiff=True,
+            tile=(TILE, TILE),
+            photometric="minisblack" if self.channels == 1 else "rgb",
+            metadata=None,
+        )
+        self._note()
+
+    def _note(self) -> None:
+        noted = json.dumps({"picture": self.identity, "done": self.done})
+        write_whole(self.progress, lambda path: path.write_text(noted))
+
+    def _write_png(self, path: Path, advance: Callable[[int], object]) -> None:
+        height, width = self.size
+        with path.open("wb") as file:
+            png.Writer(width, height, greyscale=self.channels == 1, bitdepth=8).write(file, self._pixel_rows(advance))
+
+    def _pixel_rows(self, advance: Callable[[int], object]) -> Iterator[bytes]:
+        with self.partial.open("rb") as file:
+            for y in range(self.rows):
+                band = numpy.empty((TILE, self.columns * TILE, self.channels), numpy.uint8)
+                for x in range(self.columns):
+                    file.seek(self.offsets[y * self.columns + x])
+                    tile = numpy.frombuffer(file.read(self.tile_bytes), numpy.uint8)
+                    band[:, x * TILE : (x + 1) * TILE] = tile.reshape(TILE, TILE, self.channels)
+                for row in band[: self.size[0] - y * TILE, : self.size[1]]:
+                    yield row.tobytes()
+                    advance(1)
+
+
+class LargeImage:
+    """A tiled TIFF that is read tile by tile, as `R2IR.encode_pieces` takes it.
+
+    Args:
+        path: the file: 8 or 16 bits, grey or RGB, with or without transparency.
+        channels, background: as for `read_image`.
+    Raises:
+        InputError: for a file that cannot be read so.
+    """
+
+    def __init__(self, path: Path, channels: int, background: int = 0) -> None:
+        self.path, self.channels, self.background = path, channels, background
+        try:
+            self._file = tifffile.TiffFile(path)
+            self._page: Any = self._file.pages.first
+            kind = self._page.axes, self._page.dtype
+        except Exception as error:
+            raise unreadable(str(path), error) from error
+        if kind[0] not in ("YX", "YXS") or kind[1] not in (numpy.uint8, numpy.uint16) or self._page.photometric > 2:
+            raise InputError(
+                f"{path} has {kind[1]} pixels in the order {kind[0]}, photometric {self._page.photometric}; a TIFF of "
+                f"over {LARGE} pixels is accepted with grey or RGB pixels of 8 or 16 bits, channels last"
+            )
+        self.size: Size = (self._page.imagelength, self._page.imagewidth)
+        if math.prod(self._page.chunks) > LARGEST_CHUNK:
+            raise InputError(
+                f"{path} is stored in pieces of {math.prod(self._page.chunks)} pixels; "
+                f"accepted are at most {LARGEST_CHUNK}, such as a TIFF with tiles of 256x256"
+            )
+
+    def pieces(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip."""
+        try:
+            for levels, (_, _, top, left, _), (_, height, width, samples) in self._page.segments(maxworkers=1):
+                if levels is None:
+                    levels = numpy.zeros((1, height, width, samples), self._page.dtype)
+                height, width = min(height, self.size[0] - top), min(width, self.size[1] - left)
+                step = max(1, PIECE // width)
+                for y in range(0, height, step):
+                    part = levels[0, y : min(y + step, height), :width]
+                    yield slice(top + y, top + y + len(part)), slice(left, left + width), self._values(part)
+                    advance(part.shape[0] * width)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{self.path} cannot be read ({reason(error)})") from error
+
+    def _values(self, levels: numpy.ndarray) -> Tensor:
+        if levels.dtype == numpy.uint16:
+            levels = ((levels.astype(numpy.uint32) + 128) // 257).astype(numpy.uint8)
+        if self._page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            levels = 255 - levels
+        picture = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
+        opaque = in_channels(flatten(picture, self.background, str(self.path)), self.channels)
+        return torch.from_numpy(pixels(opaque))[None].float() / 127.5 - 1
+
+
+def tiff_size(path: Path) -> Size | None:
+    """Height and width of a TIFF, from its header; None for any other file."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return None
+    try:
+        with tifffile.TiffFile(path) as file:
+            page: Any = file.pages.first
+            return page.imagelength, page.imagewidth
+    except Exception:
+        return None

@@ -1,0 +1,216 @@
+"""Pictures in tiles: the same as in memory, resumable, and refused in a sentence."""
+
+import errno
+import shutil
+from contextlib import contextmanager
+
+import numpy
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from r2id.errors import InputError
+from r2id.images import read_image
+from r2id.large import LargeImage, is_large, tiff_size, write_large
+from r2id.pipeline import as_levels
+
+SIZE = (300, 530)
+IDENTITY = {"latent": 7}
+
+
+@contextmanager
+def silent(total, title):
+    yield lambda count: None
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(tiles):
+    """A progress bar that fails once so many tiles are done."""
+
+    @contextmanager
+    def progress(total, title):
+        done = 0
+
+        def advance(count):
+            nonlocal done
+            done += count
+            if done == tiles:
+                raise Interrupted
+
+        yield advance
+
+    return progress
+
+
+@pytest.fixture(params=[1, 3], ids=["grey", "RGB"])
+def field(request, make_resampler):
+    resampler = make_resampler(image_channels=request.param)
+    latent = torch.rand(1, resampler.config.latent_channels, 3, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.inference_mode():
+        return resampler.field(latent, SIZE)
+
+
+def expected(field, region=None):
+    with torch.inference_mode():
+        return as_levels(field.render(SIZE, region)[0])
+
+
+def pixels_of(path):
+    image = numpy.array(Image.open(path))
+    return image[..., None] if image.ndim == 2 else image
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+class TestWriting:
+    @pytest.mark.parametrize("region", [None, (10, 20, 290, 529), (0, 0, 3, 2)])
+    def test_the_file_holds_the_picture_as_in_memory(self, field, tmp_path, suffix, region):
+        path = tmp_path / "new" / f"big{suffix}"
+        write_large(field, SIZE, region, path, IDENTITY, silent)
+        written, rendered = pixels_of(path), expected(field, region)
+        assert written.shape == rendered.shape and written.dtype == numpy.uint8
+        assert numpy.abs(written.astype(int) - rendered).max() <= 1
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+    def test_an_interrupted_picture_goes_on_after_its_last_tile(self, field, tmp_path, suffix, monkeypatch):
+        path = tmp_path / f"big{suffix}"
+        with pytest.raises(Interrupted):
+            write_large(field, SIZE, None, path, IDENTITY, interrupt_after(4))
+        assert not path.exists()
+        regions = []
+        render = field.render
+        monkeypatch.setattr(field, "render", lambda size, region: regions.append(region) or render(size, region))
+        write_large(field, SIZE, None, path, IDENTITY, silent)
+        assert regions == [(256, 256, 300, 512), (256, 512, 300, 530)]
+        assert numpy.abs(pixels_of(path).astype(int) - expected(field)).max() <= 1
+
+    @pytest.mark.parametrize(
+        ("size", "region", "identity", "name"),
+        [
+            ((300, 531), None, IDENTITY, "size is 300x530, not 300x531"),
+            (SIZE, (0, 0, 300, 529), IDENTITY, "region"),
+            (SIZE, None, {"latent": 8}, "latent is 7, not 8"),
+        ],
+        ids=["size", "region", "latent"],
+    )
+    def test_tiles_of_another_picture_are_kept_and_not_gone_on_with(
+        self, field, tmp_path, suffix, size, region, identity, name
+    ):
+        path = tmp_path / f"big{suffix}"
+        with pytest.raises(Interrupted):
+            write_large(field, SIZE, None, path, IDENTITY, interrupt_after(2))
+        before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+        with pytest.raises(InputError, match=f"another picture: its {name}"):
+            write_large(field, size, region, path, identity, silent)
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+    def test_too_little_disk_space_is_said_before_a_tile_is_made(self, field, tmp_path, suffix, monkeypatch):
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 9, 1))
+        with pytest.raises(InputError, match="needs 0.0 GiB of disk space .* 0.0 GiB are free"):
+            write_large(field, SIZE, None, tmp_path / f"big{suffix}", IDENTITY, silent)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_disk_that_fills_up_keeps_the_tiles(self, field, tmp_path, suffix, monkeypatch):
+        path = tmp_path / f"big{suffix}"
+        render = field.render
+
+        def full(size, region):
+            if region[1]:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return render(size, region)
+
+        monkeypatch.setattr(field, "render", full)
+        with pytest.raises(OSError, match="No space"):
+            write_large(field, SIZE, None, path, IDENTITY, silent)
+        monkeypatch.setattr(field, "render", render)
+        write_large(field, SIZE, None, path, IDENTITY, silent)
+        assert numpy.abs(pixels_of(path).astype(int) - expected(field)).max() <= 1
+
+    def test_a_damaged_note_of_the_progress_is_named(self, field, tmp_path, suffix):
+        path = tmp_path / f"big{suffix}"
+        with pytest.raises(Interrupted):
+            write_large(field, SIZE, None, path, IDENTITY, interrupt_after(2))
+        (tmp_path / f".big{suffix}.partial.json").write_text("{")
+        with pytest.raises(InputError, match="is damaged .* remove it"):
+            write_large(field, SIZE, None, path, IDENTITY, silent)
+
+    def test_a_size_over_the_limit_of_the_format_is_refused(self, field, tmp_path, suffix):
+        with pytest.raises(InputError, match="over the limit"):
+            write_large(field, (1, 2**31), None, tmp_path / f"big{suffix}", IDENTITY, silent)
+
+
+def test_other_types_cannot_be_written_in_tiles(field, tmp_path):
+    with pytest.raises(InputError, match="needs .tif or .png"):
+        write_large(field, SIZE, None, tmp_path / "big.jpg", IDENTITY, silent)
+
+
+def test_a_written_tiff_is_a_tiled_bigtiff(field, tmp_path):
+    write_large(field, SIZE, None, tmp_path / "big.tif", IDENTITY, silent)
+    with tifffile.TiffFile(tmp_path / "big.tif") as file:
+        assert file.is_bigtiff and file.pages.first.is_tiled and tiff_size(tmp_path / "big.tif") == SIZE
+
+
+NOISE = numpy.random.default_rng(0).integers(0, 256, (70, 90, 4), dtype=numpy.uint8)
+
+
+class TestReading:
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize(
+        ("levels", "options"),
+        [
+            (NOISE[..., 0], {"tile": (32, 16)}),
+            (NOISE[..., 0], {"tile": (32, 16), "compression": "zlib"}),
+            (NOISE[..., 0], {"rowsperstrip": 9}),
+            (NOISE[..., 0].astype(numpy.uint16) * 257, {"tile": (32, 16)}),
+            (NOISE[..., :3], {"tile": (32, 16), "photometric": "rgb"}),
+            (NOISE, {"tile": (32, 16), "photometric": "rgb", "extrasamples": ["unassalpha"]}),
+        ],
+        ids=["grey", "compressed", "strips", "16 bits", "RGB", "transparent"],
+    )
+    def test_its_pieces_are_the_image(self, tmp_path, levels, options, channels, monkeypatch):
+        path = tmp_path / "image.tif"
+        tifffile.imwrite(path, levels, **options)
+        monkeypatch.setattr("r2id.large.PIECE", 64)
+        image = LargeImage(path, channels, background=40)
+        whole = torch.full((channels, *image.size), torch.nan)
+        advanced = []
+        for rows, columns, pixels in image.pieces(advanced.append):
+            assert whole[:, rows, columns].isnan().all()
+            whole[:, rows, columns] = pixels[0]
+        assert sum(advanced) == 70 * 90
+        together = read_image(path, channels=channels, background=40)
+        assert torch.equal(((whole + 1) * 127.5).round().to(torch.uint8), together)
+
+    @pytest.mark.parametrize(
+        ("levels", "options"),
+        [(NOISE[..., 0].astype(numpy.float32), {}), (NOISE, {"photometric": "separated"})],
+        ids=["floating point", "CMYK"],
+    )
+    def test_other_pixels_are_refused(self, tmp_path, levels, options):
+        tifffile.imwrite(tmp_path / "image.tif", levels, **options)
+        with pytest.raises(InputError, match="accepted with grey or RGB pixels of 8 or 16 bits"):
+            LargeImage(tmp_path / "image.tif", 1)
+
+    def test_pieces_that_are_large_themselves_are_refused(self, tmp_path, monkeypatch):
+        tifffile.imwrite(tmp_path / "image.tif", NOISE[..., 0])
+        monkeypatch.setattr("r2id.large.LARGEST_CHUNK", 1000)
+        with pytest.raises(InputError, match="pieces of 6300 pixels; accepted are at most 1000"):
+            LargeImage(tmp_path / "image.tif", 1)
+
+    def test_a_truncated_file_is_named(self, tmp_path):
+        path = tmp_path / "image.tif"
+        tifffile.imwrite(path, NOISE[..., 0], tile=(32, 16), compression="zlib")
+        path.write_bytes(path.read_bytes()[:-2000])
+        with pytest.raises(InputError, match="image.tif cannot be read"):
+            list(LargeImage(path, 1).pieces(lambda count: None))
+
+    def test_what_is_no_tiff_has_no_tiff_size(self, tmp_path):
+        (tmp_path / "image.tif").write_bytes(b"hello")
+        assert tiff_size(tmp_path / "image.tif") is None and tiff_size(tmp_path / "image.png") is None
+
+
+def test_large_begins_above_the_limit():
+    assert is_large((4097, 4096)) and not is_large((4096, 4096))
