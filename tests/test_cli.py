@@ -49,7 +49,8 @@ def test_sample_writes_every_picture_at_every_size_and_the_same_files_for_the_sa
         assert status == 0, error
     first = files(tmp_path / "first")
     names = [f"{index}-{label}.png" for index, label in enumerate("337788")] + ["grid.png"]
-    assert sorted(first) == sorted(f"{size}/{name}" for size in ("20x12", "9x9") for name in names)
+    pictures = [f"{size}/{name}" for size in ("20x12", "9x9") for name in names]
+    assert sorted(first) == sorted([*pictures, "sample.json"])
     assert first == files(tmp_path / "second")
     assert Image.open(tmp_path / "first" / "20x12" / "0-3.png").size == (12, 20)
     status, _, _ = run(capsys, monkeypatch, *arguments[:-1], "6", "--output", tmp_path / "third")

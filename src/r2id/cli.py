@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ from r2id.training.presets import (
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
     from r2id.pipeline import R2Pipeline
     from r2id.resampler import R2IR
@@ -162,15 +160,16 @@ class Sample(Sampling):
     """Picture number i is drawn from seed + i, whatever else is generated with it."""
     batch_size: int = 100
     """Pictures generated at once."""
+    resume: bool = False
+    """Keep the pictures of an interrupted run that are there already; otherwise all are made anew."""
 
 
 @app.command(name="sample")
 def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     """Generate pictures of labels and write each at every size."""
-    import torch
-
-    from r2id.gallery import contact_sheet
-    from r2id.images import IMAGE_SUFFIXES, save_image
+    from r2id.images import IMAGE_SUFFIXES
+    from r2id.model import checksum
+    from r2id.offline import Pictures, Share, generate
     from r2id.pipeline import check_fits_in_memory
 
     labels = parse_labels(config.labels) if config.labels is not None else None
@@ -184,29 +183,30 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     requests = [label for label in labels for _ in range(config.per_label)]
     if config.output.suffix.lower() in IMAGE_SUFFIXES:
         return sample_one(pipeline, config, requests, sizes)
-    check_fits_in_memory(sizes, len(requests), 3)
-    by_size: list[list[Image]] = [[] for _ in sizes]
-    for start in range(0, len(requests), config.batch_size):
-        batch = requests[start : start + config.batch_size]
-        generators = [torch.Generator().manual_seed(config.seed + start + i) for i in range(len(batch))]
-        with autocast(pipeline, config):
-            result = pipeline(
-                batch,
-                latent_size=config.latent_size,
-                size=list(sizes),
-                generator=generators,
-                **config.arguments,
-            )
-        for pictures, more in zip(by_size, result.images, strict=True):
-            pictures += more
-    for size, pictures in zip(sizes, by_size, strict=True):
-        folder = config.output / size_text(size)
-        for index, (label, picture) in enumerate(zip(requests, pictures, strict=True)):
-            # A label such as "T-shirt/top" must stay one name inside the folder.
-            name = re.sub(r"[^\w.-]+", "_", label)
-            save_image(picture, folder / f"{index}-{name}.png")
-        save_image(contact_sheet(pictures, columns=max(config.per_label, 10)), folder / "grid.png")
-        print(f"{len(pictures)} pictures of {size_text(size)} in {folder}")
+    check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
+    pictures = Pictures(config.output, requests, sizes)
+    settings = asdict(config) | {"labels": requests, "model": checksum(pipeline.diffuser.parameters())}
+    for name in ("output", "resume", "batch_size", "device", "per_label"):
+        settings.pop(name)
+    share = Share.of_this_process()
+    with progress(len(share.of(len(requests))), "generating") as advance, autocast(pipeline, config):
+        made = generate(
+            pipeline,
+            pictures,
+            config.latent_size,
+            config.seed,
+            config.batch_size,
+            config.resume,
+            settings,
+            config.arguments,
+            advance,
+        )
+    # Whichever process is last finds nothing missing.
+    if not pictures.missing(range(len(requests))):
+        pictures.write_grids(columns=max(config.per_label, 10))
+    process = f" by process {share.index} of {share.count}" if share.count > 1 else ""
+    for size in sizes:
+        print(f"{made} pictures of {size_text(size)} in {config.output / size_text(size)}{process}")
 
 
 def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], sizes: Sequence[Size]) -> None:
@@ -532,7 +532,8 @@ def choose_device(name: str | None) -> torch.device:
     """The named device, by default the GPU if there is one."""
     import torch
 
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    # Of several processes on one machine, each takes its own GPU.
+    name = name or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
     try:
         return torch.empty(0, device=torch.device(name)).device
     except Exception as error:

@@ -1,0 +1,147 @@
+"""Many pictures or latents at a time: shared between processes, written as they are made, gone on with if interrupted.
+
+Under `accelerate launch` or `torchrun`, every process does its share and needs no word from the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+
+from r2id.errors import InputError
+from r2id.files import write_whole
+from r2id.gallery import contact_sheet
+from r2id.images import save_image
+from r2id.pipeline import R2Pipeline
+from r2id.sizes import Size, size_text
+
+GRID_PICTURES = 400
+"""Pictures that a grid of all shows at most."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of several processes this one is: every `count`-th piece of work from `index` on is its own."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def of_this_process(cls) -> Share:
+        """From the environment that the launchers set; all of the work where there is none."""
+        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+
+    def of(self, total: int) -> range:
+        """The numbers of this process's pieces of work."""
+        return range(self.index, total, self.count)
+
+
+class Record:
+    """What the files in a folder were made with, kept beside them.
+
+    Args:
+        path: a JSON file.
+        settings: what the files depend on, in what JSON has.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path, self.settings = path, json.loads(json.dumps(settings))
+
+    def compare(self) -> None:
+        """Raises InputError where the files that are there were made with other settings."""
+        if not self.path.exists():
+            return
+        try:
+            before = dict(json.loads(self.path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{self.path} is damaged ({error}); leave out --resume to make everything anew") from error
+        for name, value in self.settings.items():
+            if before.get(name) != value:
+                raise InputError(f"{name} is {value}; what {self.path.parent} holds was made with {before.get(name)}")
+
+    def write(self) -> None:
+        """Leave the settings beside the files."""
+        write_whole(self.path, lambda path: path.write_text(json.dumps(self.settings, indent=1)))
+
+
+class Pictures(NamedTuple):
+    """Where generated pictures go: folder/<H>x<W>/<index>-<label>.png, and a grid of them for each size."""
+
+    folder: Path
+    labels: Sequence[str]
+    sizes: Sequence[Size]
+
+    def file(self, index: int, size: Size) -> Path:
+        """The file of a picture at a size."""
+        # A label such as "T-shirt/top" must stay one name inside the folder.
+        name = re.sub(r"[^\w.-]+", "_", self.labels[index])
+        return self.folder / size_text(size) / f"{index}-{name}.png"
+
+    def missing(self, indices: Iterable[int]) -> list[int]:
+        """Those of which a size is not there."""
+        return [index for index in indices if not all(self.file(index, size).exists() for size in self.sizes)]
+
+    def write_grids(self, columns: int) -> None:
+        """A contact sheet of the first pictures of each size."""
+        for size in self.sizes:
+            shown = [Image.open(self.file(index, size)) for index in range(min(len(self.labels), GRID_PICTURES))]
+            save_image(contact_sheet(shown, columns), self.folder / size_text(size) / "grid.png")
+
+
+def generate(
+    pipeline: R2Pipeline,
+    pictures: Pictures,
+    latent_size: Size,
+    seed: int,
+    batch_size: int,
+    resume: bool,
+    settings: dict[str, Any],
+    arguments: dict[str, Any],
+    progress: Callable[[int], object],
+) -> int:
+    """Generate this process's share of the pictures, picture i from seed + i; returns how many were made.
+
+    Args:
+        pipeline: what generates.
+        pictures: what to generate and where to.
+        latent_size, seed, batch_size: as for `r2id sample`.
+        resume: keep the pictures that are there, if they were made with the same settings.
+        settings: what the pictures depend on, in what JSON has.
+        arguments: further arguments of the pipeline.
+        progress: called with the number of pictures of each batch.
+    Raises:
+        InputError: on resuming, where the settings were others.
+    """
+    record = Record(pictures.folder / "sample.json", settings)
+    mine: Sequence[int] = Share.of_this_process().of(len(pictures.labels))
+    if resume:
+        record.compare()
+        wanted = pictures.missing(mine)
+        progress(len(mine) - len(wanted))
+        mine = wanted
+    for batch in _batches(mine, batch_size):
+        result = pipeline(
+            [pictures.labels[index] for index in batch],
+            latent_size,
+            list(pictures.sizes),
+            generator=[torch.Generator().manual_seed(seed + index) for index in batch],
+            **arguments,
+        )
+        record.write()
+        for size, images in zip(pictures.sizes, result.images, strict=True):
+            for index, image in zip(batch, images, strict=True):
+                save_image(image, pictures.file(index, size))
+        progress(len(batch))
+    return len(mine)
+
+
+def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (indices[start : start + size] for start in range(0, len(indices), size))
