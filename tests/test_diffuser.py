@@ -158,15 +158,6 @@ class TestLabelConditioner:
         with pytest.raises(InputError, match="'ten'.*0, 1, 2"):
             conditioner.index("ten")
 
-    def test_dropping_replaces_the_given_share_by_no_label(self):
-        conditioner = LabelConditioner(dim=8)
-        labels = torch.arange(10).repeat(1000)
-        dropped = conditioner.dropped(labels, 0.2)
-        lost = dropped == conditioner.no_label
-        assert torch.equal(dropped[~lost], labels[~lost])
-        assert lost.float().mean().item() == pytest.approx(0.2, abs=0.02)
-        assert torch.equal(conditioner.dropped(labels, 0.0), labels)
-
     def test_a_saved_conditioner_comes_back_with_its_labels(self, tmp_path):
         conditioner = LabelConditioner(["cat", "dog"], dim=8)
         conditioner.save_pretrained(tmp_path)

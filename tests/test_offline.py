@@ -10,7 +10,8 @@ from unittest.mock import patch
 import pytest
 
 from r2id import cli
-from r2id.offline import Pictures, Share
+from r2id.offline import Pictures
+from r2id.processes import Share
 
 SAMPLE = ("--labels", "0-4", "--per-label", "3", "--latent-size", "2x2", "--size", "8x8", "--steps", "1")
 

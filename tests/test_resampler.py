@@ -171,7 +171,7 @@ class TestTrainingPass:
     def test_gradient_flows_to_every_parameter(self, make_resampler, attention, jitter, feature_map):
         resampler = make_resampler(attention=attention, jitter=jitter, feature_map=feature_map).train()
         image = torch.rand(2, 1, 8, 6) * 2 - 1
-        decoded = resampler(image, (3, 2), latent_noise=0.1)
+        decoded = resampler(image, (3, 2), latent_noise=0.1 * torch.randn(2, resampler.config.latent_channels, 3, 2))
         assert decoded.shape == image.shape
         (decoded - image).square().mean().backward()
         dead = [name for name, one in resampler.named_parameters() if one.grad is None or not one.grad.any()]
@@ -193,7 +193,8 @@ class TestTrainingPass:
         image = smooth_image((8, 8))
         first, second = resampler(image, (2, 2)), resampler(image, (2, 2))
         assert torch.equal(first, second) == (jitter != "sampled")
-        assert not torch.equal(resampler(image, (2, 2), latent_noise=0.1), first)
+        noise = 0.1 * torch.randn(1, resampler.config.latent_channels, 2, 2)
+        assert not torch.equal(resampler(image, (2, 2), latent_noise=noise), first)
 
     def test_jitter_ends_with_training(self, make_resampler, attention):
         resampler = make_resampler(attention=attention, jitter="sampled")

@@ -118,11 +118,11 @@ def smooth_noise(count: int, channels: int, size: Size, generator: Any = None, w
 def with_smooth_noise() -> Iterator[None]:
     """Train with smooth noise, and start from it."""
 
-    def draw(objective: Any, clean: Tensor) -> Tensor:
-        return smooth_noise(len(clean), clean.shape[1], (clean.shape[2], clean.shape[3])).to(clean)
+    def draw(count: int, channels: int, height: int, width: int, device: torch.device) -> Tensor:
+        return smooth_noise(count, channels, (height, width)).to(device)
 
     with (
-        patch("r2id.training.objectives.DiffusionObjective.draw_noise", draw),
+        patch("r2id.training.objectives.DiffusionObjective.noise", staticmethod(draw)),
         patch("r2id.pipeline.field_noise", smooth_noise),
     ):
         yield

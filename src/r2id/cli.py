@@ -169,8 +169,9 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     """Generate pictures of labels and write each at every size."""
     from r2id.images import IMAGE_SUFFIXES
     from r2id.model import checksum
-    from r2id.offline import Pictures, Share, generate
+    from r2id.offline import Pictures, generate
     from r2id.pipeline import check_fits_in_memory
+    from r2id.processes import Share
 
     labels = parse_labels(config.labels) if config.labels is not None else None
     for name in ("per_label", "steps", "batch_size"):
@@ -508,7 +509,7 @@ def train_resampler(config: ResamplerPreset) -> None:
     """Train R2IR to encode and decode images, from a preset."""
     from r2id.training.trainer import train_resampler as run
 
-    print(f"the trained resampler is in {run(config)}")
+    announce(f"the trained resampler is in {run(config)}")
 
 
 @train_app.command(name="diffuser")
@@ -516,7 +517,15 @@ def train_diffuser(config: DiffuserPreset) -> None:
     """Train R2ID to generate the latents of a trained R2IR, or pixels, from a preset."""
     from r2id.training.trainer import train_diffuser as run
 
-    print(f"the trained pipeline is in {run(config)}")
+    announce(f"the trained pipeline is in {run(config)}")
+
+
+def announce(text: str) -> None:
+    """Print what all processes have done together, once."""
+    from r2id.processes import Share
+
+    if Share.of_this_process().index == 0:
+        print(text)
 
 
 @contextmanager

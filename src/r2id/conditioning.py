@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
@@ -44,7 +43,3 @@ class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore
     def forward(self, indices: Tensor) -> Tensor:
         """Label indices [B] → tokens [B, num_tokens, dim]."""
         return self.embedding(indices).unflatten(-1, (self.config.num_tokens, self.config.dim))
-
-    def dropped(self, indices: Tensor, probability: float) -> Tensor:
-        """Label indices of which a random share is replaced by "no label", for classifier-free guidance."""
-        return torch.where(torch.rand(indices.shape, device=indices.device) < probability, self.no_label, indices)

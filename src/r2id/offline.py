@@ -6,10 +6,8 @@ Under `accelerate launch` or `torchrun`, every process does its share and needs 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,27 +19,11 @@ from r2id.files import write_whole
 from r2id.gallery import contact_sheet
 from r2id.images import save_image
 from r2id.pipeline import R2Pipeline
+from r2id.processes import Share
 from r2id.sizes import Size, size_text
 
 GRID_PICTURES = 400
 """Pictures that a grid of all shows at most."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which of several processes this one is: every `count`-th piece of work from `index` on is its own."""
-
-    index: int
-    count: int
-
-    @classmethod
-    def of_this_process(cls) -> Share:
-        """From the environment that the launchers set; all of the work where there is none."""
-        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
-
-    def of(self, total: int) -> range:
-        """The numbers of this process's pieces of work."""
-        return range(self.index, total, self.count)
 
 
 class Record:

@@ -334,7 +334,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         latent_size: Size,
         rows: Tensor | None = None,
         columns: Tensor | None = None,
-        latent_noise: float = 0.0,
+        latent_noise: Tensor | None = None,
     ) -> Tensor:
         """One training pass: encode, add noise, decode at some of the image's own pixels.
 
@@ -342,7 +342,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             image: [B, C, H, W] in [−1, 1].
             latent_size: (h, w) to encode to.
             rows, columns: indices of the pixels to decode, by default all.
-            latent_noise: standard deviation of the Gaussian noise added to the latent.
+            latent_noise: [B, latent_channels, h, w], added to the latent; none by default.
         Returns:
             [B, C, len(rows), len(columns)].
         """
@@ -357,20 +357,22 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 self._scattered(pixels),
                 self._scattered(latents),
                 self._scattered(answers),
-                latent_noise,
+                None if latent_noise is None else latent_noise.flatten(2).mT,
             )
             return decoded.unflatten(1, answers.size).movedim(-1, 1)
         if self.training:
             latents = latents.jittered(self.config.latent_jitter)
             if self.config.jitter == "sampled":
                 pixels, answers = pixels.jittered(), answers.jittered()
-        return self._encode_decode(image.movedim(1, -1), pixels, latents, answers, latent_noise).movedim(-1, 1)
+        noise = None if latent_noise is None else latent_noise.movedim(1, -1)
+        return self._encode_decode(image.movedim(1, -1), pixels, latents, answers, noise).movedim(-1, 1)
 
     def _encode_decode(
-        self, values: Tensor, pixels: Samples, latents: Samples, answers: Samples, latent_noise: float
+        self, values: Tensor, pixels: Samples, latents: Samples, answers: Samples, latent_noise: Tensor | None
     ) -> Tensor:
         latent = self.encoder(values, pixels, latents)
-        latent = latent + latent_noise * torch.randn_like(latent)
+        if latent_noise is not None:
+            latent = latent + latent_noise
         return self.decoder(latent, latents, answers)
 
     def _scattered(self, grid: Grid) -> Points:

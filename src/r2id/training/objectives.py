@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,27 @@ from torch import Tensor, nn
 from r2id.conditioning import LabelConditioner
 from r2id.diffuser import R2ID
 from r2id.noise import density, shift_noise
+from r2id.processes import Share
 from r2id.resampler import R2IR
 from r2id.sizes import Size
 
 
 class Objective(nn.Module, ABC):
-    """What a training minimises. The parameters that require gradients are the ones it trains."""
+    """What a training minimises. The parameters that require gradients are the ones it trains.
+
+    Attributes:
+        share: which part of the batch the images are, where several processes each take one.
+    """
+
+    share = Share()
+
+    def draw(self, distribution: Callable[..., Tensor], count: int, *shape: int, device: torch.device) -> Tensor:
+        """Random numbers [count, *shape] for `count` images.
+
+        All processes draw those of the whole batch and each takes its own, so that what is learnt does not depend on
+        how many there are.
+        """
+        return self.share.take(distribution(self.share.count * count, *shape, device=device))
 
     @abstractmethod
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
@@ -41,11 +57,13 @@ class ReconstructionObjective(Objective):
         self.resampler, self.latent_noise, self.pixel_share = resampler, latent_noise, pixel_share
 
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
-        rows, columns = (self._share(side, images.device) for side in images.shape[-2:])
-        decoded = self.resampler(images, latent_size, rows, columns, self.latent_noise)
+        rows, columns = (self._some(side, images.device) for side in images.shape[-2:])
+        noise_shape = (self.resampler.config.latent_channels, *latent_size)
+        noise = self.latent_noise * self.draw(torch.randn, len(images), *noise_shape, device=images.device)
+        decoded = self.resampler(images, latent_size, rows, columns, noise)
         return (decoded.float() - images[:, :, rows][..., columns]).square().mean()
 
-    def _share(self, count: int, device: torch.device) -> Tensor:
+    def _some(self, count: int, device: torch.device) -> Tensor:
         kept = max(1, round(self.pixel_share * count))
         return torch.randperm(count, device=device)[:kept].sort().values
 
@@ -84,11 +102,13 @@ class DiffusionObjective(Objective):
 
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
         clean = self.clean_samples(images, latent_size)
-        strata = torch.arange(len(clean), device=clean.device) + torch.rand(len(clean), device=clean.device)
-        alpha_bar = self.alpha_bar(strata / len(clean), (clean.shape[-2], clean.shape[-1]))
-        noise = self.draw_noise(clean)
+        count, device = len(clean), clean.device
+        time = self.draw(self._strata, count, device=device)
+        alpha_bar = self.alpha_bar(time, (clean.shape[-2], clean.shape[-1]))
+        noise = self.draw(self.noise, count, *clean.shape[1:], device=device)
         signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
-        tokens = self.conditioner(self.conditioner.dropped(labels, self.label_dropout))
+        dropped = self.draw(torch.rand, count, device=device) < self.label_dropout
+        tokens = self.conditioner(torch.where(dropped, self.conditioner.no_label, labels))
         canvas = (images.shape[-2], images.shape[-1])
         prediction = self.diffuser(signal * clean + spread * noise, alpha_bar, tokens, canvas)
         target = noise if self.diffuser.config.prediction_type == "epsilon" else signal * noise - spread * clean
@@ -99,9 +119,13 @@ class DiffusionObjective(Objective):
         unshifted = torch.cos(time * (math.pi / 2)).square()
         return shift_noise(unshifted, density(size, self.diffuser.config.noise_reference_size))
 
-    def draw_noise(self, clean: Tensor) -> Tensor:
-        """Noise for samples [B, C, h, w]: independent numbers, which is how any one grid sees a white field."""
-        return torch.randn_like(clean)
+    # Independent numbers are how any one grid sees a white field.
+    noise = staticmethod(torch.randn)
+
+    @staticmethod
+    def _strata(count: int, device: torch.device) -> Tensor:
+        """Times in [0, 1], one in each of `count` equal parts."""
+        return (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
 
     @torch.no_grad()
     def clean_samples(self, images: Tensor, size: Size) -> Tensor:

@@ -28,6 +28,7 @@ from r2id.errors import InputError
 from r2id.files import replace_folder
 from r2id.model import checksum
 from r2id.pipeline import R2Pipeline, as_output
+from r2id.processes import Share
 from r2id.resampler import R2IR
 from r2id.sizes import Size, check_size
 from r2id.training.checkpoints import Checkpoints
@@ -157,6 +158,7 @@ def train(
     )
     average = EMAModel(parameters, decay=config.ema_decay, foreach=True)
     objective.train()
+    objective.share = Share(accelerator.process_index, accelerator.num_processes)
     if config.compile:
         check_compiler(accelerator.device)
         network.compile()
@@ -266,12 +268,10 @@ def _step(
     config: Training, step: int, objective: Any, optimizer: Any, accelerator: Accelerator, data: ImageDataset
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step on this process's share of the batch: its loss, and the norm of the gradient."""
-    indices = batch_indices(len(data), config.batch_size, step, config.seed)
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    indices = share.take(batch_indices(len(data), config.batch_size, step, config.seed))
     torch.manual_seed(_mix(config.seed, step))
     latent_size = config.latent_sizes[int(torch.randint(len(config.latent_sizes), ()))]
-    if accelerator.num_processes > 1:
-        indices = indices[accelerator.process_index :: accelerator.num_processes]
-        torch.manual_seed(_mix(config.seed, step, accelerator.process_index))
     assert data.labels is not None
     images, labels = data.batch(indices).to(accelerator.device), data.labels[indices].to(accelerator.device)
     loss = objective(images, labels, latent_size)

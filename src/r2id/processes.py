@@ -1,0 +1,29 @@
+"""Work shared between processes, as `accelerate launch` and `torchrun` start them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of several processes this one is: every `count`-th piece of work from `index` on is its own."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def of_this_process(cls) -> Share:
+        """From the environment that the launchers set; all of the work where there is none."""
+        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+
+    def of(self, total: int) -> range:
+        """The numbers of this process's pieces of work."""
+        return range(self.index, total, self.count)
+
+    def take(self, whole: Tensor) -> Tensor:
+        """The rows of a tensor [B, …] that are this process's."""
+        return whole[self.index :: self.count]

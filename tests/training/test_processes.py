@@ -1,0 +1,67 @@
+"""Training by two processes (gloo): the same as by one, and as resumable."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from r2id import cli
+
+DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
+COMMON = (
+    *("--data", DIGITS, "--image-size", "8x8", "--latent-sizes", "2x2", "3x3", "--steps", "6", "--batch-size", "8"),
+    *("--warmup-steps", "2", "--sample-every", "0", "--precision", "no", "--no-compile", "--model", "dim=16"),
+    *("num_heads=2", "num_high=3", "num_low=2"),
+)
+NETWORKS = {
+    "resampler": ("resampler", "mnist", "--latent-noise", "0.2", *COMMON, "num_blocks=1", "basis=4", "pixel_dim=8"),
+    "diffuser": (
+        *("diffuser", "mnist", "--resampler", "none", "--label-dropout", "0.5", *COMMON),
+        *("encoder_blocks=1", "decoder_blocks=1", "token_dim=8", "time_dim=8"),
+    ),
+}
+
+
+def by_two_processes(*arguments) -> subprocess.Popen:
+    launch = ("accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
+    launch += ("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
+    command = [sys.executable, "-m", *launch, "-m", "r2id", "train", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    paths = sorted(folder.rglob("diffusion_pytorch_model.safetensors"))
+    return {f"{path.parent.name} {name}": value for path in paths for name, value in load_file(path).items()}
+
+
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_two_processes_learn_what_one_learns_even_if_killed(network, tmp_path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    with patch.object(sys, "argv", ["r2id", "train", *map(str, NETWORKS[network]), "--output", str(alone)]):
+        cli.main()
+    arguments = (*NETWORKS[network], "--checkpoint-every", "1", "--output", together)
+    process = by_two_processes(*arguments)
+    deadline = time.monotonic() + 120
+    while not list(together.glob("checkpoints/step-*[0-9]")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    resumed = by_two_processes(*arguments, "--resume")
+    printed, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0 and printed.count("the trained") == 1, printed
+    one, two = weights(alone), weights(together)
+    assert one.keys() == two.keys() and one
+    for name, value in one.items():
+        torch.testing.assert_close(
+            two[name], value, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
