@@ -420,6 +420,13 @@ class TestSettings:
         diffuser = R2ID(**network_arguments(DIFFUSER_PRESETS["mnist-reference"].model))
         assert 10.2e6 <= parameters(diffuser) <= 10.6e6
 
+    def test_the_rgb_presets_build_models_of_about_the_published_size(self):
+        with torch.device("meta"):
+            resampler = R2IR(image_channels=3, **network_arguments(RESAMPLER_PRESETS["rgb-16x"].model))
+            diffuser = R2ID(channels=768, **network_arguments(DIFFUSER_PRESETS["rgb-16x"].model))
+        assert sum(parameter.numel() for parameter in resampler.parameters()) == pytest.approx(27e6, rel=0.15)
+        assert sum(parameter.numel() for parameter in diffuser.parameters()) == pytest.approx(270e6, rel=0.15)
+
     @pytest.mark.parametrize("network", ["resampler", "diffuser"])
     def test_every_preset_names_arguments_that_its_network_has(self, network):
         presets, build = (RESAMPLER_PRESETS, R2IR) if network == "resampler" else (DIFFUSER_PRESETS, R2ID)
