@@ -8,10 +8,14 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import torch
 
 from r2id import cli
+from r2id.images import read_image
+from r2id.latents import Latents
 from r2id.offline import Pictures
 from r2id.processes import Share
+from r2id.training.data import load_images
 
 SAMPLE = ("--labels", "0-4", "--per-label", "3", "--latent-size", "2x2", "--size", "8x8", "--steps", "1")
 
@@ -81,6 +85,65 @@ def test_a_damaged_record_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         sample(tmp_path, "--resume")
     assert "sample.json is damaged" in capsys.readouterr().err
+
+
+DIGITS = Path(__file__).parent / "fixtures" / "digits"
+ENCODE = ("encode", "--data", str(DIGITS), "--split", "test", "--image-size", "32x32", "--batch-size", "80")
+
+
+def r2id(*arguments) -> None:
+    with patch.object(sys, "argv", ["r2id", *map(str, arguments)]):
+        cli.main()
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("encoded")
+    r2id(*ENCODE, "--output", folder)
+    return folder
+
+
+def test_encoded_digits_are_decoded_at_any_size(encoded, tmp_path):
+    r2id("decode", encoded, "--size", "32x32", "--size", "20x12", "--output", tmp_path)
+    data = load_images(DIGITS, "test", image_size=(32, 32))
+    assert len(list((tmp_path / "20x12").glob("*-*.png"))) == len(data)
+    for index in (0, 81, 199):
+        picture = read_image(tmp_path / "32x32" / f"{index}-{data.labels[index]}.png", channels=1)
+        assert ((picture.float() - data.images[index]) / 127.5).square().mean() < 0.01
+
+
+def test_processes_encode_each_batch_once(encoded, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for index, made in enumerate([120, 80]):
+        monkeypatch.setenv("RANK", str(index))
+        r2id(*ENCODE, "--output", tmp_path)
+        assert f"{made} latents of 8x8 in {tmp_path} by process {index} of 2" in capsys.readouterr().out
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["00000000.safetensors", "00000080.safetensors", "00000160.safetensors", "encode.json"]
+    assert all((tmp_path / name).read_bytes() == (encoded / name).read_bytes() for name in names)
+
+
+def test_encoding_goes_on_with_what_is_missing_and_refuses_other_settings(tmp_path, capsys):
+    r2id(*ENCODE, "--output", tmp_path)
+    (tmp_path / "00000080.safetensors").unlink()
+    capsys.readouterr()
+    r2id(*ENCODE, "--output", tmp_path, "--resume")
+    assert "80 latents of 8x8" in capsys.readouterr().out and (tmp_path / "00000080.safetensors").exists()
+    for change in (("--latent-size", "4x4"), ("--batch-size", "50"), ("--split", "train")):
+        with pytest.raises(SystemExit):
+            r2id(*ENCODE, "--output", tmp_path, "--resume", *change)
+        assert "was made with" in capsys.readouterr().err
+
+
+def test_latents_of_other_weights_are_not_decoded(tmp_path, capsys):
+    Latents(torch.zeros(1, 64, 4, 4), (32, 32), ("3",), model=1).save(tmp_path / "one.safetensors")
+    with pytest.raises(SystemExit):
+        r2id("decode", tmp_path / "one.safetensors", "--output", tmp_path / "out")
+    assert "latents of other weights than model mnist" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit):
+        r2id("decode", tmp_path / "empty", "--output", tmp_path / "out")
+    assert "holds no files of latents" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_picture_is_missing_until_every_size_is_there(tmp_path):

@@ -312,6 +312,103 @@ def write_picture(
     return shown
 
 
+@dataclass(frozen=True, kw_only=True)
+class Encode(ModelChoice):
+    """Encode a data set to files of latents, shared between the processes of `accelerate launch`."""
+
+    output: Path
+    """Folder to write to: OUTPUT/<index of the first image>.safetensors for each batch."""
+    data: str = "ylecun/mnist"
+    """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
+    split: str = "train"
+    """Split of the data."""
+    image_size: Size | None = None
+    """Height and width that every image is resized to; by default as they are, all of one size."""
+    latent_size: Size = (8, 8)
+    """Height and width of the latents."""
+    background: int = 0
+    """Grey level, 0 to 255, behind transparent pixels."""
+    batch_size: int = 1000
+    """Images per file."""
+    resume: bool = False
+    """Keep the files of an interrupted run that are there already; otherwise all are made anew."""
+
+
+@app.command(name="encode")
+def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
+    """Encode a data set to files of latents, shared between the processes of `accelerate launch`."""
+    from r2id.model import checksum
+    from r2id.offline import encode as run
+    from r2id.processes import Share
+    from r2id.training.data import load_images
+
+    if config.batch_size < 1:
+        raise InputError(f"batch_size is {config.batch_size}; it must be at least 1")
+    resampler = load_resampler(config)
+    data = load_images(
+        config.data,
+        config.split,
+        image_size=config.image_size,
+        channels=resampler.config.image_channels,
+        background=config.background,
+    )
+    settings = {"data": data.source, "images": checksum([data.images]), "latent_size": config.latent_size}
+    settings |= {"model": checksum(resampler.parameters())}
+    share = Share.of_this_process()
+    with progress(len(data) // share.count, "encoding") as advance:
+        made = run(
+            resampler, data, config.latent_size, config.output, config.batch_size, config.resume, settings, advance
+        )
+    process = f" by process {share.index} of {share.count}" if share.count > 1 else ""
+    print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{process}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decode(ModelChoice):
+    """Decode files of latents to pictures, at any number of sizes."""
+
+    latents: tyro.conf.Positional[Path]
+    """A file of latents, or a folder of such, from `encode`."""
+    output: Path
+    """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png and OUTPUT/<H>x<W>/grid.png."""
+    size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
+    """Height and width of the pictures, by default those that were encoded; repeat it for more."""
+
+
+@app.command(name="decode")
+def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
+    """Decode files of latents to pictures, at any number of sizes."""
+    import torch
+
+    from r2id.images import save_image
+    from r2id.latents import SUFFIX, Latents
+    from r2id.model import checksum
+    from r2id.offline import Pictures
+    from r2id.pipeline import as_output, check_fits_in_memory, decode_some_at_once
+
+    files = sorted(config.latents.glob(f"*{SUFFIX}")) if config.latents.is_dir() else [config.latents]
+    if not files:
+        raise InputError(f"{config.latents} holds no files of latents ({SUFFIX})")
+    latents = Latents.joined([Latents.load(file) for file in files])
+    resampler = load_resampler(config)
+    if latents.model != checksum(resampler.parameters()):
+        raise InputError(f"{config.latents} holds latents of other weights than model {config.model}; give theirs")
+    sizes = config.size or (latents.canvas,)
+    check_fits_in_memory(sizes, 1, resampler.config.image_channels)
+    pictures = Pictures(config.output, latents.labels or ("picture",) * len(latents.values), sizes)
+    with progress(len(latents.values) * len(sizes), "decoding") as advance, torch.inference_mode():
+        for size in sizes:
+            values = latents.values.to(resampler.device, resampler.dtype)
+            indices = iter(range(len(values)))
+            for images in decode_some_at_once(resampler, values, size, latents.canvas):
+                for image in as_output(images, "pil"):
+                    save_image(image, pictures.file(next(indices), size))
+                    advance(1)
+    pictures.write_grids(columns=10)
+    for size in sizes:
+        print(f"{len(latents.values)} pictures of {size_text(size)} in {config.output / size_text(size)}")
+
+
 @dataclass(frozen=True)
 class Info:
     """Show a model's parts and what it was trained on."""

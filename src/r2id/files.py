@@ -15,6 +15,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
             temporary = Path(folder) / path.name
             write(temporary)
+            temporary.chmod(0o644)
             temporary.replace(path)
     except OSError as error:
         # The caller knows the file by its own name, not by the temporary one.

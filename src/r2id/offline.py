@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -18,9 +18,15 @@ from r2id.errors import InputError
 from r2id.files import write_whole
 from r2id.gallery import contact_sheet
 from r2id.images import save_image
+from r2id.latents import SUFFIX, Latents
+from r2id.model import checksum
 from r2id.pipeline import R2Pipeline
 from r2id.processes import Share
+from r2id.resampler import R2IR
 from r2id.sizes import Size, size_text
+
+if TYPE_CHECKING:
+    from r2id.training.data import ImageDataset
 
 GRID_PICTURES = 400
 """Pictures that a grid of all shows at most."""
@@ -123,6 +129,48 @@ def generate(
                 save_image(image, pictures.file(index, size))
         progress(len(batch))
     return len(mine)
+
+
+def encode(
+    resampler: R2IR,
+    data: ImageDataset,
+    latent_size: Size,
+    folder: Path,
+    batch_size: int,
+    resume: bool,
+    settings: dict[str, Any],
+    progress: Callable[[int], object],
+) -> int:
+    """Encode this process's share of a data set, a file of latents for every batch; returns how many were encoded.
+
+    Args:
+        resampler: what encodes.
+        data: the images.
+        latent_size, folder, batch_size: as for `r2id encode`.
+        resume: keep the files that are there, if they were made with the same settings.
+        settings: what the latents depend on, in what JSON has.
+        progress: called with the number of images of each batch.
+    Raises:
+        InputError: on resuming, where the settings were others.
+    """
+    record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
+    if resume:
+        record.compare()
+    model, canvas, encoded = checksum(resampler.parameters()), (data.images.shape[-2], data.images.shape[-1]), 0
+    batches = list(_batches(range(len(data)), batch_size))
+    for number in Share.of_this_process().of(len(batches)):
+        indices = batches[number]
+        path = folder / f"{indices[0]:08d}{SUFFIX}"
+        if not (resume and path.exists()):
+            images = data.batch(list(indices)).to(resampler.device, resampler.dtype)
+            labels = () if data.labels is None else [data.label_names[data.labels[index]] for index in indices]
+            with torch.inference_mode():
+                values = resampler.encode(images, latent_size)
+            record.write()
+            Latents(values, canvas, tuple(labels), model).save(path)
+            encoded += len(indices)
+        progress(len(indices))
+    return encoded
 
 
 def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -197,11 +197,9 @@ class R2Pipeline(DiffusionPipeline):
             resized = torch.nn.functional.interpolate(latents, size, mode="bicubic", antialias=True)
             return as_output(resized.clamp(-1, 1), output_type)
         canvas = canvas or self.diffuser.config.canvas or (latents.shape[-2], latents.shape[-1])
-        # Small pictures are decoded together, large ones or dense latents one by one.
-        together = max(1, 2**16 // max(size[0] * size[1], 16 * latents.shape[-2] * latents.shape[-1]))
         # Colours keep the resampler's own precision, whatever the denoising ran in.
         with torch.autocast(latents.device.type, enabled=False):
-            pictures = [self.resampler.decode(some, size, canvas) for some in latents.split(together)]
+            pictures = decode_some_at_once(self.resampler, latents, size, canvas)
         return as_output(torch.cat(pictures) if len(pictures) > 1 else pictures[0], output_type)
 
     def _check_scheduler(self, steps: int) -> None:
@@ -218,6 +216,12 @@ class R2Pipeline(DiffusionPipeline):
                 f"scheduler {name} expects prediction_type {config.prediction_type!r} and the model gives "
                 f"{self.diffuser.config.prediction_type!r}; make it from_config(pipeline.scheduler.config)"
             )
+
+
+def decode_some_at_once(resampler: R2IR, latents: Tensor, size: Size, canvas: tuple[float, float]) -> list[Tensor]:
+    """Pictures [B, C, H, W] in [−1, 1], small ones together, large ones or those of dense latents one by one."""
+    together = max(1, 2**16 // max(size[0] * size[1], 16 * latents.shape[-2] * latents.shape[-1]))
+    return [resampler.decode(some, size, canvas) for some in latents.split(together)]
 
 
 def check_output_type(output_type: str) -> None:

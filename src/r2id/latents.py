@@ -1,0 +1,81 @@
+"""Latents on disk: what `r2id encode` leaves and `r2id decode` reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from r2id.errors import InputError
+from r2id.files import write_whole
+from r2id.sizes import Size, check_size
+
+FORMAT = "r2id latents"
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of one size, and what is needed to decode them.
+
+    Attributes:
+        values: [N, C, h, w] in [−1, 1], as R2IR encodes them. Kept in half precision on disk.
+        canvas: height and width that give the proportions of the pictures.
+        labels: one name per latent; empty without labels.
+        model: `checksum` of the weights of the R2IR that they belong to.
+    """
+
+    values: Tensor
+    canvas: Size
+    labels: tuple[str, ...]
+    model: int
+
+    def save(self, path: Path) -> None:
+        """Write safetensors: the `latents`, every channel's `mean` and `std`, and the rest as metadata."""
+        values = self.values.detach().float().cpu()
+        tensors = {
+            "latents": values.half().contiguous(),
+            "mean": values.mean(dim=(0, 2, 3)),
+            "std": values.std(dim=(0, 2, 3), correction=0),
+        }
+        about = {"canvas": self.canvas, "labels": self.labels, "model": self.model}
+        write_whole(path, lambda temporary: save_file(tensors, temporary, {FORMAT: json.dumps(about)}))
+
+    @classmethod
+    def load(cls, path: Path) -> Latents:
+        """Read such a file. Raises InputError where it is none, or damaged."""
+        if not path.is_file():
+            raise InputError(f"{path} is not a file; accepted is a file of latents ({SUFFIX})")
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                if FORMAT not in metadata:
+                    raise InputError(f"{path} holds no latents; accepted is what r2id encode wrote")
+                about, values = json.loads(metadata[FORMAT]), file.get_tensor("latents").float()
+            latents = cls(values, check_size(about["canvas"]), tuple(about["labels"]), int(about["model"]))
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path} cannot be read as latents ({error})") from error
+        if values.ndim != 4 or len(latents.labels) not in (0, len(values)) or not values.isfinite().all():
+            shape = tuple(values.shape)
+            raise InputError(f"{path} is damaged: {len(latents.labels)} labels and latents of shape {shape}")
+        return latents
+
+    @classmethod
+    def joined(cls, parts: list[Latents]) -> Latents:
+        """All of several files. Raises InputError where they do not belong together."""
+        first = parts[0]
+        for part in parts[1:]:
+            if (part.canvas, part.model, part.values.shape[1:]) != (first.canvas, first.model, first.values.shape[1:]):
+                raise InputError(
+                    f"latents of {tuple(part.values.shape[1:])} on the canvas {part.canvas} do not belong to those of "
+                    f"{tuple(first.values.shape[1:])} on {first.canvas}, or are of other weights"
+                )
+        labels = tuple(label for part in parts for label in part.labels)
+        return cls(torch.cat([part.values for part in parts]), first.canvas, labels, first.model)
