@@ -1,5 +1,6 @@
 """Training by two processes (gloo): the same as by one, and as resumable."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from r2id import cli
 DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
 COMMON = (
     *("--data", DIGITS, "--image-size", "8x8", "--latent-sizes", "2x2", "3x3", "--steps", "6", "--batch-size", "8"),
-    *("--warmup-steps", "2", "--sample-every", "0", "--precision", "no", "--no-compile", "--model", "dim=16"),
+    *("--warmup-steps", "2", "--sample-every", "5", "--precision", "no", "--no-compile", "--model", "dim=16"),
     *("num_heads=2", "num_high=3", "num_low=2"),
 )
 NETWORKS = {
@@ -30,10 +31,9 @@ NETWORKS = {
 
 
 def by_two_processes(*arguments) -> subprocess.Popen:
-    launch = ("accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
-    launch += ("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
+    launch = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     command = [sys.executable, "-m", *launch, "-m", "r2id", "train", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -44,8 +44,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {f"{path.parent.name} {name}": value for path in paths for name, value in load_file(path).items()}
 
 
-@pytest.mark.parametrize("network", list(NETWORKS))
-def test_two_processes_learn_what_one_learns_even_if_killed(network, tmp_path):
+@pytest.mark.parametrize(("network", "then"), [("resampler", ()), ("diffuser", ("--shard",))])
+def test_two_processes_learn_what_one_learns_even_if_killed(network, then, tmp_path):
+    """The second run of the diffuser has its weights spread over the processes."""
     alone, together = tmp_path / "alone", tmp_path / "together"
     with patch.object(sys, "argv", ["r2id", "train", *map(str, NETWORKS[network]), "--output", str(alone)]):
         cli.main()
@@ -56,12 +57,21 @@ def test_two_processes_learn_what_one_learns_even_if_killed(network, tmp_path):
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    resumed = by_two_processes(*arguments, "--resume")
+    resumed = by_two_processes(*arguments, "--resume", *then)
     printed, _ = resumed.communicate(timeout=120)
     assert resumed.returncode == 0 and printed.count("the trained") == 1, printed
+    config = next(together.rglob(f"{network}/config.json"))
+    assert json.loads(config.read_text())["training"]["machine"].startswith("2 ×")
     one, two = weights(alone), weights(together)
     assert one.keys() == two.keys() and one
     for name, value in one.items():
         torch.testing.assert_close(
             two[name], value, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_one_process_has_nothing_to_spread_weights_over(tmp_path, capsys):
+    arguments = ["r2id", "train", *map(str, NETWORKS["diffuser"]), "--shard", "--output", str(tmp_path)]
+    with patch.object(sys, "argv", arguments), pytest.raises(SystemExit):
+        cli.main()
+    assert "shard is on and there is one process" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from r2id.errors import InputError
 from r2id.files import replace_folder
@@ -23,6 +24,7 @@ MAY_CHANGE = {
     "steps",
     "latent_sizes",
     "compile",
+    "shard",
     "log_every",
     "sample_every",
     "checkpoint_every",
@@ -77,17 +79,26 @@ class Checkpoints:
         parameters: Sequence[Tensor],
         average: Sequence[Tensor],
         optimizer: torch.optim.Optimizer,
+        is_main_process: bool = True,
     ) -> None:
-        """Write the checkpoint of a step, then drop the oldest beyond the kept ones."""
+        """Write the checkpoint of a step, then drop the oldest beyond the kept ones.
+
+        All processes must call this, as each may hold a part of every tensor; the main one writes.
+        """
+        moments = optimizer.state_dict()["state"]
+        tensors = {
+            "weights": {str(index): whole(value) for index, value in enumerate(parameters)},
+            "average": {str(index): whole(value) for index, value in enumerate(average)},
+            "optimizer": {
+                f"{index}.{name}": whole(value) for index, state in moments.items() for name, value in state.items()
+            },
+        }
+        if not is_main_process:
+            return
 
         def write(folder: Path) -> None:
-            save_file(_numbered(parameters), folder / "weights.safetensors")
-            save_file(_numbered(average), folder / "average.safetensors")
-            moments = optimizer.state_dict()["state"]
-            save_file(
-                {f"{index}.{name}": value for index, state in moments.items() for name, value in state.items()},
-                folder / "optimizer.safetensors",
-            )
+            for name, content in tensors.items():
+                save_file(content, folder / f"{name}.safetensors")
             (folder / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds, "settings": settings}))
 
         replace_folder(self._path(step), write)
@@ -112,13 +123,13 @@ class Checkpoints:
                 for index, tensor in enumerate(tensors):
                     if saved[str(index)].shape != tensor.shape:
                         raise ValueError(f"a shape of {tuple(saved[str(index)].shape)}, not {tuple(tensor.shape)}")
-                    tensor.data.copy_(saved.pop(str(index)))
+                    tensor.data.copy_(_part_of(saved.pop(str(index)), tensor))
                 if saved:
                     raise KeyError(f"{len(saved)} tensors too many")
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in load_file(folder / "optimizer.safetensors").items():
                 number, part = name.split(".")
-                state.setdefault(int(number), {})[part] = value
+                state.setdefault(int(number), {})[part] = _part_of(value, parameters[int(number)])
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         except Exception as error:
             raise InputError(
@@ -130,5 +141,14 @@ class Checkpoints:
         return self.folder / f"step-{step:06d}"
 
 
-def _numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-    return {str(index): tensor.detach().contiguous() for index, tensor in enumerate(tensors)}
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor of which every process may hold a part."""
+    tensor = tensor.detach()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).contiguous()
+
+
+def _part_of(whole: Tensor, like: Tensor) -> Tensor:
+    """The inverse, for a tensor that is spread as `like` is."""
+    if isinstance(like, DTensor) and whole.shape == like.shape:
+        return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+    return whole

@@ -54,6 +54,9 @@ class Training:
     """Mixed precision: no is float32."""
     compile: bool = False
     """Run the network through torch.compile: a minute or more for each latent grid, then faster steps."""
+    shard: bool = False
+    """Of several processes, each keeps only its part of the weights, averages and optimiser state (FSDP), for networks
+    that would not fit otherwise."""
     seed: int = 0
     """Seed of the weights, the data order and all noise."""
     log_every: int = 50

@@ -19,7 +19,10 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers.training_utils import EMAModel
 from diffusers.utils import make_image_grid
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
 from r2id.conditioning import LabelConditioner
@@ -31,7 +34,7 @@ from r2id.pipeline import R2Pipeline, as_output
 from r2id.processes import Share
 from r2id.resampler import R2IR
 from r2id.sizes import Size, check_size
-from r2id.training.checkpoints import Checkpoints
+from r2id.training.checkpoints import Checkpoints, whole
 from r2id.training.data import ImageDataset, load_images
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
 from r2id.training.presets import DiffuserTraining, ResamplerTraining, Training
@@ -139,6 +142,8 @@ def train(
         raise InputError(
             f"batch_size is {config.batch_size}; it must be a multiple of the {accelerator.num_processes} processes"
         )
+    if config.shard and accelerator.num_processes == 1:
+        raise InputError("shard is on and there is one process; start several, as with accelerate launch")
     checkpoints = Checkpoints(config.output / "checkpoints")
     frozen = [parameter for parameter in objective.parameters() if not parameter.requires_grad]
     assert data.labels is not None
@@ -152,26 +157,31 @@ def train(
     if start > config.steps:
         raise InputError(f"the newest checkpoint is of step {start}; steps is {config.steps} and must be at least that")
     accelerator.init_trackers("logs")
+    if config.shard:
+        fully_shard(objective, mesh=init_device_mesh(accelerator.device.type, (accelerator.num_processes,)))
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
     )
-    average = EMAModel(parameters, decay=config.ema_decay, foreach=True)
+    average = EMAModel(parameters, decay=config.ema_decay, foreach=not config.shard)
     objective.train()
     objective.share = Share(accelerator.process_index, accelerator.num_processes)
     if config.compile:
         check_compiler(accelerator.device)
         network.compile()
-    objective, optimizer = accelerator.prepare(objective, optimizer)
+    if config.shard:
+        optimizer = accelerator.prepare(optimizer)
+    else:
+        objective, optimizer = accelerator.prepare(objective, optimizer)
     average.to(accelerator.device)
     if start:
         checkpoints.load(start, parameters, average.shadow_params, optimizer)
         average.optimization_step = start
 
     def checkpoint(step: int) -> None:
-        if accelerator.is_main_process:
-            seconds = elapsed + time.monotonic() - began
-            checkpoints.save(step, seconds, settings | arguments, parameters, average.shadow_params, optimizer)
+        seconds = elapsed + time.monotonic() - began
+        state = (parameters, average.shadow_params, optimizer)
+        checkpoints.save(step, seconds, settings | arguments, *state, accelerator.is_main_process)
 
     began = time.monotonic()
     progress = tqdm(
@@ -212,10 +222,12 @@ def train(
                     },
                     step=done,
                 )
-            if config.sample_every and done % config.sample_every == 0 and accelerator.is_main_process:
+            if config.sample_every and done % config.sample_every == 0:
                 average.store(parameters)
                 average.copy_to(parameters)
-                _log_preview(accelerator, objective, data, config.latent_sizes, done)
+                with whole_weights(objective):
+                    if accelerator.is_main_process:
+                        _log_preview(accelerator, objective, data, config.latent_sizes, done)
                 average.restore(parameters)
             if stored:
                 checkpoint(done)
@@ -231,8 +243,10 @@ def train(
         "seconds": round(elapsed + time.monotonic() - began),
         "machine": describe_machine(accelerator),
     }
-    for name in ("output", "resume", "resampler"):
+    for name in ("output", "resume", "resampler", "shard"):
         record.pop(name, None)
+    if config.shard:
+        gather_weights(objective)
     folder = save(record) if accelerator.is_main_process else config.output
     accelerator.end_training()
     return folder
@@ -274,12 +288,32 @@ def _step(
     latent_size = config.latent_sizes[int(torch.randint(len(config.latent_sizes), ()))]
     assert data.labels is not None
     images, labels = data.batch(indices).to(accelerator.device), data.labels[indices].to(accelerator.device)
-    loss = objective(images, labels, latent_size)
+    with accelerator.autocast():
+        loss = objective(images, labels, latent_size)
     optimizer.zero_grad()
     accelerator.backward(loss)
     norm = accelerator.clip_grad_norm_(objective.parameters(), config.gradient_clip)
     optimizer.step()
-    return loss, torch.as_tensor(norm)
+    return loss, whole(torch.as_tensor(norm))
+
+
+@contextmanager
+def whole_weights(objective: Any) -> Iterator[None]:
+    """Every process has all of the weights for a while, where they are spread over the processes."""
+    if not isinstance(objective, FSDPModule):
+        yield
+        return
+    objective.unshard()
+    yield
+    objective.reshard()
+
+
+def gather_weights(objective: nn.Module) -> None:
+    """Give every process all of the weights for good."""
+    for module in objective.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if isinstance(parameter, DTensor):
+                setattr(module, name, nn.Parameter(whole(parameter), parameter.requires_grad))
 
 
 def learning_rate(config: Training, step: int) -> float:
