@@ -145,6 +145,18 @@ def test_half_precision_weights_give_nearly_the_same(make_diffuser, dtype):
     assert low.dtype == dtype and (low.float() - exact).abs().max() < 0.1 * exact.abs().max()
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 20])
+def test_samples_taken_in_pieces_come_out_as_together(make_diffuser, monkeypatch, at_once):
+    diffuser = make_diffuser()
+    sample, alpha_bar, tokens = inputs()
+    together = diffuser.guidance_branches(sample, alpha_bar, [tokens, 2 * tokens])
+    monkeypatch.setattr("r2id.diffuser.SAMPLES_AT_ONCE", at_once)
+    with torch.no_grad():
+        pieces = diffuser.guidance_branches(sample, alpha_bar, [tokens, 2 * tokens])
+    for one, other in zip(pieces, together, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 class TestLabelConditioner:
     def test_labels_become_tokens_that_differ(self):
         conditioner = LabelConditioner(["cat", "dog"], num_tokens=3, dim=8)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any, Literal
 
 import torch
@@ -10,7 +13,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from r2id.attention import FeatureMap, LocalKernelAttention
+from r2id.attention import FeatureMap, LocalKernelAttention, Summary
 from r2id.coordinates import Grid, PositionProjection
 from r2id.errors import InputError
 from r2id.layers import AdaptiveNorm, DecoderBlock, EncoderBlock, TimeEmbedding
@@ -19,6 +22,9 @@ from r2id.noise import density, shift_noise
 from r2id.resampler import Jitter, check_jitter
 
 Prediction = Literal["epsilon", "v_prediction"]
+
+SAMPLES_AT_ONCE = 4096
+"""Samples, over the batch, that go through a block together where no gradients are wanted."""
 
 
 class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -77,8 +83,10 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.neighbourhood = LocalKernelAttention(channels, dim, radius, basis) if radius else None
         self.position = PositionProjection(dim, num_high, num_low, sample_size, jitter == "expected")
         self.time = TimeEmbedding(time_dim)
-        self.encoder = nn.ModuleList(EncoderBlock(dim, num_heads, feature_map, time_dim) for _ in range(encoder_blocks))
-        self.decoder = nn.ModuleList(
+        self.encoder: Any = nn.ModuleList(
+            EncoderBlock(dim, num_heads, feature_map, time_dim) for _ in range(encoder_blocks)
+        )
+        self.decoder: Any = nn.ModuleList(
             DecoderBlock(dim, num_heads, feature_map, time_dim, token_dim) for _ in range(decoder_blocks)
         )
         self.out_norm = AdaptiveNorm(dim, time_dim)
@@ -124,16 +132,27 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
             x = x + near.flatten(1, 2)
+        # Without gradients, samples go through a block in pieces: what lies between its layers then fits in the cache.
+        at_once = max(1, SAMPLES_AT_ONCE // len(x)) if not torch.is_grad_enabled() else math.prod(size)
+        pieces = x.split(at_once, dim=1)
         for block in self.encoder:
-            x = block(x, time)
+            summary = _total(block.summarise(piece, time) for piece in pieces)
+            pieces = [block.answer(piece, time, summary) for piece in pieces]
         count = len(branches)
-        x, time, tokens = x.repeat(count, 1, 1), time.repeat(count, 1), torch.cat(list(branches))
+        pieces, time = [piece.repeat(count, 1, 1) for piece in pieces], time.repeat(count, 1)
+        tokens = torch.cat(list(branches))
         for block in self.decoder:
-            x = block(x, time, tokens)
-        x = self.out(self.out_norm(x, time))
+            summary = _total(block.summarise(piece, time) for piece in pieces)
+            conditioning = block.cross_attention.summarise(tokens)
+            pieces = [block.answer(piece, time, summary, conditioning) for piece in pieces]
+        x = torch.cat([self.out(self.out_norm(piece, time)) for piece in pieces], dim=1)
         return x.mT.unflatten(-1, size).chunk(count)
 
     def _positions(self, grid: Grid) -> Tensor:
         if self.training and self.config.jitter == "sampled":
             return self.position(grid.points().jittered())
         return self.position(grid).flatten(0, 1)
+
+
+def _total(summaries: Iterable[Summary]) -> Summary:
+    return reduce(operator.add, summaries)

@@ -99,7 +99,10 @@ class AdaptiveNorm(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """AdaLN → self-attention → residual; AdaLN → feed-forward → residual. Composition, without conditioning."""
+    """AdaLN → self-attention → residual; AdaLN → feed-forward → residual. Composition, without conditioning.
+
+    Samples know of each other only through the summary: `answer` treats each on its own.
+    """
 
     def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int) -> None:
         super().__init__()
@@ -108,26 +111,26 @@ class EncoderBlock(nn.Module):
         self.feed_norm = AdaptiveNorm(dim, time_dim)
         self.feed = FeedForward(dim)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        x_norm = self.self_norm(x, time)
-        x = x + self.self_attention(x_norm, x_norm)
+    def summarise(self, x: Tensor, time: Tensor) -> Summary:
+        """What samples x [B, N, dim] tell all others. Pieces add up."""
+        return self.self_attention.summarise(self.self_norm(x, time))
+
+    def answer(self, x: Tensor, time: Tensor, summary: Summary) -> Tensor:
+        """Samples [B, N, dim] once they have read the summary of all."""
+        x = x + self.self_attention.read(self.self_norm(x, time), summary)
         return x + self.feed(self.feed_norm(x, time))
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(EncoderBlock):
     """An encoder block with AdaLN → cross-attention to the conditioning tokens → residual between its two halves."""
 
     def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int, token_dim: int) -> None:
-        super().__init__()
-        self.self_norm = AdaptiveNorm(dim, time_dim)
-        self.self_attention = LinearAttention(dim, num_heads, feature_map)
+        super().__init__(dim, num_heads, feature_map, time_dim)
         self.cross_norm = AdaptiveNorm(dim, time_dim)
         self.cross_attention = LinearAttention(dim, num_heads, feature_map, token_dim)
-        self.feed_norm = AdaptiveNorm(dim, time_dim)
-        self.feed = FeedForward(dim)
 
-    def forward(self, x: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
-        x_norm = self.self_norm(x, time)
-        x = x + self.self_attention(x_norm, x_norm)
-        x = x + self.cross_attention(self.cross_norm(x, time), tokens)
+    def answer(self, x: Tensor, time: Tensor, summary: Summary, conditioning: Summary) -> Tensor:  # type: ignore[override]
+        """The same; `conditioning` is the cross-attention's summary of the tokens."""
+        x = x + self.self_attention.read(self.self_norm(x, time), summary)
+        x = x + self.cross_attention.read(self.cross_norm(x, time), conditioning)
         return x + self.feed(self.feed_norm(x, time))
