@@ -57,7 +57,7 @@ DIFFUSER = replace(
     warmup_steps=100,
     ema_decay=0.995,
     sample_every=0,
-    model=("encoder_blocks=2", "decoder_blocks=2", "sample_size=8"),
+    model=("encoder_blocks=2", "decoder_blocks=2", "sample_size=16", "basis=10"),
 )
 RESAMPLER_GRIDS: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
 DIFFUSER_GRIDS: tuple[Size, ...] = ((4, 4), (8, 8), (12, 12))
@@ -204,6 +204,15 @@ QUESTIONS = (
             diffuser("as strong on every sample, neighbours read together", "noise_reference_size=None"),
             diffuser("as strong on every sample (published)", *PUBLISHED_NOISE),
             diffuser("a smooth field, 30 % white", *PUBLISHED_NOISE, change=with_smooth_noise),
+        ),
+    ),
+    Question(
+        "R2ID: how finely positions and neighbours are told apart",
+        (
+            diffuser("positions as of 16x16, 10 cosines"),
+            diffuser("positions as of 8x8, 10 cosines", "sample_size=8"),
+            diffuser("positions as of 16x16, 6 cosines", "basis=6"),
+            diffuser("positions as of 8x8, 6 cosines", "sample_size=8", "basis=6"),
         ),
     ),
     Question("R2ID: prediction", (diffuser("velocity"), diffuser("noise", "prediction_type=epsilon"))),
