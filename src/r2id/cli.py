@@ -205,9 +205,8 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     # Whichever process is last finds nothing missing.
     if not pictures.missing(range(len(requests))):
         pictures.write_grids(columns=max(config.per_label, 10))
-    process = f" by process {share.index} of {share.count}" if share.count > 1 else ""
     for size in sizes:
-        print(f"{made} pictures of {size_text(size)} in {config.output / size_text(size)}{process}")
+        print(f"{made} pictures of {size_text(size)} in {config.output / size_text(size)}{share}")
 
 
 def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], sizes: Sequence[Size]) -> None:
@@ -277,7 +276,7 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
 
 def encode_file(resampler: R2IR, config: Resample) -> tuple[torch.Tensor, Size]:
     """The latent of an image file, and the image's size. A large TIFF is read tile by tile."""
-    from r2id.images import read_image
+    from r2id.images import as_values, read_image
     from r2id.large import LargeImage, is_large, tiff_size
 
     channels = resampler.config.image_channels
@@ -288,7 +287,7 @@ def encode_file(resampler: R2IR, config: Resample) -> tuple[torch.Tensor, Size]:
             pieces = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.pieces(advance))
             return resampler.encode_pieces(pieces, size, config.latent_size), size
     whole = read_image(config.image, channels=channels, background=config.background)
-    pixels = (whole[None].float() / 127.5 - 1).to(resampler.device, resampler.dtype)
+    pixels = as_values(whole[None]).to(resampler.device, resampler.dtype)
     return resampler.encode(pixels, config.latent_size), (whole.shape[-2], whole.shape[-1])
 
 
@@ -337,7 +336,6 @@ class Encode(ModelChoice):
 @app.command(name="encode")
 def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     """Encode a data set to files of latents, shared between the processes of `accelerate launch`."""
-    from r2id.model import checksum
     from r2id.offline import encode as run
     from r2id.processes import Share
     from r2id.training.data import load_images
@@ -352,15 +350,10 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         channels=resampler.config.image_channels,
         background=config.background,
     )
-    settings = {"data": data.source, "images": checksum([data.images]), "latent_size": config.latent_size}
-    settings |= {"model": checksum(resampler.parameters())}
     share = Share.of_this_process()
     with progress(len(data) // share.count, "encoding") as advance:
-        made = run(
-            resampler, data, config.latent_size, config.output, config.batch_size, config.resume, settings, advance
-        )
-    process = f" by process {share.index} of {share.count}" if share.count > 1 else ""
-    print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{process}")
+        made = run(resampler, data, config.latent_size, config.output, config.batch_size, config.resume, advance)
+    print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{share}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
     try:
         picture = ImageOps.exif_transpose(picture)
         if picture.mode == "F" or picture.mode.startswith("I"):
-            return _eight_bit(picture, name)
+            return _in_eight_bits(picture, name)
         grey = picture.mode in ("1", "L", "LA")
         if picture.has_transparency_data:
             canvas = Image.new("RGBA", picture.size, (background, background, background, 255))
@@ -77,12 +77,22 @@ def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
         raise unreadable(name, error) from error
 
 
-def _eight_bit(picture: Image.Image, name: str) -> Image.Image:
+def _in_eight_bits(picture: Image.Image, name: str) -> Image.Image:
     levels = numpy.asarray(picture)
     # Pillow opens some 16-bit files in its 32-bit mode "I"; real 32-bit pixels have no agreed white.
     if picture.mode == "F" or levels.min() < 0 or levels.max() > 65535:
         raise InputError(f"{name} has 32-bit pixels; accepted are 8 or 16 bits per channel.")
-    return Image.fromarray(((levels.astype(numpy.uint32) + 128) // 257).astype(numpy.uint8))
+    return Image.fromarray(eight_bit(levels))
+
+
+def eight_bit(levels: numpy.ndarray) -> numpy.ndarray:
+    """Levels of 16 bits, rounded to 8."""
+    return ((levels.astype(numpy.uint32) + 128) // 257).astype(numpy.uint8)
+
+
+def as_values(levels: torch.Tensor) -> torch.Tensor:
+    """8-bit pixels as numbers in [−1, 1], which is what both networks take."""
+    return levels.float() / 127.5 - 1
 
 
 def unreadable(name: str, error: Exception) -> InputError:

@@ -20,7 +20,7 @@ from torch import Tensor
 from r2id.errors import InputError
 from r2id.field import ImageField
 from r2id.files import write_whole
-from r2id.images import flatten, in_channels, pixels, reason, unreadable
+from r2id.images import as_values, eight_bit, flatten, in_channels, pixels, reason, unreadable
 from r2id.pipeline import as_levels
 from r2id.resampler import PIECE
 from r2id.sizes import Region, Size, check_region, check_size, size_text
@@ -236,12 +236,12 @@ class LargeImage:
 
     def _values(self, levels: numpy.ndarray) -> Tensor:
         if levels.dtype == numpy.uint16:
-            levels = ((levels.astype(numpy.uint32) + 128) // 257).astype(numpy.uint8)
+            levels = eight_bit(levels)
         if self._page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             levels = 255 - levels
         picture = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
         opaque = in_channels(flatten(picture, self.background, str(self.path)), self.channels)
-        return torch.from_numpy(pixels(opaque))[None].float() / 127.5 - 1
+        return as_values(torch.from_numpy(pixels(opaque))[None])
 
 
 def tiff_size(path: Path) -> Size | None:

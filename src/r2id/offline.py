@@ -138,7 +138,6 @@ def encode(
     folder: Path,
     batch_size: int,
     resume: bool,
-    settings: dict[str, Any],
     progress: Callable[[int], object],
 ) -> int:
     """Encode this process's share of a data set, a file of latents for every batch; returns how many were encoded.
@@ -148,15 +147,15 @@ def encode(
         data: the images.
         latent_size, folder, batch_size: as for `r2id encode`.
         resume: keep the files that are there, if they were made with the same settings.
-        settings: what the latents depend on, in what JSON has.
         progress: called with the number of images of each batch.
     Raises:
         InputError: on resuming, where the settings were others.
     """
+    model, canvas, encoded = checksum(resampler.parameters()), (data.images.shape[-2], data.images.shape[-1]), 0
+    settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
     if resume:
         record.compare()
-    model, canvas, encoded = checksum(resampler.parameters()), (data.images.shape[-2], data.images.shape[-1]), 0
     batches = list(_batches(range(len(data)), batch_size))
     for number in Share.of_this_process().of(len(batches)):
         indices = batches[number]

@@ -20,6 +20,10 @@ class Share:
         """From the environment that the launchers set; all of the work where there is none."""
         return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
+    def __str__(self) -> str:
+        """For the end of a sentence; nothing where there is one process."""
+        return f" by process {self.index} of {self.count}" if self.count > 1 else ""
+
     def of(self, total: int) -> range:
         """The numbers of this process's pieces of work."""
         return range(self.index, total, self.count)

@@ -24,6 +24,7 @@ from r2id.errors import InputError
 from r2id.images import (
     ACCEPTED_IMAGES,
     IMAGE_SUFFIXES,
+    as_values,
     check_background,
     check_channels,
     flatten,
@@ -72,7 +73,7 @@ class ImageDataset:
 
     def batch(self, indices: torch.Tensor | Sequence[int] | slice) -> torch.Tensor:
         """The images at `indices` as float32 [B, C, H, W] in [-1, 1]."""
-        return self.images[indices].float() / 127.5 - 1
+        return as_values(self.images[indices])
 
     def first(self, count: int) -> "ImageDataset":
         """The first `count` images, or all if there are fewer."""

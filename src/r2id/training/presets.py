@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from r2id.sizes import Size
 
@@ -104,6 +104,12 @@ PRESET_NOTES = {
 
 # 768 channels hold the values of a square of 16×16 RGB pixels.
 _RGB = ("dim=1024", "num_heads=16")
+_RGB_IMAGES: dict[str, Any] = {
+    "data": "images",
+    "image_size": (256, 256),
+    "channels": 3,
+    "latent_sizes": ((16, 16), (16, 16), (12, 12), (24, 24), (12, 20), (20, 12)),
+}
 
 _RESAMPLER = ResamplerTraining(
     latent_sizes=((4, 4), (4, 4), (4, 4), (5, 5), (6, 6), (8, 8), (4, 8), (8, 4)),
@@ -126,10 +132,7 @@ RESAMPLER_PRESETS = {
         model=("attention=global", "feature_map=elu", "jitter=sampled"),
     ),
     "rgb-16x": ResamplerTraining(
-        data="images",
-        image_size=(256, 256),
-        channels=3,
-        latent_sizes=((16, 16), (16, 16), (12, 12), (24, 24), (12, 20), (20, 12)),
+        **_RGB_IMAGES,
         steps=100_000,
         batch_size=32,
         learning_rate=5e-4,
@@ -180,10 +183,7 @@ DIFFUSER_PRESETS = {
         ),
     ),
     "rgb-16x": DiffuserTraining(
-        data="images",
-        image_size=(256, 256),
-        channels=3,
-        latent_sizes=((16, 16), (16, 16), (12, 12), (24, 24), (12, 20), (20, 12)),
+        **_RGB_IMAGES,
         steps=200_000,
         batch_size=64,
         learning_rate=3e-4,

@@ -165,7 +165,7 @@ def train(
     )
     average = EMAModel(parameters, decay=config.ema_decay, foreach=not config.shard)
     objective.train()
-    objective.share = Share(accelerator.process_index, accelerator.num_processes)
+    share = objective.share = Share(accelerator.process_index, accelerator.num_processes)
     if config.compile:
         check_compiler(accelerator.device)
         network.compile()
@@ -197,7 +197,7 @@ def train(
             rate = learning_rate(config, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss, norm = _step(config, step, objective, optimizer, accelerator, data)
+            loss, norm = _step(config, step, objective, optimizer, accelerator, data, share)
             average.step(parameters)
 
             progress.update()
@@ -279,10 +279,15 @@ def stop_requests() -> Iterator[threading.Event]:
 
 
 def _step(
-    config: Training, step: int, objective: Any, optimizer: Any, accelerator: Accelerator, data: ImageDataset
+    config: Training,
+    step: int,
+    objective: Any,
+    optimizer: Any,
+    accelerator: Accelerator,
+    data: ImageDataset,
+    share: Share,
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step on this process's share of the batch: its loss, and the norm of the gradient."""
-    share = Share(accelerator.process_index, accelerator.num_processes)
     indices = share.take(batch_indices(len(data), config.batch_size, step, config.seed))
     torch.manual_seed(_mix(config.seed, step))
     latent_size = config.latent_sizes[int(torch.randint(len(config.latent_sizes), ()))]
