@@ -122,6 +122,16 @@ def test_a_large_tiff_is_resampled_in_tiles(capsys, monkeypatch, tmp_path):
     assert alike(tmp_path / "tiles.tif", tmp_path / "whole.png")
 
 
+@pytest.mark.parametrize("size", [(), ("--size", "270x300"), ("--size", "9x9", "--region", "0,0,270,300")])
+def test_a_large_picture_of_another_type_is_refused_before_reading(size, capsys, monkeypatch, tmp_path):
+    tifffile.imwrite(tmp_path / "image.tif", numpy.zeros((90, 70), numpy.uint8), tile=(32, 32))
+    monkeypatch.setattr("r2id.large.LARGE", 100)
+    monkeypatch.setattr("r2id.large.LargeImage.pieces", None)
+    resample = ("resample", tmp_path / "image.tif", *size, "--output", tmp_path / "large.jpg")
+    status, _, error = run(capsys, monkeypatch, *resample)
+    assert status == 2 and "needs .tif or .png" in error
+
+
 def alike(first: Path, second: Path) -> bool:
     one, other = (numpy.asarray(Image.open(path)).astype(int) for path in (first, second))
     return one.shape == other.shape and bool(abs(one - other).max() <= 1)

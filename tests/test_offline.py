@@ -14,6 +14,7 @@ from r2id import cli
 from r2id.images import read_image
 from r2id.latents import Latents
 from r2id.offline import Pictures
+from r2id.pipeline import R2Pipeline
 from r2id.processes import Share
 from r2id.training.data import load_images
 
@@ -78,6 +79,16 @@ def test_pictures_made_with_other_settings_are_not_gone_on_with(tmp_path, alone,
     assert f"seed is 3; what {tmp_path} holds was made with 0" in capsys.readouterr().err
     assert contents(tmp_path) == alone
     assert json.loads((tmp_path / "sample.json").read_text())["seed"] == 0
+
+
+def test_pictures_that_another_resampler_decoded_are_not_gone_on_with(tmp_path, capsys):
+    pipeline = R2Pipeline.from_pretrained("mnist")
+    pipeline.resampler.latent_std.mul_(2)
+    pipeline.save_pretrained(tmp_path / "model")
+    sample(tmp_path / "pictures")
+    with pytest.raises(SystemExit):
+        sample(tmp_path / "pictures", "--resume", "--model", str(tmp_path / "model"))
+    assert "model is" in capsys.readouterr().err
 
 
 def test_a_damaged_record_is_named(tmp_path, capsys):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -186,7 +187,9 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         return sample_one(pipeline, config, requests, sizes)
     check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
     pictures = Pictures(config.output, requests, sizes)
-    settings = asdict(config) | {"labels": requests, "model": checksum(pipeline.diffuser.parameters())}
+    networks = (pipeline.diffuser, pipeline.conditioner, pipeline.resampler)
+    weights = chain.from_iterable(network.state_dict().values() for network in networks if network)
+    settings = asdict(config) | {"labels": requests, "model": checksum(weights)}
     for name in ("output", "resume", "batch_size", "device", "per_label"):
         settings.pop(name)
     share = Share.of_this_process()
@@ -213,12 +216,9 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
     """Generate a single picture and write it to the file `config.output`."""
     import torch
 
-    from r2id.images import check_image_suffix
-    from r2id.large import check_large_suffix, is_large
+    from r2id.large import check_suffix
 
-    check_image_suffix(config.output)
-    if is_large(sizes[0]):
-        check_large_suffix(config.output)
+    check_suffix(config.output, sizes[0])
     if len(requests) != 1 or len(sizes) != 1:
         raise InputError(
             f"output {config.output} is one file and {len(requests)} pictures of {len(sizes)} sizes were asked for; "
@@ -261,11 +261,11 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     """Encode an image to a latent and decode it at any size."""
     import torch
 
-    from r2id.images import check_image_suffix
+    from r2id.large import check_suffix, tiff_size
     from r2id.pipeline import check_fits_in_memory
 
     region = parse_region(config.region) if config.region else None
-    check_image_suffix(config.output)
+    check_suffix(config.output, shown_size(config.size or tiff_size(config.image) or (1, 1), region))
     resampler = load_resampler(config)
     check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
     with torch.inference_mode():
@@ -291,6 +291,11 @@ def encode_file(resampler: R2IR, config: Resample) -> tuple[torch.Tensor, Size]:
     return resampler.encode(pixels, config.latent_size), (whole.shape[-2], whole.shape[-1])
 
 
+def shown_size(size: Size, region: Region | None) -> Size:
+    """Size of a picture, or of the region of it that is rendered."""
+    return (region[2] - region[0], region[3] - region[1]) if region else size
+
+
 def write_picture(
     resampler: R2IR, latent: torch.Tensor, canvas: Size, size: Size, region: Region | None, path: Path
 ) -> Size:
@@ -301,7 +306,7 @@ def write_picture(
     from r2id.pipeline import as_output, check_fits_in_memory
 
     field = resampler.field(latent, canvas)
-    shown = (region[2] - region[0], region[3] - region[1]) if region else size
+    shown = shown_size(size, region)
     if is_large(shown):
         weights = {"model": checksum(resampler.parameters()), "latent": checksum([latent])}
         write_large(field, size, region, path, weights, progress)

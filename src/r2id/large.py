@@ -20,7 +20,7 @@ from torch import Tensor
 from r2id.errors import InputError
 from r2id.field import ImageField
 from r2id.files import write_whole
-from r2id.images import as_values, eight_bit, flatten, in_channels, pixels, reason, unreadable
+from r2id.images import as_values, check_image_suffix, eight_bit, flatten, in_channels, pixels, reason, unreadable
 from r2id.pipeline import as_levels
 from r2id.resampler import PIECE
 from r2id.sizes import Region, Size, check_region, check_size, size_text
@@ -39,6 +39,13 @@ Progress = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
 def is_large(size: Size) -> bool:
     """Whether a picture of this size is written and read in tiles."""
     return size[0] * size[1] > LARGE
+
+
+def check_suffix(path: Path, size: Size) -> None:
+    """Raises InputError unless the file's suffix names a type of image that can be written, a large one in tiles."""
+    check_image_suffix(path)
+    if is_large(size):
+        check_large_suffix(path)
 
 
 def check_large_suffix(path: Path) -> None:
@@ -218,7 +225,7 @@ class LargeImage:
             )
 
     def pieces(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip."""
+        """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip. Can be read once."""
         try:
             for levels, (_, _, top, left, _), (_, height, width, samples) in self._page.segments(maxworkers=1):
                 if levels is None:
@@ -233,6 +240,8 @@ class LargeImage:
             raise
         except Exception as error:
             raise InputError(f"{self.path} cannot be read ({reason(error)})") from error
+        finally:
+            self._file.close()
 
     def _values(self, levels: numpy.ndarray) -> Tensor:
         if levels.dtype == numpy.uint16:
