@@ -220,6 +220,29 @@ class TestLocalKernelAttention:
         near = attention(values[:, rows, columns], source.crop(rows, columns), query)
         close(near, attention(values, source, query))
 
+    @pytest.mark.parametrize(("size", "canvas"), [((70, 64), (1, 1)), ((60, 90), (1, 2))])
+    @pytest.mark.parametrize("basis", [1, 6])
+    def test_dense_queries_are_interpolated_closely(self, size, canvas, basis, monkeypatch):
+        attention = local_attention(radius=0.5, basis=basis)
+        grid, values = Grid.of_size(size, canvas), torch.randn(2, *size, 4)
+        interpolated, summary = attention(values, grid, grid), attention.summarise(values, grid, grid)
+        assert summary.places.size < size
+        monkeypatch.setattr("r2id.attention.PLACES_PER_COSINE", 100)
+        exact = attention(values, grid, grid)
+        assert 0 < (interpolated - exact).square().mean().sqrt() < 0.001 * exact.std()
+
+    def test_dense_queries_are_answered_the_same_from_pieces_of_the_source(self):
+        attention = local_attention(radius=0.5, basis=1)
+        source, query = Grid.of_size((60, 50)), Grid.of_size((30, 40), (60, 50))
+        values = torch.randn(1, 60, 50, 4)
+        halves = (
+            attention.summarise(values[:, rows], source.crop(rows, slice(None)), query)
+            for rows in (slice(0, 25), slice(25, 60))
+        )
+        first, second = halves
+        assert first.places.size < query.size
+        close(attention.answer(first + second, query), attention(values, source, query))
+
     def test_gradients_reach_values_and_weights_the_same_way_on_both_paths(self):
         attention = local_attention()
         source, query = Grid.of_size((4, 4)), Grid.of_size((3, 5), (1, 1))

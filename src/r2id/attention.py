@@ -7,6 +7,7 @@ need only a summary of the source. That is what lets one network meet every reso
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -30,14 +31,20 @@ class Summary(NamedTuple):
 
 
 class Neighbourhoods(NamedTuple):
-    """All that local attention needs from the sources: Σ w φ_k v, [B, h, w, basis, basis, d], and Σ w, [h, w]."""
+    """All that local attention needs from the sources, at some places: Σ w φ_k v, [B, h, w, basis, basis, d], and
+    Σ w, [h, w]."""
 
     values: Tensor
     weight: Tensor
+    places: Grid
 
     def __add__(self, other: Neighbourhoods) -> Neighbourhoods:  # type: ignore[override]
         """The same of both sources together, so that a source can be read in pieces."""
-        return Neighbourhoods(self.values + other.values, self.weight + other.weight)
+        return Neighbourhoods(self.values + other.values, self.weight + other.weight, self.places)
+
+
+PLACES_PER_COSINE = 4
+"""Places per radius, for each cosine of the basis, between which answers are interpolated, within a thousandth."""
 
 
 class LinearAttention(nn.Module):
@@ -109,6 +116,10 @@ class LocalKernelAttention(nn.Module):
     points is the cheaper. Between two grids window and basis are products of a function of y and one of x, so
     both orders are two thin matrix products; other points go through the list of (query, source) pairs in reach.
 
+    out(p) can have no detail much finer than a cosine of the basis. Where a grid of queries is denser than that, and
+    no denser than the source, neighbourhoods are summed up at fewer places and the answers interpolated, so that the
+    cost is linear in the samples.
+
     Args:
         source_dim, dim: channels of the source and of the result.
         radius: R, in absolute coordinates (the canvas's longer side is 1).
@@ -135,7 +146,7 @@ class LocalKernelAttention(nn.Module):
         if isinstance(source, Grid) and isinstance(query, Grid):
             sources, queries = math.prod(source.size), math.prod(query.size)
             if queries <= sources:
-                return self._mix(self._gather(values, source, query))
+                return self.answer(self.summarise(values, source, query), query)
             return self.read(self.spread(values), source, query)
         flat = values.flatten(1, -2)
         answers = self._read_pairs(flat, _as_points(source), _as_points(query))
@@ -158,27 +169,37 @@ class LocalKernelAttention(nn.Module):
 
     def summarise(self, values: Tensor, piece: Grid, query: Grid) -> Neighbourhoods:
         """What a piece of the source, with values [B, H, W, source_dim], adds to the neighbourhoods of `query`."""
-        rows, columns = (self._axis(piece, query, axis) for axis in (0, 1))
-        gathered = self._contract(values, *(window[..., None] * basis for window, basis in (rows, columns)))
-        return Neighbourhoods(gathered, rows[0].sum(dim=1)[:, None] * columns[0].sum(dim=1))
+        places = replace(query, rows=self._places(piece, query, 0), columns=self._places(piece, query, 1))
+        (window_y, basis_y), (window_x, basis_x) = (self._axis(piece, places, axis) for axis in (0, 1))
+        rows, columns = (
+            (window[..., None] * basis).to(values.dtype) for window, basis in ((window_y, basis_y), (window_x, basis_x))
+        )
+        down = torch.einsum("yik,bijc->bykjc", rows, values)
+        gathered = torch.einsum("xjl,bykjc->byxklc", columns, down)
+        return Neighbourhoods(gathered, window_y.sum(dim=1)[:, None] * window_x.sum(dim=1), places)
 
-    def answer(self, summary: Neighbourhoods) -> Tensor:
+    def answer(self, summary: Neighbourhoods, query: Grid) -> Tensor:
         """Answers [B, h, w, dim] from the summary of all pieces: what `forward` gives for the source as a whole."""
         weight = summary.weight.clamp_min(1e-24)[..., None, None, None]
-        return self._mix(summary.values / weight.to(summary.values.dtype))
+        answers = self._mix(summary.values / weight.to(summary.values.dtype))
+        if summary.places.rows is not query.rows:
+            answers = torch.einsum("yi,bixd->byxd", _interpolation(summary.places.rows, query.rows, answers), answers)
+        if summary.places.columns is not query.columns:
+            across = _interpolation(summary.places.columns, query.columns, answers)
+            answers = torch.einsum("xj,byjd->byxd", across, answers)
+        return answers
 
     def reach(self, source: Grid, query: Grid) -> tuple[slice, slice]:
         """The rows and columns of `source` that any sample of `query` can see."""
         return self._band(source, query, 0), self._band(source, query, 1)
 
-    def _gather(self, values: Tensor, source: Grid, query: Grid) -> Tensor:
-        """Σ_n w φ_k v_n / Σ_n w, [B, h, w, basis, basis, source_dim]."""
-        return self._contract(values, self._weights(source, query, 0), self._weights(source, query, 1))
-
-    @staticmethod
-    def _contract(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        down = torch.einsum("yik,bijc->bykjc", rows.to(values.dtype), values)
-        return torch.einsum("xjl,bykjc->byxklc", columns.to(values.dtype), down)
+    def _places(self, source: Grid, query: Grid, axis: int) -> Tensor:
+        """Where neighbourhoods are summed up along an axis: at the queries, or at fewer places if these suffice."""
+        here = query.rows if axis == 0 else query.columns
+        enough = math.ceil(PLACES_PER_COSINE * self.basis / self._reach(source, axis)) + 4
+        if len(here) <= enough:
+            return here
+        return torch.lerp(here.min(), here.max(), torch.linspace(0, 1, enough, device=here.device))
 
     def _mix(self, gathered: Tensor) -> Tensor:
         return gathered.flatten(-3) @ self.weight.flatten(0, 2).to(gathered.dtype) + self.bias.to(gathered.dtype)
@@ -195,16 +216,19 @@ class LocalKernelAttention(nn.Module):
 
     def _kernel(self, offset: Tensor, source: Samples, axis: int) -> tuple[Tensor, Tensor]:
         """Window [...] and basis [..., basis] at relative offsets along one axis."""
-        extent = source.extent[axis]
-        delta = offset * (extent / max(self.radius, source.cell[axis] * extent))
+        delta = offset / self._reach(source, axis)
         window = torch.cos(delta * (math.pi / 2)).square() * (delta.abs() < 1)
         orders = torch.arange(self.basis, device=offset.device, dtype=offset.dtype)
         basis = torch.cos((delta[..., None] + 1) * orders * (math.pi / 2))
         return window, basis * torch.where(orders == 0, 1.0, math.sqrt(2))
 
+    def _reach(self, source: Samples, axis: int) -> float:
+        """The radius in relative coordinates, at least one cell of the source."""
+        return max(self.radius / source.extent[axis], source.cell[axis])
+
     def _band(self, source: Grid, query: Grid, axis: int) -> slice:
         here, there = (query.rows, source.rows) if axis == 0 else (query.columns, source.columns)
-        radius = max(self.radius / source.extent[axis], source.cell[axis])
+        radius = self._reach(source, axis)
         seen = torch.nonzero((there > here.min() - radius) & (there < here.max() + radius))
         return slice(int(seen[0]), int(seen[-1]) + 1)
 
@@ -212,7 +236,7 @@ class LocalKernelAttention(nn.Module):
         """Answers [B, M, dim] for any points, over the list of pairs whose windows touch."""
         order = source.relative[:, 0].argsort()
         placed, values = source.relative[order], values[:, order]
-        radius = [max(self.radius / extent, cell) for extent, cell in zip(source.extent, source.cell, strict=True)]
+        radius = self._reach(source, 0), self._reach(source, 1)
         first = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() - radius[0])
         last = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() + radius[0])
         counts = last - first
@@ -242,3 +266,19 @@ class LocalKernelAttention(nn.Module):
 
 def _as_points(samples: Samples) -> Points:
     return samples.points() if isinstance(samples, Grid) else samples
+
+
+def _interpolation(places: Tensor, query: Tensor, like: Tensor) -> Tensor:
+    """Weights [queries, places] of cubics through the four nearest of equidistant places (Lagrange's formula)."""
+    position = (query - places[0]) / (places[-1] - places[0]) * (len(places) - 1)
+    first = (position.floor() - 1).clamp(0, len(places) - 4)
+    s = position - first
+    cubics = [
+        -(s - 1) * (s - 2) * (s - 3) / 6,
+        s * (s - 2) * (s - 3) / 2,
+        -s * (s - 1) * (s - 3) / 2,
+        s * (s - 1) * (s - 2) / 6,
+    ]
+    nearest = first.long()[:, None] + torch.arange(4, device=query.device)
+    weights = query.new_zeros(len(query), len(places)).scatter(1, nearest, torch.stack(cubics, dim=1))
+    return weights.to(like)

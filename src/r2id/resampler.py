@@ -109,7 +109,7 @@ class LocalEncoder(nn.Module):
 
     def answer(self, summaries: list[Neighbourhoods], query: Grid) -> Tensor:
         """Latents at the queries, from the sum over all pieces."""
-        return self._attend(self.neighbourhood.answer(summaries[0]), query)
+        return self._attend(self.neighbourhood.answer(summaries[0], query), query)
 
     def forward(self, values: Tensor, source: Samples, query: Grid) -> Tensor:
         return self._attend(self.neighbourhood(self.colour(values), source, query), query)
