@@ -1,10 +1,13 @@
-# Two commands for a fresh machine: `make demo` and `make test`.
+# For a fresh machine: `make demo`, `make test` and `make bench`.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test clean
+# Where MNIST comes from: the Hugging Face hub, or a folder of its IDX files.
+DATA ?= ylecun/mnist
+
+.PHONY: demo test bench clean
 
 demo: .venv/installed
 	$(BIN)/r2id demo --output out
@@ -14,6 +17,9 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q
+
+bench: .venv/installed-test
+	$(BIN)/python benchmarks/speed/run.py --data $(DATA)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

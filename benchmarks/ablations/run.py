@@ -79,10 +79,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Question:
-    """One table: a choice and its variants. `shown` adds what each decodes."""
+    """One table: a choice and its variants, and what to use. `shown` adds what each decodes."""
 
     title: str
     variants: tuple[Variant, ...]
+    answer: str = ""
     shown: bool = False
 
 
@@ -317,6 +318,7 @@ def write_document(options: argparse.Namespace) -> None:
             cells = [_cell([figure[column] for figure in figures]) for column in columns]
             seeds = ", ".join(file.parent.name.removeprefix("seed-") for file in files)
             lines.append(f"| {variant.name} | {' | '.join(cells)} | {seeds} |")
+        lines += ["", f"**{question.answer}**"] if question.answer else []
         for variant, files, _ in rows if question.shown else ():
             name = "-".join(re.findall(r"\w+", f"{question.title} {variant.name}".lower())) + ".png"
             content = (files[0].parent / "decoded.png").read_bytes()

@@ -1,0 +1,319 @@
+"""What is measured: every function builds one piece of work, of this project, of a peer, or written the plain way.
+
+Peers come from diffusers, with as many parameters as this project's network, as nearly as their layers allow, random
+weights, and the same work to do. They run in bfloat16, as this project does where nothing else is said.
+
+The plain way is this project's own network as the published one was run: float32, eagerly, all samples or pixels at
+once, neighbourhoods summed up at every query, and once through the whole network for each branch of the guidance.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import diffusers
+import numpy
+import torch
+from PIL import Image
+from torch import Tensor
+
+from r2id.diffuser import R2ID
+from r2id.pipeline import R2Pipeline, as_levels
+from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
+from r2id.training.presets import RESAMPLER_PRESETS
+
+Work = Callable[[], object]
+CHANNELS = 64
+GUIDANCE = 3.5
+HALF = torch.bfloat16
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Without what makes this project's networks fast."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(patch("r2id.diffuser.SAMPLES_AT_ONCE", sys.maxsize))
+        stack.enter_context(patch("r2id.attention.PLACES_PER_COSINE", sys.maxsize))
+        yield
+
+
+@contextmanager
+def separate_branches() -> Iterator[None]:
+    """Once through the whole network for each branch of the guidance."""
+    together = R2ID.guidance_branches
+
+    def apart(self: R2ID, sample: Tensor, alpha_bar: Tensor, branches: Any, canvas: Any = None) -> tuple[Tensor, ...]:
+        return tuple(together(self, sample, alpha_bar, [one], canvas)[0] for one in branches)
+
+    with patch.object(R2ID, "guidance_branches", apart):
+        yield
+
+
+def ours() -> R2Pipeline:
+    """The bundled model."""
+    diffusers.utils.logging.disable_progress_bar()
+    return R2Pipeline.from_pretrained("mnist").to(DEVICE)
+
+
+# One guided denoising step.
+
+
+def guided_step(network: str, side: int) -> Work:
+    """Both branches of one guided denoising step on side × side latents of 64 channels."""
+    return STEPS[network](side)
+
+
+def _r2id_step(side: int, precision: torch.dtype) -> Work:
+    pipeline = ours()
+    sample, alpha_bar, tokens = _step_inputs(pipeline, side)
+
+    def work() -> Tensor:
+        with torch.inference_mode(), torch.autocast(DEVICE, HALF, enabled=precision == HALF):
+            return _guided(*pipeline.diffuser.guidance_branches(sample, alpha_bar, tokens, (1, 1)))
+
+    return work
+
+
+def _plain_step(side: int) -> Work:
+    pipeline = ours()
+    sample, alpha_bar, tokens = _step_inputs(pipeline, side)
+
+    def work() -> Tensor:
+        with plainly(), separate_branches():
+            return _guided(*pipeline.diffuser.guidance_branches(sample, alpha_bar, tokens, (1, 1)))
+
+    return work
+
+
+def _step_inputs(pipeline: R2Pipeline, side: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+    sample = torch.randn(1, CHANNELS, side, side, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([3, pipeline.conditioner.no_label], device=DEVICE)
+    with torch.no_grad():
+        tokens = list(pipeline.conditioner(labels).split(1))
+    return sample.to(DEVICE), torch.full((1,), 0.3, device=DEVICE), tokens
+
+
+def _guided(given: Tensor, without: Tensor) -> Tensor:
+    return without + GUIDANCE * (given - without)
+
+
+def dit(side: int) -> Any:
+    """DiT (Peebles & Xie 2023), with quadratic attention."""
+    return diffusers.DiTTransformer2DModel(
+        num_attention_heads=6,
+        attention_head_dim=32,
+        in_channels=CHANNELS,
+        num_layers=8,
+        sample_size=side,
+        patch_size=1,
+        num_embeds_ada_norm=10,
+    )
+
+
+def sana(side: int) -> Any:
+    """Sana (Xie et al. 2024), with linear attention, and convolutions in its feed-forward."""
+    return diffusers.SanaTransformer2DModel(
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        num_attention_heads=6,
+        attention_head_dim=32,
+        num_layers=9,
+        num_cross_attention_heads=6,
+        cross_attention_head_dim=32,
+        cross_attention_dim=192,
+        caption_channels=192,
+        sample_size=side,
+    )
+
+
+def unet(side: int) -> Any:
+    """The convolutional UNet."""
+    return diffusers.UNet2DModel(
+        sample_size=side,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        block_out_channels=(64, 96, 160),
+        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        num_class_embeds=11,
+    )
+
+
+def _peer_step(build: Callable[[int], Any], arguments: dict[str, Tensor]) -> Callable[[int], Work]:
+    """A peer's step: both branches as a batch of two, as its pipeline does."""
+
+    def begin(side: int) -> Work:
+        network = build(side).to(DEVICE, HALF).eval()
+        sample = torch.randn(2, CHANNELS, side, side, generator=torch.Generator().manual_seed(0))
+        inputs = {"sample" if build is unet else "hidden_states": sample, **arguments}
+        inputs = {name: one.to(DEVICE, HALF if one.is_floating_point() else None) for name, one in inputs.items()}
+
+        def work() -> Tensor:
+            with torch.inference_mode():
+                return _guided(*network(**inputs).sample.chunk(2))
+
+        return work
+
+    return begin
+
+
+_TIME, _LABELS = torch.tensor([500, 500]), torch.tensor([3, 10])
+STEPS: dict[str, Callable[[int], Work]] = {
+    "R2ID": lambda side: _r2id_step(side, HALF),
+    "R2ID, float32": lambda side: _r2id_step(side, torch.float32),
+    "R2ID, the plain way": _plain_step,
+    "DiT": _peer_step(dit, {"timestep": _TIME, "class_labels": _LABELS}),
+    "Sana": _peer_step(sana, {"timestep": _TIME, "encoder_hidden_states": torch.zeros(2, 2, 192)}),
+    "UNet": _peer_step(unet, {"timestep": _TIME, "class_labels": _LABELS}),
+}
+
+
+# Decoding and encoding.
+
+
+def decode(method: str, side: int) -> Work:
+    """One picture of side × side from an 8 × 8 latent, or what a peer has in its place, to 8-bit pixels."""
+    return DECODERS[method](side)
+
+
+def _r2ir_decode(side: int) -> Work:
+    resampler, latent = _latent()
+
+    def work() -> Any:
+        with torch.inference_mode():
+            return as_levels(resampler.decode(latent, (side, side))[0])
+
+    return work
+
+
+def _plain_decode(side: int) -> Work:
+    resampler, latent = _latent()
+
+    def work() -> Any:
+        with plainly():
+            return as_levels(resampler.field(latent).render((side, side), pixels_at_once=side * side)[0])
+
+    return work
+
+
+def _latent() -> tuple[Any, Tensor]:
+    latent = torch.randn(1, CHANNELS, 8, 8, generator=torch.Generator().manual_seed(0)).tanh()
+    return ours().resampler, latent.to(DEVICE)
+
+
+def autoencoder() -> Any:
+    """AutoencoderKL (Rombach et al. 2022) at an eighth of height and width, without its quadratic attention."""
+    return diffusers.AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(32, 32, 64, 96),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=32,
+        mid_block_add_attention=False,
+    )
+
+
+def _autoencoder_decode(side: int) -> Work:
+    network, latent = autoencoder().to(DEVICE, HALF).eval(), torch.zeros(1, 4, side // 8, side // 8)
+    latent = latent.to(DEVICE, HALF)
+
+    def work() -> Any:
+        with torch.inference_mode():
+            return as_levels(network.decode(latent).sample[0])
+
+    return work
+
+
+def _lanczos(side: int) -> Work:
+    picture = Image.fromarray(numpy.arange(1024, dtype=numpy.uint8).reshape(32, 32))
+    return lambda: picture.resize((side, side), Image.Resampling.LANCZOS)
+
+
+DECODERS: dict[str, Callable[[int], Work]] = {
+    "R2IR": _r2ir_decode,
+    "R2IR, the plain way": _plain_decode,
+    "AutoencoderKL": _autoencoder_decode,
+    "Lanczos resize": _lanczos,
+}
+
+
+def render(kind: str) -> Work:
+    """256 × 256 pixels: out of the middle of a picture of 16384 × 16384, or a picture of that size."""
+    resampler, latent = _latent()
+    middle = 16384 // 2 - 128
+    whole, region = ((16384, 16384), (middle, middle, middle + 256, middle + 256))
+    arguments = (whole, region) if kind == "region" else ((256, 256),)
+
+    def work() -> Tensor:
+        with torch.inference_mode():
+            return resampler.field(latent).render(*arguments)
+
+    return work
+
+
+def encode(method: str, side: int) -> Work:
+    """An image of side × side to an 8 × 8 latent, or to a peer's latent of an eighth."""
+    image = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0)).to(DEVICE) * 2 - 1
+    if method == "AutoencoderKL":
+        network, image = autoencoder().to(DEVICE, HALF).eval(), image.to(HALF)
+        call = lambda: network.encode(image).latent_dist.mean  # noqa: E731
+    else:
+        resampler = ours().resampler
+        call = lambda: resampler.encode(image, (8, 8))  # noqa: E731
+
+    def work() -> Tensor:
+        if method.endswith("the plain way"):
+            with patch("r2id.resampler.PIECE", sys.maxsize), plainly():
+                return call()
+        with torch.inference_mode():
+            return call()
+
+    return work
+
+
+# Training.
+
+
+def training_step(network: str, batch: int) -> Work:
+    """One optimiser step on `batch` images of 32 × 32, at 8 × 8 latents: as preset mnist trains, or the plain way."""
+    plain = network.endswith("the plain way")
+    pipeline = ours()
+    objective: Objective
+    if network.startswith("R2IR"):
+        recipe = RESAMPLER_PRESETS["mnist"]
+        trained: Any = pipeline.resampler
+        objective = ReconstructionObjective(trained, recipe.latent_noise, 1.0 if plain else recipe.pixel_share)
+    else:
+        trained = pipeline.diffuser
+        objective = DiffusionObjective(trained, pipeline.conditioner, pipeline.resampler, 0.1)
+    objective.to(DEVICE).train()
+    if not plain:
+        trained.compile()
+    parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-5)
+    images = torch.rand(batch, 1, 32, 32, device=DEVICE) * 2 - 1
+    labels = torch.arange(batch, device=DEVICE) % 10
+
+    def work() -> None:
+        with torch.autocast(DEVICE, HALF, enabled=not plain):
+            loss = objective(images, labels, (8, 8))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+
+    return work
+
+
+def parameters(network: Any) -> int:
+    """Parameters of a network."""
+    return sum(parameter.numel() for parameter in network.parameters())

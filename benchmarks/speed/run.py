@@ -1,0 +1,381 @@
+"""Speed and memory against peers and against the plain way, side by side in one run.
+
+    python benchmarks/speed/run.py
+
+writes docs/benchmarks.md. Every section is kept in the results folder once it is measured, for each kind of device, and
+the page shows all that is there; --only measures some sections again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cases
+import diffusers
+import roofline
+import torch
+from measuring import machine, peak_memory, ratio, synchronize, take_turns
+
+from r2id.evaluation.generation import Reference, digit_classifier, measure_generation
+from r2id.files import write_whole
+from r2id.training.data import load_images
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parents[1] / "docs" / "benchmarks.md"
+COMMAND = "python benchmarks/speed/run.py"
+
+STEP_SIDES = (8, 16, 32, 64, 128, 256)
+DECODE_SIDES = (64, 256, 512, 1024, 4096)
+ROUNDS = 7
+
+Section = Callable[[argparse.Namespace], dict[str, Any]]
+Rows = list[list[str]]
+
+
+def too_large(method: str, side: int) -> bool:
+    """Work that is left out because it would take minutes or more memory than there is."""
+    limits = {"DiT": 128, "R2IR, the plain way": 1024, "AutoencoderKL": 1024}
+    return side > limits.get(method, sys.maxsize)
+
+
+def seconds_of(case: Callable[[str, int], cases.Work], methods: Sequence[str], side: int, rounds: int) -> dict:
+    """Seconds of every method's work at one size, in turns."""
+    return take_turns({name: case(name, side) for name in methods if not too_large(name, side)}, rounds)
+
+
+def measure_step(options: argparse.Namespace) -> dict[str, Any]:
+    """Time and memory of a guided step at every latent size."""
+    pipeline = cases.ours()
+    networks = {"R2ID": pipeline.diffuser, "DiT": cases.dit(8), "Sana": cases.sana(8), "UNet": cases.unet(8)}
+    result: dict[str, Any] = {"parameters": {name: cases.parameters(one) for name, one in networks.items()}}
+    for side in options.step_sides:
+        rounds = options.rounds if side < 128 else max(3, options.rounds // 2)
+        seconds = seconds_of(cases.guided_step, list(cases.STEPS), side, rounds)
+        memory = {name: peak_memory("guided_step", name, side) for name in seconds} if side >= 64 else {}
+        result[str(side)] = {"seconds": seconds, "memory": memory}
+    return result
+
+
+def show_step(result: dict[str, Any]) -> list[str]:
+    counts = ", ".join(f"{name} {count / 1e6:.1f} million" for name, count in result.pop("parameters").items())
+    sides = [int(side) for side in result]
+    names = list(next(iter(result.values()))["seconds"])
+    rows, memory = [], []
+    for name in names:
+        cells = []
+        for side in sides:
+            seconds = result[str(side)]["seconds"]
+            cells.append(_times(seconds, name, "R2ID") if name in seconds else "")
+        measured = [
+            (side, median(result[str(side)]["seconds"][name]))
+            for side in sides
+            if side >= 32 and name in result[str(side)]["seconds"]
+        ]
+        rows.append([name, *cells, f"{growth(measured):.2f}" if len(measured) > 1 else ""])
+        held = [result[str(side)]["memory"].get(name) for side in sides]
+        memory.append([name, *(_mebibytes(one) for one in held)])
+    heads = [f"{side}×{side}" for side in sides]
+    return [
+        "## One guided denoising step",
+        "",
+        f"Both branches of the guidance, 64-channel latents, batch of one. Parameters: {counts}. All in bfloat16 but "
+        "where it says float32; the plain way is float32. How many times as long as R2ID each takes, and with which "
+        "power of the number of samples its time grows from 32×32 on:",
+        "",
+        *_table(["", *heads, "growth"], rows),
+        "",
+        "Peak memory beyond the weights, in MiB:",
+        "",
+        *_table(["", *heads], memory),
+    ]
+
+
+def growth(measured: list[tuple[int, float]]) -> float:
+    """Exponent of time over samples: the slope of a straight line through the logarithms."""
+    x = [2 * math.log(side) for side, _ in measured]
+    y = [math.log(seconds) for _, seconds in measured]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    above = sum((one - mean_x) * (other - mean_y) for one, other in zip(x, y, strict=True))
+    return above / sum((one - mean_x) ** 2 for one in x)
+
+
+def measure_decode(options: argparse.Namespace) -> dict[str, Any]:
+    """Time and memory of decoding, of a region of a huge picture, and of encoding a large image."""
+    result: dict[str, Any] = {}
+    for side in options.decode_sides:
+        seconds = seconds_of(cases.decode, list(cases.DECODERS), side, options.rounds if side < 4096 else 3)
+        result[str(side)] = {
+            "seconds": seconds,
+            "memory": {name: peak_memory("decode", name, side) for name in seconds} if side >= 256 else {},
+        }
+    result["render"] = take_turns({kind: cases.render(kind) for kind in ("region", "whole")}, options.rounds)
+    methods = ["R2IR", "R2IR, the plain way", "AutoencoderKL"]
+    side = options.encode_side
+    encoders = take_turns({name: cases.encode(name, side) for name in methods}, 3)
+    held = {name: peak_memory("encode", name, side) for name in methods}
+    result["encode"] = {"side": side, "seconds": encoders, "memory": held}
+    return result
+
+
+def show_decode(result: dict[str, Any]) -> list[str]:
+    render, encode = result.pop("render"), result.pop("encode")
+    sides = [int(side) for side in result]
+    rows, memory = [], []
+    for name in cases.DECODERS:
+        seconds = {side: result[str(side)]["seconds"] for side in sides}
+        rows.append([name, *(_times(seconds[side], name, "R2IR") if name in seconds[side] else "" for side in sides)])
+        memory.append([name, *(_mebibytes(result[str(side)]["memory"].get(name)) for side in sides)])
+    heads = [f"{side}×{side}" for side in sides]
+    rows_encode = [
+        [name, _times(encode["seconds"], name, "R2IR"), _mebibytes(encode["memory"][name])]
+        for name in encode["seconds"]
+    ]
+    return [
+        "## Decoding and encoding",
+        "",
+        "From an 8×8 latent (AutoencoderKL: from its own, an eighth of the picture; Lanczos: from 32×32 pixels) to "
+        "8-bit pixels. How many times as long as R2IR each takes:",
+        "",
+        *_table(["", *heads], rows),
+        "",
+        "Peak memory beyond weights and latent, the picture included, in MiB:",
+        "",
+        *_table(["", *heads], memory),
+        "",
+        "256×256 pixels out of the middle of a picture of 16384×16384 take "
+        f"{ratio(render['region'], render['whole'])} times as long as a picture of 256×256.",
+        "",
+        f"Encoding an image of {encode['side']}×{encode['side']} to an 8×8 latent:",
+        "",
+        *_table(["", "times as long as R2IR", "peak memory, MiB"], rows_encode),
+    ]
+
+
+def measure_training(options: argparse.Namespace) -> dict[str, Any]:
+    """Time of a training step of both networks."""
+    return {
+        name: take_turns({kind: cases.training_step(kind, 128) for kind in (name, f"{name}, the plain way")}, 7)
+        for name in ("R2IR", "R2ID")
+    }
+
+
+def show_training(result: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, seconds in result.items():
+        fast, plain = seconds[name], seconds[f"{name}, the plain way"]
+        speeds = (f"{128 / median(one):.0f}" for one in (fast, plain))
+        rows.append([name, *speeds, str(ratio(plain, fast))])
+    return [
+        "## Training",
+        "",
+        "One optimiser step on 128 images of 32×32 at 8×8 latents, as preset `mnist` trains (bfloat16, compiled, R2IR "
+        "on half of the rows and columns) and the plain way (float32, eager, all pixels):",
+        "",
+        *_table(["", "images/s", "the plain way", "times as fast"], rows),
+    ]
+
+
+PUBLISHED = ("DDIM", 100, (0.0, 1.0))
+SAMPLERS = {
+    "DDIM": diffusers.DDIMScheduler,
+    "DPM-Solver++": diffusers.DPMSolverMultistepScheduler,
+    "UniPC": diffusers.UniPCMultistepScheduler,
+}
+CHOICES: tuple[tuple[str, int, tuple[float, float]], ...] = (
+    PUBLISHED,
+    ("DDIM", 100, (0.3, 0.8)),
+    ("DDIM", 25, (0.3, 0.8)),
+    ("DPM-Solver++", 12, (0.3, 0.8)),
+    ("DPM-Solver++", 20, (0.3, 0.8)),
+    ("UniPC", 8, (0.3, 0.8)),
+    ("UniPC", 12, (0.3, 0.8)),
+    ("UniPC", 20, (0.0, 1.0)),
+    ("UniPC", 20, (0.3, 0.8)),
+)
+
+
+def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds for 100 digits, and the quality of more of them, by sampler, steps and interval of the guidance."""
+    pipeline = cases.ours()
+    pipeline.set_progress_bar_config(disable=True)
+    data = load_images(options.data, "test", image_size=(32, 32))
+    judge = digit_classifier(pipeline)
+    reference = Reference.of(judge, data)
+    labels, config = list("0123456789") * 10, pipeline.scheduler.config
+
+    def generate(choice: tuple[str, int, tuple[float, float]], precision: bool) -> Callable[[], None]:
+        name, steps, interval = choice
+
+        def work() -> None:
+            pipeline.scheduler = SAMPLERS[name].from_config(config)
+            generator = torch.Generator().manual_seed(0)
+            with torch.autocast(cases.DEVICE, torch.bfloat16, enabled=precision):
+                pipeline(labels, (8, 8), num_inference_steps=steps, guidance_interval=interval, generator=generator)
+
+        return work
+
+    def plain() -> None:
+        with cases.plainly(), cases.separate_branches():
+            generate(PUBLISHED, False)()
+
+    alternatives = {"plain": plain} | {str(number): generate(choice, True) for number, choice in enumerate(CHOICES)}
+    seconds = take_turns(alternatives, 3)
+    quality = []
+    for name, steps, interval in CHOICES:
+        pipeline.scheduler = SAMPLERS[name].from_config(config)
+        arguments = {"num_inference_steps": steps, "guidance_interval": interval}
+        with torch.autocast(cases.DEVICE, torch.bfloat16):
+            row = next(measure_generation(pipeline, judge, reference, (8, 8), [(32, 32)], options.count, 0, arguments))
+        quality.append({name: float(row[name]) for name in ("recognised", "Fréchet", "recall", "diversity")})
+    return {"count": options.count, "seconds": seconds, "quality": quality}
+
+
+def show_samplers(result: dict[str, Any]) -> list[str]:
+    rows, plain = [], result["seconds"]["plain"]
+    for number, ((name, steps, interval), quality) in enumerate(zip(CHOICES, result["quality"], strict=True)):
+        seconds = result["seconds"][str(number)]
+        rows.append(
+            [
+                f"{name}, {steps} steps, guidance in {interval[0]:g}–{interval[1]:g}",
+                f"{median(seconds):.2f}",
+                str(ratio(plain, seconds)),
+                f"{100 * quality['recognised']:.1f}",
+                *(f"{quality[key]:.2f}" for key in ("Fréchet", "recall", "diversity")),
+            ]
+        )
+    heads = ["", "seconds", "times as fast as the plain way", "recognised %", "Fréchet", "recall", "diversity"]
+    return [
+        "## From labels to pictures",
+        "",
+        "100 digits at 8×8 latents, decoded at 32×32, in one batch and bfloat16, guidance 3.5; the plain way, 100 "
+        f"steps of DDIM as published, took {median(plain):.1f} s. Quality is that of {result['count']} digits, as "
+        "`r2id evaluate` measures it:",
+        "",
+        *_table(heads, rows),
+    ]
+
+
+def measure_start(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of whole commands, Python's start included."""
+    with tempfile.TemporaryDirectory() as folder:
+        sample = ["-m", "r2id", "sample", "--labels", "3", "--output", f"{folder}/digits", "--device", cases.DEVICE]
+        commands = {
+            'python -c "import torch, diffusers"': ["-c", "import torch, diffusers"],
+            "r2id --help": ["-m", "r2id", "--help"],
+            "r2id sample --labels 3 --output digits": sample,
+        }
+
+        def command(arguments: list[str]) -> Callable[[], object]:
+            return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+        return take_turns({name: command(arguments) for name, arguments in commands.items()}, options.rounds)
+
+
+def show_start(result: dict[str, Any]) -> list[str]:
+    bare = next(iter(result.values()))
+    rows = [[f"`{name}`", f"{median(one):.2f}", str(ratio(one, bare))] for name, one in result.items()]
+    return ["## From the shell", "", *_table(["", "seconds", "times the bare import"], rows)]
+
+
+def measure_roofline(options: argparse.Namespace) -> dict[str, Any]:
+    """Matrix work and bytes of the largest step, and what the machine reaches of either."""
+    side = max(options.step_sides)
+    work = cases.guided_step("R2ID", side)
+    counted = roofline.count(work)
+    alternatives = {"step": work, "matmul": roofline.matmul(cases.DEVICE), "copy": roofline.copy(cases.DEVICE)}
+    return {"side": side, **counted, "seconds": take_turns(alternatives, options.rounds)}
+
+
+def show_roofline(result: dict[str, Any]) -> list[str]:
+    step, matmul, copy = (median(result["seconds"][name]) for name in ("step", "matmul", "copy"))
+    reached, rate = result["operations"] / step, roofline.MATMUL_OPERATIONS / matmul
+    moved, bandwidth = result["bytes"] / step, roofline.COPY_BYTES / copy
+    side = result["side"]
+    return [
+        "## How close to the machine",
+        "",
+        f"A guided step at {side}×{side} latents is {result['operations'] / 1e12:.2f}·10¹² operations of matrix "
+        f"products, and its layers read and write {result['bytes'] / 2**30:.0f} GiB, caches included. In the same run "
+        f"a product of two matrices of {roofline.SIDE}×{roofline.SIDE} in bfloat16 reached {rate / 1e12:.2f}·10¹² "
+        f"operations/s and a copy {bandwidth / 2**30:.0f} GiB/s. The step reached {reached / rate:.0%} of the one and "
+        f"{moved / bandwidth:.0%} of the other.",
+    ]
+
+
+SECTIONS: dict[str, tuple[Section, Callable[[dict[str, Any]], list[str]]]] = {
+    "step": (measure_step, show_step),
+    "decode": (measure_decode, show_decode),
+    "training": (measure_training, show_training),
+    "samplers": (measure_samplers, show_samplers),
+    "start": (measure_start, show_start),
+    "roofline": (measure_roofline, show_roofline),
+}
+
+
+def write_document(results: Path, document: Path) -> None:
+    """A page of all sections that have been measured, for every kind of device."""
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `make bench`, which is `{COMMAND}`. Within a section all alternatives ran side by side, in turns, "
+        "in one process. Times are compared as ratios of medians; in brackets, the quartiles of the ratios of single "
+        "rounds. Peak memory is measured in a process for each. Absolute times are of a shared machine.",
+    ]
+    for device in ("cpu", "cuda"):
+        measured = {name: results / f"{device}-{name}.json" for name in SECTIONS}
+        measured = {name: path for name, path in measured.items() if path.is_file()}
+        if not measured:
+            continue
+        lines += ["", f"# On {'a GPU' if device == 'cuda' else 'CPU'}"]
+        for name, path in measured.items():
+            kept = json.loads(path.read_text())
+            lines += ["", *SECTIONS[name][1](kept["result"])]
+            lines += ["", f"*{', '.join(f'{key} {value}' for key, value in kept['machine'].items())}*"]
+    write_whole(document, lambda path: path.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+
+
+def _times(seconds: dict[str, list[float]], name: str, base: str) -> str:
+    if name == base:
+        return f"1 ({1000 * median(seconds[name]):.3g} ms)"
+    return str(ratio(seconds[name], seconds[base]))
+
+
+def _mebibytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 2**20:.0f}"
+
+
+def _table(heads: list[str], rows: Rows) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="ylecun/mnist", help="MNIST, to judge the samplers: a folder, or a hub id")
+    parser.add_argument("--only", choices=list(SECTIONS), nargs="+", default=list(SECTIONS), help="sections to measure")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the figures")
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help="page to write")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds that count")
+    parser.add_argument("--step-sides", type=int, nargs="+", default=STEP_SIDES)
+    parser.add_argument("--decode-sides", type=int, nargs="+", default=DECODE_SIDES)
+    parser.add_argument("--encode-side", type=int, default=4096)
+    parser.add_argument("--count", type=int, default=1000, help="digits to judge each sampler by")
+    options = parser.parse_args(arguments)
+    for name in options.only:
+        synchronize()
+        kept = json.dumps({"machine": machine(), "result": SECTIONS[name][0](options)}, indent=1, ensure_ascii=False)
+        path = options.results / f"{cases.DEVICE}-{name}.json"
+        write_whole(path, lambda path, kept=kept: path.write_text(kept, encoding="utf-8"))
+        write_document(options.results, options.document)
+
+
+if __name__ == "__main__":
+    main()
