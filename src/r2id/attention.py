@@ -98,7 +98,9 @@ class LinearAttention(nn.Module):
     def _features(self, x: Tensor, temperature: str) -> Tensor:
         if self.feature_map == "elu":
             return functional.elu(x) + 1
-        return functional.softmax(getattr(self, temperature) * functional.rms_norm(x, x.shape[-1:]), dim=-1).to(x.dtype)
+        root_mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32) / x.shape[-1] ** 0.5
+        sharpness = getattr(self, temperature) / root_mean_square.clamp_min(1e-6)
+        return functional.softmax(x * sharpness, dim=-1).to(x.dtype)
 
 
 class LocalKernelAttention(nn.Module):

@@ -15,7 +15,7 @@ class FeedForward(nn.Sequential):
     """Linear to `ratio` × dim, GELU, linear back, on each sample alone."""
 
     def __init__(self, dim: int, ratio: int = 4) -> None:
-        super().__init__(nn.Linear(dim, ratio * dim), nn.GELU(approximate="tanh"), nn.Linear(ratio * dim, dim))
+        super().__init__(nn.Linear(dim, ratio * dim), nn.GELU(), nn.Linear(ratio * dim, dim))
 
 
 class CrossBlock(nn.Module):
