@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from r2id.conditioning import LabelConditioner
+from r2id.coordinates import Grid
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
 
@@ -29,6 +30,16 @@ def test_guidance_branches_are_separate_predictions(make_diffuser):
     torch.testing.assert_close(first, diffuser(sample, alpha_bar, tokens), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(second, diffuser(sample, alpha_bar, others), rtol=1e-4, atol=1e-5)
     assert (first - second).abs().max() > 1e-3
+
+
+def test_samples_may_lie_on_any_grid(make_diffuser):
+    diffuser = make_diffuser()
+    even = Grid.of_size((5, 3))
+    sample, alpha_bar, tokens = inputs()
+    torch.testing.assert_close(diffuser(sample, alpha_bar, tokens, grid=even), diffuser(sample, alpha_bar, tokens))
+    mirrored = even.crop(torch.arange(4, -1, -1), slice(None))
+    upside_down = diffuser(sample.flip(2), alpha_bar, tokens, grid=mirrored).flip(2)
+    torch.testing.assert_close(upside_down, diffuser(sample, alpha_bar, tokens), rtol=1e-4, atol=1e-5)
 
 
 def test_samples_of_a_batch_do_not_touch_each_other(make_diffuser):

@@ -88,6 +88,17 @@ class TestPointsAndDensity:
         misplaced = resampler.encode_points(colours[:, order], points, (2, 3))
         assert (misplaced - whole).abs().max() > 1e-3
 
+    def test_latents_may_lie_on_any_grid(self, make_resampler, attention):
+        resampler, image = make_resampler(attention=attention), smooth_image((10, 12))
+        even = Grid.of_size((6, 8), (10, 12))
+        apart = even.crop(torch.tensor([0, 1, 4]), torch.tensor([2, 7]))
+        with torch.no_grad():
+            whole, some = resampler.encode(image, (6, 8)), resampler.encode(image, even)
+            torch.testing.assert_close(some, whole)
+            moved = resampler.encode(image, even.jittered(0.3))
+        assert moved.shape == whole.shape and (moved - whole).abs().max() > 1e-4
+        assert resampler.encode(image, apart).shape[-2:] == (3, 2)
+
     def test_a_denser_sampling_of_the_same_picture_has_nearly_the_same_latent(self, make_resampler, attention):
         resampler = make_resampler(attention=attention)
         coarse, fine = smooth_image((16, 16)), smooth_image((32, 32))

@@ -95,7 +95,12 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         nn.init.zeros_(self.out.bias)
 
     def forward(
-        self, sample: Tensor, alpha_bar: Tensor, tokens: Tensor, canvas: tuple[float, float] | None = None
+        self,
+        sample: Tensor,
+        alpha_bar: Tensor,
+        tokens: Tensor,
+        canvas: tuple[float, float] | None = None,
+        grid: Grid | None = None,
     ) -> Tensor:
         """The prediction for one set of tokens: `guidance_branches` with a single branch.
 
@@ -104,10 +109,11 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             alpha_bar: ᾱ of each sample, [B] in [0, 1].
             tokens: [B, T, token_dim].
             canvas: proportions of the picture, by default those trained on, or else those of H × W.
+            grid: where the samples lie, by default in even rows and columns of the canvas.
         Returns:
             [B, C, H, W].
         """
-        return self.guidance_branches(sample, alpha_bar, [tokens], canvas)[0]
+        return self.guidance_branches(sample, alpha_bar, [tokens], canvas, grid)[0]
 
     def guidance_branches(
         self,
@@ -115,6 +121,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         alpha_bar: Tensor,
         branches: Sequence[Tensor],
         canvas: tuple[float, float] | None = None,
+        grid: Grid | None = None,
     ) -> tuple[Tensor, ...]:
         """One prediction per set of tokens; the encoder, which sees no tokens, runs once for all of them."""
         if sample.ndim != 4 or sample.shape[1] != self.config.channels:
@@ -125,7 +132,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         size = (sample.shape[-2], sample.shape[-1])
         ratio = density(size, self.config.noise_reference_size)
         time = self.time(torch.stack([alpha_bar, shift_noise(alpha_bar, 1 / ratio)], dim=-1))
-        grid = Grid.of_size(size, canvas or self.config.canvas, sample.device)
+        grid = grid or Grid.of_size(size, canvas or self.config.canvas, sample.device)
         x = self.sample_in(sample.flatten(2).mT) + self._positions(grid)
         if self.neighbourhood:
             # The mean over an area has 1/ratio of the noise; scaled by this it is as large on every grid.

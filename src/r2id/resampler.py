@@ -250,11 +250,12 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
-    def encode(self, image: Tensor, size: Size, canvas: tuple[float, float] | None = None) -> Tensor:
+    def encode(self, image: Tensor, size: Size | Grid, canvas: tuple[float, float] | None = None) -> Tensor:
         """Image [B, C, H, W] in [−1, 1] → latent [B, latent_channels, h, w] in (−1, 1), for any `size` (h, w).
 
-        `canvas` gives the proportions of the picture, by default those of H × W. Without gradients, an image larger
-        than PIECE pixels is read in pieces, so that memory does not grow with it.
+        Latents lie in even rows and columns, or on the grid that is given as `size`. `canvas` gives the proportions of
+        the picture, by default those of H × W. Without gradients, an image larger than PIECE pixels is read in pieces,
+        so that memory does not grow with it.
         """
         self._check_channels(image, self.config.image_channels, "an image")
         height, width = image_size = (image.shape[-2], image.shape[-1])
@@ -265,14 +266,13 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             return self.encode_pieces(((rows, whole, image[:, :, rows]) for rows in strips), image_size, size, canvas)
         canvas = canvas or image_size
         source = Grid.of_size(image_size, canvas, image.device)
-        query = Grid.of_size(check_size(size, "the latent size"), canvas, image.device)
-        return self.encoder(image.movedim(1, -1), source, query).movedim(-1, 1)
+        return self.encoder(image.movedim(1, -1), source, _latent_grid(size, canvas, image.device)).movedim(-1, 1)
 
     def encode_pieces(
         self,
         pieces: Iterable[tuple[slice, slice, Tensor]],
         image_size: Size,
-        size: Size,
+        size: Size | Grid,
         canvas: tuple[float, float] | None = None,
     ) -> Tensor:
         """`encode` of an image that comes in pieces and never lies in memory as a whole.
@@ -289,7 +289,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             self._check_channels(pixels, self.config.image_channels, "a piece")
             if source is None or query is None:
                 source = Grid.of_size(image_size, canvas, pixels.device)
-                query = Grid.of_size(check_size(size, "the latent size"), canvas, pixels.device)
+                query = _latent_grid(size, canvas, pixels.device)
             more = self.encoder.summarise_piece(pixels.movedim(1, -1), source.crop(rows, columns), query)
             summaries = [one + other for one, other in zip(summaries, more, strict=True)] if summaries else more
         if summaries is None or query is None:
@@ -386,3 +386,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"{name} of shape {tuple(tensor.shape)} does not fit this model; "
                 f"it takes [batch, {channels}, height, width]"
             )
+
+
+def _latent_grid(size: Size | Grid, canvas: tuple[float, float], device: torch.device) -> Grid:
+    return size if isinstance(size, Grid) else Grid.of_size(check_size(size, "the latent size"), canvas, device)

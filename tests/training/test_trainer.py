@@ -132,6 +132,18 @@ class TestLearning:
             losses.append(objective(data.batch(slice(None)), data.labels, (3, 3)).item())
         assert losses[1] < 0.8 * losses[0]
 
+    def test_latents_that_move_are_denoised_where_they_were_encoded(self, tmp_path, monkeypatch):
+        encoded, denoised = [], []
+        encode, forward = R2IR.encode, R2ID.forward
+        monkeypatch.setattr(R2IR, "encode", lambda *arguments: encoded.append(arguments[2]) or encode(*arguments))
+        monkeypatch.setattr(R2ID, "forward", lambda *arguments: denoised.append(arguments[5]) or forward(*arguments))
+        folder = train_resampler(resampler_training(tmp_path / "first", steps=1))
+        encoded.clear()
+        train_diffuser(diffuser_training(tmp_path / "second", steps=3, resampler=str(folder), latent_jitter=0.3))
+        assert len(encoded) == 3 and all(one is other for one, other in zip(encoded, denoised, strict=True))
+        assert all(one.rows.diff().std() > 0 for one in encoded if len(one.rows) > 2)
+        assert not torch.equal(encoded[0].columns, encoded[1].columns)
+
     def test_a_diffuser_of_latents_keeps_the_resampler_it_was_given(self, tmp_path):
         folder = train_resampler(resampler_training(tmp_path / "first", steps=2))
         pipeline = train_diffuser(diffuser_training(tmp_path / "second", steps=2, resampler=str(folder)))
@@ -394,6 +406,12 @@ class TestSettings:
         folder = train_resampler(resampler_training(tmp_path / "grey", steps=1))
         with pytest.raises(InputError, match="set channels to 1"):
             train_diffuser(diffuser_training(tmp_path / "run", resampler=str(folder), channels=3))
+
+    def test_pixels_cannot_move(self, tmp_path):
+        with pytest.raises(InputError, match="latent_jitter is 0.3; pixels cannot move"):
+            train_diffuser(diffuser_training(tmp_path / "run", latent_jitter=0.3))
+        with pytest.raises(InputError, match="latent_jitter is -1"):
+            train_diffuser(diffuser_training(tmp_path / "run", latent_jitter=-1.0, resampler="folder"))
 
     def test_model_arguments_become_numbers_texts_and_tuples(self):
         pairs = ("dim=128", "radius=1.5", "attention=global", "canvas=(4, 6)", "training=None", "jitter='none'")

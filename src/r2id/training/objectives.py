@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from r2id.conditioning import LabelConditioner
+from r2id.coordinates import Grid
 from r2id.diffuser import R2ID
 from r2id.noise import density, shift_noise
 from r2id.processes import Share
@@ -85,13 +86,20 @@ class DiffusionObjective(Objective):
         diffuser, conditioner: trained together.
         resampler: frozen; makes the standardised latents x. None to diffuse pixels, resized to the grid.
         label_dropout: share of the labels replaced by "no label".
+        latent_jitter: standard deviation, in cells, by which rows and columns of the latents move.
     """
 
     def __init__(
-        self, diffuser: R2ID, conditioner: LabelConditioner, resampler: R2IR | None, label_dropout: float
+        self,
+        diffuser: R2ID,
+        conditioner: LabelConditioner,
+        resampler: R2IR | None,
+        label_dropout: float,
+        latent_jitter: float = 0.0,
     ) -> None:
         super().__init__()
         self.diffuser, self.conditioner, self.label_dropout = diffuser, conditioner, label_dropout
+        self.latent_jitter = latent_jitter
         self.resampler = resampler.requires_grad_(False).eval() if resampler else None
 
     def train(self, mode: bool = True) -> DiffusionObjective:
@@ -101,7 +109,10 @@ class DiffusionObjective(Objective):
         return self
 
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
-        clean = self.clean_samples(images, latent_size)
+        canvas = (images.shape[-2], images.shape[-1])
+        grid = Grid.of_size(latent_size, canvas, images.device)
+        grid = grid.jittered(self.latent_jitter) if self.latent_jitter else grid
+        clean = self.clean_samples(images, grid)
         count, device = len(clean), clean.device
         time = self.draw(self._strata, count, device=device)
         alpha_bar = self.alpha_bar(time, (clean.shape[-2], clean.shape[-1]))
@@ -109,8 +120,7 @@ class DiffusionObjective(Objective):
         signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
         dropped = self.draw(torch.rand, count, device=device) < self.label_dropout
         tokens = self.conditioner(torch.where(dropped, self.conditioner.no_label, labels))
-        canvas = (images.shape[-2], images.shape[-1])
-        prediction = self.diffuser(signal * clean + spread * noise, alpha_bar, tokens, canvas)
+        prediction = self.diffuser(signal * clean + spread * noise, alpha_bar, tokens, canvas, grid)
         target = noise if self.diffuser.config.prediction_type == "epsilon" else signal * noise - spread * clean
         return (prediction.float() - target).square().mean()
 
@@ -128,10 +138,11 @@ class DiffusionObjective(Objective):
         return (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
 
     @torch.no_grad()
-    def clean_samples(self, images: Tensor, size: Size) -> Tensor:
-        """What is diffused: standardised latents of `size`, or the images themselves at `size`."""
+    def clean_samples(self, images: Tensor, size: Size | Grid) -> Tensor:
+        """What is diffused: standardised latents of `size` or on that grid, or the images themselves at that size."""
         if self.resampler:
             return self.resampler.standardise(self.resampler.encode(images, size).float())
+        size = size.size if isinstance(size, Grid) else size
         if size == tuple(images.shape[-2:]):
             return images
         return nn.functional.interpolate(images, size, mode="bicubic", antialias=True)

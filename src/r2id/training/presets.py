@@ -93,6 +93,8 @@ class DiffuserTraining(Training):
     """Share of the labels that are dropped, for classifier-free guidance."""
     num_tokens: int = 2
     """Conditioning tokens per label."""
+    latent_jitter: float = 0.0
+    """Standard deviation, in cells, by which rows and columns of the latents move from step to step."""
 
 
 PRESET_NOTES = {
@@ -162,15 +164,14 @@ _DIFFUSER = DiffuserTraining(
 
 DIFFUSER_PRESETS = {
     "mnist": _DIFFUSER,
-    # What an area of noise means on other grids cannot be learnt from one: the noise is the schedule's own.
+    # What an area of noise means on other grids cannot be learnt from one: the noise is the schedule's own. Rows and
+    # columns move, or latents in between would be met for the first time on other grids.
     "mnist-one-size": replace(
         _DIFFUSER,
         latent_sizes=((4, 4),),
+        latent_jitter=0.3,
         steps=5_000,
-        model=(
-            *("encoder_blocks=4", "decoder_blocks=4", "sample_size=4"),
-            *("noise_reference_size=None", "radius=None"),
-        ),
+        model=("encoder_blocks=4", "decoder_blocks=4", "sample_size=8", "noise_reference_size=None"),
     ),
     "mnist-reference": DiffuserTraining(
         model=(

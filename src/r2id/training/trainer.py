@@ -42,7 +42,11 @@ from r2id.training.presets import DiffuserTraining, ResamplerTraining, Training
 RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (("steps", "batch_size", "log_every", "checkpoint_every", "num_tokens"), 1, math.inf),
     (("warmup_steps", "sample_every", "seed"), 0, 2**62),
-    (("learning_rate", "final_learning_rate", "weight_decay", "gradient_clip", "latent_noise"), 0, math.inf),
+    (
+        ("learning_rate", "final_learning_rate", "weight_decay", "gradient_clip", "latent_noise", "latent_jitter"),
+        0,
+        math.inf,
+    ),
     (("beta2", "ema_decay", "label_dropout", "pixel_share"), 0, 1),
 )
 """Names of settings, and the least and the most that they may be."""
@@ -81,6 +85,8 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     """
     data = _load_data(config)
     resampler = None
+    if config.resampler == "none" and config.latent_jitter:
+        raise InputError(f"latent_jitter is {config.latent_jitter}; pixels cannot move, so without a resampler it is 0")
     if config.resampler != "none":
         resampler = R2IR.from_pretrained(config.resampler)
         if resampler.config.image_channels != data.images.shape[1]:
@@ -99,7 +105,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
         | network_arguments(config.model),
     )
     conditioner = LabelConditioner(data.label_names, config.num_tokens, diffuser.config.token_dim)
-    objective = DiffusionObjective(diffuser, conditioner, resampler, config.label_dropout)
+    objective = DiffusionObjective(diffuser, conditioner, resampler, config.label_dropout, config.latent_jitter)
 
     def save(record: dict[str, Any]) -> Path:
         diffuser.register_to_config(training=record)
