@@ -73,8 +73,9 @@ def plot_t_scrape(rows: list[dict[str, object]], path: Path) -> None:
             times, errors = [row["t"] for row in curve], [row["error"] for row in curve]
             axes.plot(times, errors, style, color=f"C{index}", label=name)  # type: ignore[arg-type]
     axes.set(xlabel="t, from clean to noise", ylabel="mean squared error of the noise")
-    # At t = 1 there is nothing but noise, and a velocity gives it without error.
     axes.set_yscale("log", nonpositive="mask")
+    # At t = 1 there is nothing but noise, and a velocity gives it without error but for rounding.
+    axes.set_ylim(bottom=min(float(row["error"]) for row in rows if row["t"] != 1) / 3)  # type: ignore[arg-type]
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
