@@ -224,6 +224,7 @@ QUESTIONS = (
         (
             diffuser("4x4 to 12x12"),
             diffuser("4x4", **ONE_GRID),
+            diffuser("4x4, rows and columns moved", latent_jitter=0.3, **ONE_GRID),
             diffuser("4x4, published noise", *PUBLISHED_NOISE, **ONE_GRID),
         ),
     ),

@@ -2,13 +2,13 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from unittest.mock import patch
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -34,9 +34,15 @@ def by_two_processes(*arguments) -> subprocess.Popen:
     launch = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     command = [sys.executable, "-m", *launch, "-m", "r2id", "train", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def kill(launcher: subprocess.Popen) -> None:
+    """Kill the launcher and the processes it started, each of which leads a session of its own."""
+    workers = psutil.Process(launcher.pid).children(recursive=True)
+    for process in (launcher, *workers):
+        process.kill()
+    launcher.communicate(timeout=60)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -55,10 +61,13 @@ def test_two_processes_learn_what_one_learns_even_if_killed(network, then, tmp_p
     deadline = time.monotonic() + 120
     while not list(together.glob("checkpoints/step-*[0-9]")) and time.monotonic() < deadline:
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill(process)
     resumed = by_two_processes(*arguments, "--resume", *then)
-    printed, _ = resumed.communicate(timeout=120)
+    try:
+        printed, _ = resumed.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        kill(resumed)
+        raise
     assert resumed.returncode == 0 and printed.count("the trained") == 1, printed
     config = next(together.rglob(f"{network}/config.json"))
     assert json.loads(config.read_text())["training"]["machine"].startswith("2 ×")
