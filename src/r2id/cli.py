@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -169,7 +168,6 @@ class Sample(Sampling):
 def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     """Generate pictures of labels and write each at every size."""
     from r2id.images import IMAGE_SUFFIXES
-    from r2id.model import checksum
     from r2id.offline import Pictures, generate
     from r2id.pipeline import check_fits_in_memory
     from r2id.processes import Share
@@ -187,9 +185,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         return sample_one(pipeline, config, requests, sizes)
     check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
     pictures = Pictures(config.output, requests, sizes)
-    networks = (pipeline.diffuser, pipeline.conditioner, pipeline.resampler)
-    weights = chain.from_iterable(network.state_dict().values() for network in networks if network)
-    settings = asdict(config) | {"labels": requests, "model": checksum(weights)}
+    settings = asdict(config) | {"labels": requests, "model": pipeline.checksum()}
     for name in ("output", "resume", "batch_size", "device", "per_label"):
         settings.pop(name)
     share = Share.of_this_process()

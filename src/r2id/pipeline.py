@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy
@@ -21,7 +22,7 @@ from torch import Tensor
 from r2id.conditioning import LabelConditioner
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
-from r2id.model import load_pretrained, save_whole
+from r2id.model import checksum, load_pretrained, save_whole
 from r2id.noise import alpha_bar_at, density, field_noise, shift_scheduler
 from r2id.resampler import R2IR
 from r2id.sizes import Size, check_size, size_text
@@ -86,6 +87,11 @@ class R2Pipeline(DiffusionPipeline):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
         """Save to a folder, each file whole or not at all; other arguments are diffusers'."""
         save_whole(super().save_pretrained, save_directory, **kwargs)
+
+    def checksum(self) -> int:
+        """A number that tells the weights of this pipeline from others."""
+        networks = (self.diffuser, self.conditioner, self.resampler)
+        return checksum(chain.from_iterable(network.state_dict().values() for network in networks if network))
 
     @torch.no_grad()
     def __call__(

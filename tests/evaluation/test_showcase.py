@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import torch
+
 from r2id import gallery
 from r2id.evaluation import showcase
 from r2id.training.data import load_images
@@ -36,3 +38,18 @@ def test_without_figures_the_page_has_pictures_only(monkeypatch, tmp_path, make_
     data = load_images(DIGITS, "test", image_size=(32, 32), limit=12)
     page = showcase.write_showcase(make_pipeline(canvas=(32, 32)), data, 0, tmp_path / "pictures")
     assert "Figures" not in page.read_text(encoding="utf-8")
+
+
+def test_remarks_are_shown_only_beside_the_pictures_they_are_about(monkeypatch, tmp_path, make_pipeline):
+    monkeypatch.setattr(showcase, "write_sheets", lambda *arguments: [])
+    data = load_images(DIGITS, "test", image_size=(32, 32), limit=12)
+    pipeline, folder = make_pipeline(canvas=(32, 32)), tmp_path / "pictures"
+    folder.mkdir()
+    about = {"seed": 3, "weights": pipeline.checksum()}
+    (folder / "remarks.json").write_text(json.dumps({"about": about, "remarks": {"variety.png": "A crooked 5."}}))
+    shown = {seed: showcase.write_showcase(pipeline, data, seed, folder).read_text(encoding="utf-8") for seed in (3, 4)}
+    assert shown[3].index("variety.png") < shown[3].index("A crooked 5.") < shown[3].index("reconstructions.png")
+    assert "A crooked 5." not in shown[4]
+    with torch.no_grad():
+        next(pipeline.diffuser.parameters()).add_(1)
+    assert "A crooked 5." not in showcase.write_showcase(pipeline, data, 3, folder).read_text(encoding="utf-8")

@@ -30,7 +30,9 @@ VARIETY: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
 def write_showcase(pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: Path) -> Path:
     """Write all pictures to `folder`, and a page beside it, `folder`.md; returns the page's path.
 
-    The figures are those that `r2id evaluate --output folder` left there, if it did.
+    The figures are those that `r2id evaluate --output folder` left there, if it did. What somebody who looked at the
+    pictures wrote in `folder`/remarks.json, a sentence or more by file name, is shown below them if it is about this
+    seed and these weights.
     """
     labels = pipeline.conditioner.label_names[:10]
     sheets = write_sheets(pipeline, labels, seed, folder)
@@ -40,11 +42,22 @@ def write_showcase(pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: 
     figures = folder / "evaluation.json"
     tables = json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else {}
     if (folder / "t-scrape.png").is_file():
-        caption = "how well noise is told from a noisy latent, solid with the label and dotted without"
+        caption = (
+            "how well noise is told from a noisy latent, solid with the label and dotted without; at t = 1 the latent "
+            "is the noise, and nothing is left to tell"
+        )
         sheets.append(Sheet("t-scrape", "t-scrape.png", caption, 840))
     page = folder.with_name(folder.name + ".md")
-    write_whole(page, lambda path: path.write_text(_page(sheets, tables, folder.name, seed), encoding="utf-8"))
+    text = _page(sheets, _remarks(pipeline, seed, folder), tables, folder.name, seed)
+    write_whole(page, lambda path: path.write_text(text, encoding="utf-8"))
     return page
+
+
+def _remarks(pipeline: R2Pipeline, seed: int, folder: Path) -> dict[str, str]:
+    path = folder / "remarks.json"
+    written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    about = {"seed": seed, "weights": pipeline.checksum()}
+    return written["remarks"] if written.get("about") == about else {}
 
 
 def _variety(pipeline: R2Pipeline, label: str, seed: int, folder: Path) -> list[Sheet]:
@@ -88,7 +101,7 @@ def _latent_pictures(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> 
     return sheets
 
 
-def _page(sheets: Sequence[Sheet], tables: dict[str, Any], folder: str, seed: int) -> str:
+def _page(sheets: Sequence[Sheet], remarks: dict[str, str], tables: dict[str, Any], folder: str, seed: int) -> str:
     lines = [
         "# Gallery",
         "",
@@ -99,6 +112,7 @@ def _page(sheets: Sequence[Sheet], tables: dict[str, Any], folder: str, seed: in
         lines += ["", f"## {heading}"]
         for sheet in group:
             lines += ["", f"![{sheet.caption}]({folder}/{sheet.name})", "", f"*{sheet.caption}*"]
+            lines += ["", remarks[sheet.name]] if sheet.name in remarks else []
     for section, rows in tables.items():
         if section == "settings" or section.startswith("t-scrape"):
             continue
