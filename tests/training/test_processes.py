@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -41,7 +42,8 @@ def kill(launcher: subprocess.Popen) -> None:
     """Kill the launcher and the processes it started, each of which leads a session of its own."""
     workers = psutil.Process(launcher.pid).children(recursive=True)
     for process in (launcher, *workers):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     launcher.communicate(timeout=60)
 
 
