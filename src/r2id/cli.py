@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
 
 def parse_size(text: str) -> Size:
     """ "27x18" → (27, 18). Raises InputError for anything but two whole numbers of at least 1."""
-    height, cross, width = text.lower().partition("x")
-    if not (cross and height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
+    sides = re.fullmatch("([0-9]{1,9})x([0-9]{1,9})", text.lower())
+    if not sides:
         raise InputError(f"size {text!r} is not HxW, a height and a width in pixels such as 27x18")
-    if int(height) < 1 or int(width) < 1:
+    height, width = map(int, sides.groups())
+    if height < 1 or width < 1:
         raise InputError(f"size {text!r} is empty; height and width must be at least 1")
-    return int(height), int(width)
+    return height, width
 
 
 def parse_region(text: str) -> tuple[int, int, int, int]:
@@ -56,11 +58,12 @@ def parse_labels(text: str) -> list[str]:
     """ "0-3,7,cat" → ["0", "1", "2", "3", "7", "cat"]: names separated by commas, and ranges of whole numbers."""
     labels: list[str] = []
     for part in (part.strip() for part in text.split(",")):
-        first, dash, last = part.partition("-")
-        if dash and first.isdecimal() and last.isdecimal():
-            if int(first) > int(last) or int(last) - int(first) > 100_000:
+        numbers = re.fullmatch("([0-9]+)-([0-9]+)", part)
+        if numbers:
+            first, last = (int(number) if len(number) < 10 else 10**9 for number in numbers.groups())
+            if first > last or last - first > 100_000:
                 raise InputError(f"label range {part!r} is not low-high, such as 0-9")
-            labels += [str(number) for number in range(int(first), int(last) + 1)]
+            labels += [str(number) for number in range(first, last + 1)]
         elif part:
             labels.append(part)
     if not labels:

@@ -210,6 +210,8 @@ class LargeImage:
             self._file = tifffile.TiffFile(path)
             self._page: Any = self._file.pages.first
             kind = self._page.axes, self._page.dtype
+            chunk, needed = math.prod(self._page.chunks), math.prod(self._page.chunked)
+            listed = len(self._page.dataoffsets)
         except Exception as error:
             raise unreadable(str(path), error) from error
         if kind[0] not in ("YX", "YXS") or kind[1] not in (numpy.uint8, numpy.uint16) or self._page.photometric > 2:
@@ -218,10 +220,15 @@ class LargeImage:
                 f"over {LARGE} pixels is accepted with grey or RGB pixels of 8 or 16 bits, channels last"
             )
         self.size: Size = (self._page.imagelength, self._page.imagewidth)
-        if math.prod(self._page.chunks) > LARGEST_CHUNK:
+        if chunk > LARGEST_CHUNK:
             raise InputError(
-                f"{path} is stored in pieces of {math.prod(self._page.chunks)} pixels; "
+                f"{path} is stored in pieces of {chunk} pixels; "
                 f"accepted are at most {LARGEST_CHUNK}, such as a TIFF with tiles of 256x256"
+            )
+        # A damaged size would be read as endless empty tiles.
+        if listed != needed:
+            raise InputError(
+                f"{path} is damaged: its {size_text(self.size)} pixels are in {needed} pieces and it lists {listed}"
             )
 
     def pieces(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:

@@ -58,7 +58,7 @@ class Latents:
                     raise InputError(f"{path} holds no latents; accepted is what r2id encode wrote")
                 about, values = json.loads(metadata[FORMAT]), file.get_tensor("latents").float()
             latents = cls(values, check_size(about["canvas"]), tuple(about["labels"]), int(about["model"]))
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path} cannot be read as latents ({error})") from error

@@ -425,7 +425,7 @@ def network_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
             raise InputError(f"model argument {pair!r} is not NAME=VALUE, such as dim=128")
         try:
             arguments[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             arguments[name] = value
     return arguments
 
