@@ -65,11 +65,13 @@ def make_resampler() -> Callable[..., R2IR]:
 
 @pytest.fixture(scope="session")
 def make_diffuser() -> Callable[..., R2ID]:
-    """Builds a tiny untrained R2ID, whose output layer is random rather than zero."""
+    """Builds a tiny untrained R2ID, in which what begins at zero is random."""
 
     def make(**arguments) -> R2ID:
         diffuser = R2ID(**DIFFUSER | arguments).eval()
         nn.init.normal_(diffuser.out.weight, std=0.3)
+        if diffuser.neighbourhood:
+            nn.init.normal_(diffuser.neighbourhood.weight)
         return diffuser
 
     return make

@@ -26,6 +26,10 @@ Prediction = Literal["epsilon", "v_prediction"]
 SAMPLES_AT_ONCE = 4096
 """Samples, over the batch, that go through a block together where no gradients are wanted."""
 
+NEIGHBOURHOOD_SCALE = 1 / 32
+"""Factor of what is read from neighbours. It is a sum over basis² terms, which a step of Adam moves all together:
+without the factor it is learned long before what the whole picture should be, and digits stay garbled for longer."""
+
 
 class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Predicts the noise, or the velocity, in a noisy latent or image x_t = √ᾱ·x_0 + √(1 − ᾱ)·ε of any size.
@@ -81,6 +85,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         check_jitter(jitter)
         self.sample_in = nn.Linear(channels, dim)
         self.neighbourhood = LocalKernelAttention(channels, dim, radius, basis) if radius else None
+        if self.neighbourhood:
+            nn.init.zeros_(self.neighbourhood.weight)
         self.position = PositionProjection(dim, num_high, num_low, sample_size, jitter == "expected")
         self.time = TimeEmbedding(time_dim)
         self.encoder: Any = nn.ModuleList(
@@ -138,7 +144,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             # The mean over an area has 1/ratio of the noise; scaled by this it is as large on every grid.
             scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
-            x = x + near.flatten(1, 2)
+            x = x.add(near.flatten(1, 2), alpha=NEIGHBOURHOOD_SCALE)
         # Without gradients, samples go through a block in pieces: what lies between its layers then fits in the cache.
         at_once = max(1, SAMPLES_AT_ONCE // len(x)) if not torch.is_grad_enabled() else math.prod(size)
         pieces = x.split(at_once, dim=1)

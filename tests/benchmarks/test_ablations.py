@@ -41,7 +41,12 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
     arguments += ["--no-compile", "--resampler-steps", "2", "--diffuser-steps", "2", "--count", "20"]
     ablations.main([*arguments, "--seeds", "0", "1"])
     page = (tmp_path / "page.md").read_text()
-    assert "| | error at 4x4 | seeds |" in page and "| local | " in page and "±" in page and "| 0, 1 |" in page
+    assert (
+        "| | error at 4x4 | at 4x4, disturbed by 0.1 | seeds |" in page
+        and "| local | " in page
+        and "±" in page
+        and "| 0, 1 |" in page
+    )
     assert (tmp_path / "page" / "r2ir-a-choice-without-noise.png").is_file()
 
     trained = next((tmp_path / "runs").glob("resampler-*/seed-0/resampler"))
