@@ -237,6 +237,7 @@ QUESTIONS = (
             diffuser("1/128", change=with_neighbourhood_scale(1 / 128)),
             diffuser("neighbours not read", "radius=None"),
         ),
+        "1/32: by 1, digits stay garbled for longer.",
     ),
     Question(
         "R2ID: how finely positions and neighbours are told apart",
