@@ -363,3 +363,9 @@ def test_parsers_read_what_help_promises():
     assert cli.parse_labels("0-3, 7,cat") == ["0", "1", "2", "3", "7", "cat"]
     with pytest.raises(InputError, match="'1x'"):
         cli.parse_size("1x")
+
+
+@pytest.mark.parametrize("text", ["3-0", "0-100001", "9999999999-9999999999", "0-" + "9" * 5000])
+def test_label_ranges_that_are_refused(text):
+    with pytest.raises(InputError, match="is not low-high"):
+        cli.parse_labels(text)

@@ -115,7 +115,7 @@ def test_damaged_images(suffix, mode, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_damaged_large_images(tmp_path, monkeypatch):
+def test_damaged_large_images(tmp_path):
     path, content = tmp_path / "image.tif", tiled_tiff()
 
     def read():

@@ -60,10 +60,10 @@ def parse_labels(text: str) -> list[str]:
     for part in (part.strip() for part in text.split(",")):
         numbers = re.fullmatch("([0-9]+)-([0-9]+)", part)
         if numbers:
-            first, last = (int(number) if len(number) < 10 else 10**9 for number in numbers.groups())
-            if first > last or last - first > 100_000:
+            first, last = numbers.groups()
+            if max(len(first), len(last)) > 9 or not 0 <= int(last) - int(first) <= 100_000:
                 raise InputError(f"label range {part!r} is not low-high, such as 0-9")
-            labels += [str(number) for number in range(first, last + 1)]
+            labels += [str(number) for number in range(int(first), int(last) + 1)]
         elif part:
             labels.append(part)
     if not labels:

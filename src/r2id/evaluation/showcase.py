@@ -55,7 +55,9 @@ def write_showcase(pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: 
 
 def _remarks(pipeline: R2Pipeline, seed: int, folder: Path) -> dict[str, str]:
     path = folder / "remarks.json"
-    written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    written = json.loads(path.read_text(encoding="utf-8"))
     about = {"seed": seed, "weights": pipeline.checksum()}
     return written["remarks"] if written.get("about") == about else {}
 
