@@ -157,12 +157,36 @@ def test_evaluate_writes_the_figures_it_prints(capsys, monkeypatch, tmp_path):
     assert reconstruction[0]["method"] == "R2IR" and reconstruction[0]["MSE"] < 0.01
     assert f"{reconstruction[0]['MSE']:.4g}" in out
     assert consistency[0]["2x against 1x"] < 0.002
-    real, square, wide = generation
-    assert real["recognised"] > 0.97 and square["recognised"] >= 0.9
+    real, real_wide, square, wide = generation
+    assert real["recognised"] > 0.97 and real_wide["pictures"] == "27x18" and square["recognised"] >= 0.9
     assert abs(square["recognised"] - wide["recognised"]) <= 0.05
     clean, noise = scrape[1]["error"], scrape[19]["error"]
     assert clean > 10 * noise
     assert (tmp_path / "t-scrape.csv").is_file() and (tmp_path / "t-scrape.png").is_file()
+
+
+def test_a_quick_evaluation_is_of_a_hundred_images_at_most(capsys, monkeypatch, tmp_path):
+    status, _, error = run(
+        capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--quick", "--count", "0", "--t-scrape", "0",
+        "--size", "32x32", "--output", tmp_path,
+    )  # fmt: skip
+    assert status == 0, error
+    settings, reconstruction, _ = json.loads((tmp_path / "evaluation.json").read_text()).values()
+    assert settings["limit"] == 100 and settings["latent_size"] == [[8, 8]]
+    assert {row["latents"] for row in reconstruction} == {"8x8"}
+
+
+def test_an_interrupted_evaluation_says_where_its_rows_are(capsys, monkeypatch, tmp_path):
+    def interrupted(pipeline, data, latent_sizes, sizes, report, progress):
+        report.add("errors", {"latents": "4x4", "MSE": 0.25})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("r2id.evaluation.evaluate.evaluate_reconstruction", interrupted)
+    status, _, error = run(
+        capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--output", tmp_path / "figures"
+    )
+    assert status == 130 and "rows are in" in unwrapped(error) and "Traceback" not in error
+    assert json.loads((tmp_path / "figures" / "evaluation.json").read_text())["errors"]
 
 
 BAD_EVALUATIONS = [
@@ -170,6 +194,7 @@ BAD_EVALUATIONS = [
     (("--data", "no-such-data"), ["no-such-data"]),
     (("--latent-size", "0x4"), ["'0x4'", "at least 1"]),
     (("--count", "-1"), ["count is -1", "at least 0"]),
+    (("--size", "90000x90000"), ["90000x90000", "GiB"]),
     (("--guidance", "nan", "--limit", "0"), ["nan", "finite"]),
 ]
 

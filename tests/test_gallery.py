@@ -32,7 +32,18 @@ def test_the_gallery_shows_the_same_latents_at_ten_sizes_and_every_sheet_on_its_
     written = {path.name for path in tmp_path.glob("*.png")}
     assert set(shown) == written
     assert len(set(shown)) == len(shown) == 1 + 10 + len(experiments) + 1
-    assert Image.open(tmp_path / "same-latents-27x18.png").size == (2 * (18 + gallery.GAP) + gallery.GAP, 27 + 4)
+    width = 2 * (18 + gallery.GAP) + gallery.GAP
+    times = gallery.PAGE_WIDTH // width
+    assert Image.open(tmp_path / "same-latents-27x18.png").size == (times * width, times * (27 + 4))
+
+
+def test_an_enlarged_sheet_has_every_pixel_as_a_square():
+    sheet = Image.frombytes("L", (3, 2), bytes(range(6)))
+    times = gallery.PAGE_WIDTH // 3
+    large = gallery.enlarged(sheet)
+    assert large.size == (3 * times, 2 * times)
+    assert large.crop((times, times, 2 * times, 2 * times)).getcolors() == [(times * times, 4)]
+    assert gallery.enlarged(large) is not sheet and gallery.enlarged(large).size == large.size
 
 
 def test_a_model_of_pixels_has_no_gallery(tmp_path, make_pipeline):

@@ -154,7 +154,18 @@ class ResponseNorm(nn.Module):
 
 
 @contextmanager
-def with_response_norm() -> Iterator[None]:
+def with_response_norm_instead() -> Iterator[None]:
+    """Put GRN in the place of every LayerNorm of R2ID."""
+
+    def build(dim: int, **settings: Any) -> nn.Module:
+        return ResponseNorm(dim)
+
+    with patch("torch.nn.LayerNorm", build), patch("r2id.diffuser.SAMPLES_AT_ONCE", 1 << 40):
+        yield
+
+
+@contextmanager
+def with_response_norm_added() -> Iterator[None]:
     """Put GRN into every feed-forward of R2ID."""
 
     def with_response(block: type[EncoderBlock] | type[DecoderBlock]) -> Callable[..., nn.Module]:
@@ -254,7 +265,14 @@ QUESTIONS = (
         (diffuser("softmax"), diffuser("elu + 1", "feature_map=elu")),
         "Either: elu + 1 is a little ahead, of one seed; softmax is kept until more seeds tell.",
     ),
-    Question("R2ID: norms", (diffuser("per token"), diffuser("per token, and GRN", change=with_response_norm))),
+    Question(
+        "R2ID: norms",
+        (
+            diffuser("per token"),
+            diffuser("GRN", change=with_response_norm_instead),
+            diffuser("per token, and GRN in the feed-forwards", change=with_response_norm_added),
+        ),
+    ),
     Question(
         "R2ID: latent grids in training",
         (
@@ -319,12 +337,12 @@ def measure_diffuser(pipeline: R2Pipeline, options: argparse.Namespace) -> dict[
     """Recognised, Fréchet distance and diversity at each latent grid, sampled as by default."""
     data = load_images(options.data, "test", image_size=(32, 32))
     pipeline.set_progress_bar_config(disable=True)
-    judge = digit_classifier(pipeline)
-    reference = Reference.of(judge, data)
+    judge = digit_classifier(pipeline, data)
+    references = {(32, 32): Reference.of(judge, data, (32, 32))}
     figures: dict[str, float] = {}
     for grid in DIFFUSER_GRIDS:
         with HALF_PRECISION:
-            row = next(measure_generation(pipeline, judge, reference, grid, [(32, 32)], options.count, 0, {}))
+            row = next(measure_generation(pipeline, judge, references, grid, options.count, 0, {}))
         for name in ("recognised", "Fréchet", "diversity"):
             figures[f"{name} {size_text(grid)}"] = float(row[name])  # type: ignore[arg-type]
     return figures
@@ -390,9 +408,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-compile", dest="compile", action="store_false")
     options = parser.parse_args(arguments)
     diffusers.utils.logging.disable_progress_bar()
-    for question in QUESTIONS:
-        if options.only not in question.title:
-            continue
+    asked = [question for question in QUESTIONS if options.only in question.title]
+    if not asked:
+        parser.error(f"--only {options.only!r} is in no title; there are {'; '.join(one.title for one in QUESTIONS)}")
+    for question in asked:
         for variant in question.variants:
             for seed in options.seeds:
                 run(variant, seed, options)

@@ -208,8 +208,8 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
     pipeline = cases.ours()
     pipeline.set_progress_bar_config(disable=True)
     data = load_images(options.data, "test", image_size=(32, 32))
-    judge = digit_classifier(pipeline)
-    reference = Reference.of(judge, data)
+    judge = digit_classifier(pipeline, data)
+    references = {(32, 32): Reference.of(judge, data, (32, 32))}
     labels, config = list("0123456789") * 10, pipeline.scheduler.config
 
     def generate(choice: tuple[str, int, tuple[float, float]], precision: bool) -> Callable[[], None]:
@@ -234,7 +234,7 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
         pipeline.scheduler = SAMPLERS[name].from_config(config)
         arguments = {"num_inference_steps": steps, "guidance_interval": interval}
         with torch.autocast(cases.DEVICE, torch.bfloat16):
-            row = next(measure_generation(pipeline, judge, reference, (8, 8), [(32, 32)], options.count, 0, arguments))
+            row = next(measure_generation(pipeline, judge, references, (8, 8), options.count, 0, arguments))
         quality.append({name: float(row[name]) for name in ("recognised", "Fréchet", "recall", "diversity")})
     return {"count": options.count, "seconds": seconds, "quality": quality}
 

@@ -485,6 +485,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     """Measure reconstruction, generation and denoising on the test split."""
     from r2id.evaluation.evaluate import evaluate_generation, evaluate_reconstruction, evaluate_t_scrape
     from r2id.evaluation.report import Report
+    from r2id.pipeline import check_fits_in_memory
 
     for name, least in (("count", 0), ("limit", 0), ("t_scrape", 0), ("steps", 1)):
         if getattr(config, name) is not None and getattr(config, name) < least:
@@ -493,26 +494,33 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     latent_sizes = config.latent_size or (((8, 8),) if config.quick else ((4, 4), (8, 8), (14, 14)))
     sizes = config.size or ((32, 32), (64, 64), (27, 18), (16, 16))
     most = 100 if config.quick else sys.maxsize
-    count, limit, t_scrape = (
-        min(number, most) for number in (config.count, config.limit or sys.maxsize, config.t_scrape)
-    )
+    limit = sys.maxsize if config.limit is None else config.limit
+    count, limit, t_scrape = (min(number, most) for number in (config.count, limit, config.t_scrape))
     pipeline = load_pipeline(config)
     data = load_test_images(pipeline, config.data, config.split)
     if data.labels is None and (count or t_scrape):
         raise InputError(f"{data.source} has no labels; without them only --count 0 --t-scrape 0 can be measured")
+    for name in data.label_names if t_scrape else ():
+        pipeline.conditioner.index(name)
+    check_fits_in_memory(sizes, 100, data.images.shape[1])
     settings = asdict(config) | {"latent_size": latent_sizes, "size": sizes, "data": data.source, "output": None}
+    settings |= {"count": count, "limit": min(limit, len(data)), "t_scrape": t_scrape, "weights": pipeline.checksum()}
     report = Report(settings, config.output / "evaluation.json" if config.output else None)
-    if config.limit != 0:
-        evaluate_reconstruction(pipeline, data.first(limit), latent_sizes, sizes, report, progress)
-    with autocast(pipeline, config):
-        if count:
-            evaluate_generation(
-                pipeline, data, latent_sizes, sizes, count, config.seed, config.arguments, report, progress
-            )
-        if t_scrape:
-            evaluate_t_scrape(
-                pipeline, data.first(t_scrape), latent_sizes, config.seed, config.output, report, progress
-            )
+    try:
+        if limit:
+            evaluate_reconstruction(pipeline, data.some(limit), latent_sizes, sizes, report, progress)
+        with autocast(pipeline, config):
+            if count:
+                evaluate_generation(
+                    pipeline, data, latent_sizes, sizes, count, config.seed, config.arguments, report, progress
+                )
+            if t_scrape:
+                evaluate_t_scrape(
+                    pipeline, data.some(t_scrape), latent_sizes, config.seed, config.output, report, progress
+                )
+    except KeyboardInterrupt:
+        kept = f"; the finished rows are in {report.path}" if report.path and report.sections else ""
+        raise KeyboardInterrupt(f"stopped{kept}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,14 +70,21 @@ def overview(rows: Sequence[Sequence[Image.Image]], side: int = 96) -> Image.Ima
     return contact_sheet(cells, columns=len(rows[0]))
 
 
+def enlarged(sheet: Image.Image) -> Image.Image:
+    """The sheet with every pixel as a square of pixels, as large as the page is wide."""
+    times = max(1, PAGE_WIDTH // sheet.width)
+    return sheet.resize((times * sheet.width, times * sheet.height), Image.Resampling.NEAREST)
+
+
 @dataclass(frozen=True)
 class Sheet:
-    """A picture in a gallery: under which heading, its file, what it shows, and its width in pixels."""
+    """A picture in a gallery: under which heading, its file, what it shows, and, where all in it are alike, the size of
+    the latents and of the pictures."""
 
     heading: str
     name: str
     caption: str
-    width: int
+    sizes: tuple[Size, Size] | None = None
 
 
 def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder: Path) -> list[Sheet]:
@@ -98,20 +105,17 @@ def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder:
         # A picture of a million pixels costs as much as a thousand small ones: two show it.
         latents = generated[latent_size][: 2 if math.prod(size) > 512**2 else None]
         pictures = pipeline.decode(latents, size)
-        sheet = contact_sheet(pictures, columns=10)
-        save_image(sheet, folder / name)
+        save_image(enlarged(contact_sheet(pictures, columns=10)), folder / name)
         caption = f"{size_text(latent_size)} latents, pictures of {size_text(size)}"
-        sheets.append(Sheet(heading, name, caption, sheet.width))
+        sheets.append(Sheet(heading, name, caption, (latent_size, size)))
         if heading == same and size in OVERVIEW_SIZES:
             shown_together.append(pictures)
-    together = overview(shown_together)
-    save_image(together, folder / "overview.png")
-    sheets.insert(0, Sheet(same, "overview.png", "the same pictures at six sizes", together.width))
+    save_image(overview(shown_together), folder / "overview.png")
+    sheets.insert(0, Sheet(same, "overview.png", "the same pictures at six sizes"))
     by_latents = [pipeline.decode(_latents(pipeline, labels, size, seed), (32, 32)) for size in FIELD_SIZES]
-    field = overview(by_latents)
-    save_image(field, folder / "same-noise.png")
+    save_image(overview(by_latents), folder / "same-noise.png")
     caption = f"from top to bottom, latents of {', '.join(size_text(size) for size in FIELD_SIZES)}"
-    sheets.append(Sheet("One field of noise, latents of other sizes", "same-noise.png", caption, field.width))
+    sheets.append(Sheet("One field of noise, latents of other sizes", "same-noise.png", caption))
     return sheets
 
 
@@ -134,21 +138,20 @@ def _page(sheets: Sequence[Sheet]) -> str:
     style = (
         f"body{{font:16px system-ui;max-width:{PAGE_WIDTH}px;margin:2rem auto;padding:0 1rem;"
         "background:#fff;color:#222}@media(prefers-color-scheme:dark){body{background:#16181d;color:#ddd}}"
-        "img{width:100%}figure{margin:1.5rem 0 2.5rem}figcaption{margin-top:.4rem}"
+        "img{max-width:100%}figure{margin:1.5rem 0 2.5rem}figcaption{margin-top:.4rem}"
     )
     body = []
     for heading, group in itertools.groupby(sheets, lambda sheet: sheet.heading):
         body.append(f"<h2>{heading}</h2>")
         for sheet in group:
-            look = "pixelated" if sheet.width < PAGE_WIDTH else "auto"
             body.append(
-                f"<figure><img src='{sheet.name}' style='image-rendering:{look}' alt='{sheet.caption}'>"
+                f"<figure><img src='{sheet.name}' alt='{sheet.caption}'>"
                 f"<figcaption>{sheet.caption}</figcaption></figure>"
             )
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>R2ID gallery</title>"
         f"<meta name='viewport' content='width=device-width'><style>{style}</style><h1>R2ID gallery</h1>"
-        "<p>Generated pictures, one per label. All sheets are shown equally wide, small pictures with their pixels "
-        "visible. Proportions other than those trained on stretch the picture, as resizing would. Of pictures of a "
-        f"million pixels two are shown, of a grid of ten thousand latents one.</p>{''.join(body)}</html>\n"
+        "<p>Generated pictures, one per label. Of small ones every pixel is enlarged to a square. Proportions other "
+        "than those trained on stretch the picture, as resizing would. Of pictures of a million pixels two are shown, "
+        f"of a grid of ten thousand latents one.</p>{''.join(body)}</html>\n"
     )

@@ -51,7 +51,7 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
 
     trained = next((tmp_path / "runs").glob("resampler-*/seed-0/resampler"))
     smooth = ablations.diffuser("smooth", *small, *diffuser, change=ablations.with_smooth_noise, **common)
-    response = ablations.diffuser("GRN", *small, *diffuser, change=ablations.with_response_norm, **common)
+    response = ablations.diffuser("GRN", *small, *diffuser, change=ablations.with_response_norm_added, **common)
     monkeypatch.setattr(ablations, "QUESTIONS", (question, ablations.Question("R2ID: a choice", (smooth, response))))
     monkeypatch.setattr(ablations, "train_resampler", None)
     ablations.main([*arguments, "--resampler", str(trained)])
@@ -75,7 +75,11 @@ def test_smooth_noise_has_unit_variance_and_alike_neighbours(ablations):
 def test_response_norm_looks_at_the_whole_image(ablations):
     arguments = {"channels": 4, "dim": 16, "num_heads": 2, "encoder_blocks": 1, "decoder_blocks": 1}
     plain = R2ID(**arguments)
-    with ablations.with_response_norm():
+    with ablations.with_response_norm_added():
         changed = R2ID(**arguments)
     added = set(changed.state_dict()) - set(plain.state_dict())
     assert added and all("feed" in name for name in added)
+    with ablations.with_response_norm_instead():
+        instead = R2ID(**arguments)
+    assert isinstance(instead.out_norm.norm, ablations.ResponseNorm)
+    assert not any(isinstance(part, torch.nn.LayerNorm) for part in instead.modules())

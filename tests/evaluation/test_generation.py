@@ -1,5 +1,6 @@
 """Figures of generated digits, against slow formulas and against sets whose answer is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from r2id.evaluation.generation import (
     frechet_distance,
     measure_generation,
     precision_and_recall,
+    seen_size,
 )
 from r2id.pipeline import R2Pipeline
 from r2id.training.data import load_images
@@ -74,7 +76,23 @@ def test_the_distance_within_labels_is_the_mean_over_pairs():
 
 @pytest.fixture(scope="module")
 def reference():
-    return Reference.of(load_classifier(), load_images(DIGITS, "test", image_size=(32, 32)))
+    return Reference.of(load_classifier(), load_images(DIGITS, "test", image_size=(32, 32)), (32, 32))
+
+
+def test_real_digits_are_compared_at_the_size_of_the_pictures_unless_that_is_larger(reference):
+    assert seen_size((32, 32), (64, 64)) == (32, 32) and seen_size((32, 32), (16, 40)) == (16, 32)
+    digits = load_images(DIGITS, "test", image_size=(32, 32))
+    small = Reference.of(load_classifier(), digits, (8, 8))
+    assert small.row(50)["pictures"] == "8x8" and reference.row(50)["pictures"] == "32x32"
+    # Strokes that are smeared over more pixels differ less.
+    assert small.distance < 0.9 * reference.distance
+
+
+def test_the_judge_is_as_precise_under_autocast():
+    pictures = load_images(DIGITS, "test", image_size=(32, 32)).batch(slice(0, 10))
+    exact = Judged.of(load_classifier(), pictures, torch.zeros(10))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(Judged.of(load_classifier(), pictures, torch.zeros(10)).features, exact.features)
 
 
 def test_the_judge_sees_pictures_of_any_size_as_32x32():
@@ -87,7 +105,13 @@ def test_a_model_that_knows_nothing_is_found_out(make_pipeline, reference):
     pipeline = make_pipeline()
     rows = list(
         measure_generation(
-            pipeline, load_classifier(), reference, (2, 2), [(32, 32), (16, 8)], 60, 0, {"num_inference_steps": 2}
+            pipeline,
+            load_classifier(),
+            {(32, 32): reference, (16, 8): reference},
+            (2, 2),
+            60,
+            0,
+            {"num_inference_steps": 2},
         )
     )
     assert [row["pictures"] for row in rows] == ["32x32", "16x8"]
@@ -99,5 +123,8 @@ def test_a_model_that_knows_nothing_is_found_out(make_pipeline, reference):
 def test_a_model_of_other_labels_has_no_judge(make_pipeline):
     tiny = make_pipeline()
     pets = R2Pipeline(tiny.diffuser, LabelConditioner(["cat", "dog"], dim=8), tiny.resampler)
+    digits = load_images(DIGITS, "test", image_size=(32, 32))
     with pytest.raises(InputError, match="classifier of digits.* cat, dog"):
-        digit_classifier(pets)
+        digit_classifier(pets, digits)
+    with pytest.raises(InputError, match="labels cat, dog; accepted are digits"):
+        digit_classifier(tiny, replace(digits, labels=digits.labels % 2, label_names=("cat", "dog")))

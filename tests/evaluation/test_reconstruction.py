@@ -1,5 +1,6 @@
 """Figures of reconstruction, against slow formulas; what they compare with is what it is said to be."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,9 @@ def test_consistency_and_border(make_resampler, digits):
     assert row["inside"] == pytest.approx(error[..., 1:-1, 1:-1].mean().item())
     whole = row["inside"] * 14 * 14 + row["outermost ring"] * (16 * 16 - 14 * 14)
     assert whole / (16 * 16) == pytest.approx(error.mean().item())
+    assert row["ring / inside"] == pytest.approx(row["outermost ring"] / row["inside"])
+
+
+def test_pictures_too_small_for_the_window_of_ssim_have_their_other_figures(make_resampler, digits):
+    rows = list(measure_reconstruction(make_resampler(), digits, (2, 2), [(5, 16), (1, 1)]))
+    assert all(row["MSE"] >= 0 and math.isnan(row["SSIM"]) for row in rows)

@@ -51,6 +51,16 @@ class TestImageDataset:
             torch.testing.assert_close(batch.flatten(), torch.tensor([-1.0, 1.0, -0.6]))
         assert dataset.batch([2, 0]).shape == (2, 1, 1, 1)
 
+    def test_some_are_always_the_same_from_all_over_with_what_belongs_to_them(self):
+        numbers = torch.arange(200)
+        images = numbers.to(torch.uint8).reshape(200, 1, 1, 1)
+        dataset = ImageDataset(images, numbers, (), tuple(map(str, range(200))), "numbers")
+        some = dataset.some(20)
+        assert len(some) == 20 and torch.equal(some.labels, dataset.some(20).labels)
+        assert some.images.flatten().tolist() == some.labels.tolist() == [int(text) for text in some.captions]
+        assert some.labels.min() < 50 and some.labels.max() > 150 and len(some.labels.unique()) == 20
+        assert dataset.some(500) is dataset
+
 
 class TestIdxFiles:
     def test_train_and_test_digits(self):

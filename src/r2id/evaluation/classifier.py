@@ -64,13 +64,18 @@ class DigitClassifier(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         Returns:
             [B, feature_dimension].
         """
-        if images.shape[-2:] != (SIDE, SIDE):
-            images = functional.interpolate(images, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
-        return self.embedding(self.stages(images))
+        return self.embedding(self.stages(as_judged(images)))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The logits [B, 10] of images, float [B, 1, H, W] in [-1, 1] of any size."""
         return self.head(self.features(images))
+
+
+def as_judged(images: torch.Tensor) -> torch.Tensor:
+    """Images [B, 1, H, W] in [-1, 1] of any size at 32x32, stretched if not square."""
+    if images.shape[-2:] == (SIDE, SIDE):
+        return images
+    return functional.interpolate(images, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
 def _convolution(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -122,7 +127,7 @@ def train_classifier(
     """
     if epochs < 1:
         raise InputError(f"epochs is {epochs}; accepted is at least 1.")
-    labels = _digit_labels(train)
+    labels = digit_labels(train)
     steps = len(train) // batch_size
     if steps < 1:
         raise InputError(f"There are {len(train)} images; accepted is at least one batch of {batch_size}.")
@@ -155,7 +160,7 @@ def accuracy(classifier: DigitClassifier, dataset: ImageDataset, *, batch_size: 
     Raises:
         InputError: the data has no labels, other labels than digits, or colour.
     """
-    labels = _digit_labels(dataset).to(classifier.device)
+    labels = digit_labels(dataset).to(classifier.device)
     correct = 0
     for indices in torch.arange(len(dataset)).split(batch_size):
         logits = classifier(dataset.batch(indices).to(classifier.device, classifier.dtype))
@@ -172,7 +177,8 @@ def save_classifier(classifier: DigitClassifier, folder: str | Path) -> None:
     copy.deepcopy(classifier).half().save_pretrained(folder)
 
 
-def _digit_labels(dataset: ImageDataset) -> torch.Tensor:
+def digit_labels(dataset: ImageDataset) -> torch.Tensor:
+    """The labels of a data set of digits [N]. Raises InputError if it has none, others, or colour."""
     if dataset.labels is None:
         raise InputError(f"The data ({dataset.source}) has no labels; accepted are digits labelled 0 to 9.")
     if dataset.label_names != tuple(map(str, range(len(dataset.label_names)))) or len(dataset.label_names) > CLASSES:

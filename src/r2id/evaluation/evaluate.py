@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from r2id.errors import InputError
-from r2id.evaluation.generation import Reference, digit_classifier, measure_generation
+from r2id.evaluation.generation import Reference, digit_classifier, measure_generation, seen_size
 from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction
 from r2id.evaluation.report import Report
 from r2id.evaluation.t_scrape import measure_t_scrape, plot_t_scrape
@@ -39,7 +39,7 @@ def evaluate_reconstruction(
             for row in measure_reconstruction(resampler, data, latent_size, sizes, on_batch):
                 report.add(f"reconstruction of {len(data)} images, in [-1, 1]", row)
     # Decoding at four times the size costs as much as twenty reconstructions, and a few images tell.
-    few = data.first(500)
+    few = data.some(500)
     for latent_size in latent_sizes:
         with progress(len(few), f"latents {size_text(latent_size)}") as on_batch:
             row = measure_consistency(resampler, few, latent_size, on_batch)
@@ -62,18 +62,21 @@ def evaluate_generation(
     `arguments` are those of the pipeline's call that say how to sample.
     """
     try:
-        classifier = digit_classifier(pipeline)
+        classifier = digit_classifier(pipeline, data)
     except InputError as error:
         print(f"generation is not measured: {error}")
         return
     section = f"{count} generated pictures"
-    reference = Reference.of(classifier, data)
-    report.add(section, reference.row())
+    own = (data.images.shape[-2], data.images.shape[-1])
+    references: dict[Size, Reference] = {}
+    for seen in dict.fromkeys(seen_size(own, size) for size in sizes):
+        with progress(len(data), f"real ones at {size_text(seen)}") as on_batch:
+            references[seen] = Reference.of(classifier, data, seen, on_batch)
+        report.add(section, references[seen].row(count))
+    by_size = {size: references[seen_size(own, size)] for size in sizes}
     for latent_size in latent_sizes:
         with progress(count, f"latents {size_text(latent_size)}") as on_batch:
-            for row in measure_generation(
-                pipeline, classifier, reference, latent_size, sizes, count, seed, arguments, on_batch
-            ):
+            for row in measure_generation(pipeline, classifier, by_size, latent_size, count, seed, arguments, on_batch):
                 report.add(section, row)
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from r2id.errors import InputError
-from r2id.evaluation.classifier import DigitClassifier, load_classifier
+from r2id.evaluation.classifier import DigitClassifier, as_judged, digit_labels, load_classifier
+from r2id.evaluation.reconstruction import lanczos
 from r2id.pipeline import R2Pipeline
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
@@ -33,12 +34,15 @@ class Judged:
     @classmethod
     @torch.inference_mode()
     def of(cls, classifier: DigitClassifier, pictures: Tensor, labels: Tensor) -> Judged:
-        """Grey or RGB pictures [N, C, H, W] in [−1, 1], resized to 32×32 whatever their proportions."""
-        grey = pictures.float().mean(1, keepdim=True)
-        if grey.shape[-2:] != (32, 32):
-            grey = nn.functional.interpolate(grey, (32, 32), mode="bicubic", antialias=True).clamp(-1, 1)
-        features = classifier.features(grey)
-        return cls(features.cpu(), grey.flatten(1).cpu(), labels.cpu(), classifier.head(features).argmax(1).cpu())
+        """Grey or RGB pictures [N, C, H, W] in [−1, 1], resized to 32×32 whatever their proportions.
+
+        The judge is as precise as it can be, whatever the pictures were made in.
+        """
+        grey = as_judged(pictures.float().mean(1, keepdim=True))
+        with torch.autocast(grey.device.type, enabled=False):
+            features = classifier.features(grey)
+            taken_for = classifier.head(features).argmax(1)
+        return cls(features.cpu(), grey.flatten(1).cpu(), labels.cpu(), taken_for.cpu())
 
     @classmethod
     def join(cls, parts: Sequence[Judged]) -> Judged:
@@ -87,6 +91,11 @@ def distance_within_labels(pixels: Tensor, labels: Tensor) -> float:
     return torch.stack(means).mean().item()
 
 
+def seen_size(own: Size, size: Size) -> Size:
+    """At which size real digits of size `own` are compared with pictures of `size`: enlarging them adds nothing."""
+    return min(own[0], size[0]), min(own[1], size[1])
+
+
 @dataclass(frozen=True)
 class Reference:
     """What real digits measure: a test set in random order, and one half of it against the other.
@@ -95,27 +104,38 @@ class Reference:
     neither half is like the whole.
     """
 
+    size: Size
     judged: Judged
     distance: float
     halves: float
 
     @classmethod
-    def of(cls, classifier: DigitClassifier, data: ImageDataset) -> Reference:
-        assert data.labels is not None
-        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).split(500)
-        parts = [Judged.of(classifier, data.batch(some).to(classifier.device), data.labels[some]) for some in order]
+    def of(
+        cls, classifier: DigitClassifier, data: ImageDataset, size: Size, on_batch: Callable[[int], object] = int
+    ) -> Reference:
+        """The digits resized to `size` by `lanczos`, as the judge sees them; `on_batch` gets the number in each batch.
+
+        Raises:
+            InputError: the data has no labels, or others than digits.
+        """
+        labels, parts = digit_labels(data), []
+        for some in torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).split(500):
+            images = lanczos(data.batch(some), size).to(classifier.device)
+            parts.append(Judged.of(classifier, images, labels[some]))
+            on_batch(len(some))
         judged = Judged.join(parts)
         first, second = judged.features.chunk(2)
-        return cls(judged, distance_within_labels(judged.pixels, judged.labels), frechet_distance(first, second))
+        distance = distance_within_labels(judged.pixels, judged.labels)
+        return cls(size, judged, distance, frechet_distance(first, second))
 
-    def row(self) -> dict[str, object]:
-        """The row of the real digits themselves."""
+    def row(self, count: int) -> dict[str, object]:
+        """The row of real digits, one half against the other; precision and recall are of `count` of each."""
         first, second = self.judged.features.chunk(2)
-        precision, recall = precision_and_recall(first, second)
+        precision, recall = precision_and_recall(first[:count], second[:count])
         right = (self.judged.taken_for == self.judged.labels).float().mean().item()
         return {
             "latents": "real",
-            "pictures": "halves",
+            "pictures": size_text(self.size),
             "recognised": right,
             "Fréchet": self.halves,
             "precision": precision,
@@ -124,12 +144,13 @@ class Reference:
         }
 
 
-def digit_classifier(pipeline: R2Pipeline) -> DigitClassifier:
-    """The judge of a pipeline's pictures, on its device.
+def digit_classifier(pipeline: R2Pipeline, data: ImageDataset) -> DigitClassifier:
+    """The judge of a pipeline's pictures beside those of `data`, on the pipeline's device.
 
     Raises:
-        InputError: the model's labels are not the digits 0 to 9.
+        InputError: the labels of either are not the digits 0 to 9.
     """
+    digit_labels(data)
     names = pipeline.conditioner.label_names
     if names != [str(digit) for digit in range(10)]:
         raise InputError(f"generation is judged by a classifier of digits; this model's labels are {', '.join(names)}")
@@ -141,38 +162,36 @@ def digit_classifier(pipeline: R2Pipeline) -> DigitClassifier:
 def measure_generation(
     pipeline: R2Pipeline,
     classifier: DigitClassifier,
-    reference: Reference,
+    references: Mapping[Size, Reference],
     latent_size: Size,
-    sizes: Sequence[Size],
     count: int,
     seed: int,
     arguments: Mapping[str, Any],
     on_batch: Callable[[int], object] = int,
 ) -> Iterator[dict[str, object]]:
-    """Rows of figures, one for each of `sizes`, of `count` digits generated with latents of one size.
+    """Rows of figures, one for each size of `references`, of `count` digits generated with latents of one size.
 
     Picture number i is of label i mod 10 and drawn from seed + i; all sizes show the same pictures. Precision and
     recall compare equally many real and generated digits. Diversity is `distance_within_labels` over that of real
     digits. `arguments` are those of the pipeline's call that say how to sample. `on_batch` is called with the number of
     pictures after each batch.
     """
-    judged: dict[Size, list[Judged]] = {size: [] for size in sizes}
+    judged: dict[Size, list[Judged]] = {size: [] for size in references}
     for numbers in torch.arange(count).split(BATCH):
         labels = numbers % 10
         result = pipeline(
             labels.tolist(),
             latent_size=latent_size,
-            size=list(sizes),
+            size=list(judged),
             generator=[torch.Generator().manual_seed(seed + number) for number in numbers.tolist()],
             output_type="pt",
             **arguments,
         )
-        for size, pictures in zip(sizes, result.images, strict=True):
-            with torch.autocast(pictures.device.type, enabled=False):
-                judged[size].append(Judged.of(classifier, pictures, labels))
+        for parts, pictures in zip(judged.values(), result.images, strict=True):
+            parts.append(Judged.of(classifier, pictures, labels))
         on_batch(len(numbers))
     for size, parts in judged.items():
-        pictures = Judged.join(parts)
+        pictures, reference = Judged.join(parts), references[size]
         alike = min(count, len(reference.judged.labels))
         precision, recall = precision_and_recall(reference.judged.features[:alike], pictures.features[:alike])
         yield {

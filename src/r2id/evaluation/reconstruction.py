@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import MeanSquaredError, MetricCollection
+from torchmetrics import MeanSquaredError, Metric, MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from r2id.resampler import R2IR
@@ -18,6 +19,8 @@ from r2id.training.data import ImageDataset
 
 METHODS = ("R2IR", "R2IR at the trained size, then Lanczos", "Lanczos alone, as many values as the latent")
 BATCH = 50
+SMALLEST_FOR_SSIM = 6
+"""Pixels of a side that its window of 11 reaches from the border."""
 
 
 def lanczos(images: Tensor, size: Size) -> Tensor:
@@ -47,7 +50,7 @@ def measure_reconstruction(
     own = (data.images.shape[-2], data.images.shape[-1])
     values_per_point = resampler.config.latent_channels / resampler.config.image_channels
     alike = (round(latent_size[0] * values_per_point**0.5), round(latent_size[1] * values_per_point**0.5))
-    metrics = {(size, method): _metrics(resampler.device) for size in sizes for method in METHODS}
+    metrics = {(size, method): _metrics(size, resampler.device) for size in sizes for method in METHODS}
     for images in _batches(data, resampler.device):
         field = resampler.field(resampler.encode(images, latent_size), own)
         at_own = field.render(own)
@@ -62,7 +65,8 @@ def measure_reconstruction(
         on_batch(len(images))
     for (size, method), measured in metrics.items():
         figures = {name: value.item() for name, value in measured.compute().items()}
-        yield {"latents": size_text(latent_size), "pictures": size_text(size), "method": method, **figures}
+        figures.setdefault("SSIM", math.nan)
+        yield {"latents": size_text(latent_size), "pictures": size_text(size), **figures, "method": method}
 
 
 @torch.inference_mode()
@@ -72,8 +76,8 @@ def measure_consistency(
     """One row on whether sizes agree and borders are as good as the inside.
 
     The first figures are mean squared errors between a latent decoded at two or four times the source's size, averaged
-    over areas back to it, and decoded there at once. The last two are those of the outermost ring of pixels, and of the
-    pixels inside it, against the source.
+    over areas back to it, and decoded there at once. The next two are those of the outermost ring of pixels, and of the
+    pixels inside it, against the source, and the last is the one over the other.
     """
     height, width = data.images.shape[-2:]
     names = ("2x against 1x", "4x against 1x", "outermost ring", "inside")
@@ -88,19 +92,17 @@ def measure_consistency(
         ring = torch.ones(height, width, dtype=torch.bool, device=error.device)
         ring[1:-1, 1:-1] = False
         sums["outermost ring"] += error[..., ring].mean().item() * len(images)
-        sums["inside"] += error[..., ~ring].mean().item() * len(images) if not ring.all() else 0.0
+        sums["inside"] += error[..., ~ring].mean().item() * len(images) if not ring.all() else math.nan
         on_batch(len(images))
-    return {"latents": size_text(latent_size), **{name: total / len(data) for name, total in sums.items()}}
+    means = {name: total / len(data) for name, total in sums.items()}
+    return {"latents": size_text(latent_size), **means, "ring / inside": means["outermost ring"] / means["inside"]}
 
 
-def _metrics(device: torch.device) -> MetricCollection:
-    return MetricCollection(
-        {
-            "MSE": MeanSquaredError(),
-            "PSNR": PeakSignalNoiseRatio(data_range=2.0),
-            "SSIM": StructuralSimilarityIndexMeasure(data_range=2.0),
-        }
-    ).to(device)
+def _metrics(size: Size, device: torch.device) -> MetricCollection:
+    metrics: dict[str, Metric] = {"MSE": MeanSquaredError(), "PSNR": PeakSignalNoiseRatio(data_range=2.0)}
+    if min(size) >= SMALLEST_FOR_SSIM:
+        metrics["SSIM"] = StructuralSimilarityIndexMeasure(data_range=2.0)
+    return MetricCollection(metrics).to(device)
 
 
 def _batches(data: ImageDataset, device: torch.device) -> Iterator[Tensor]:

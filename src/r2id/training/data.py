@@ -75,11 +75,17 @@ class ImageDataset:
         """The images at `indices` as float32 [B, C, H, W] in [-1, 1]."""
         return as_values(self.images[indices])
 
-    def first(self, count: int) -> "ImageDataset":
-        """The first `count` images, or all if there are fewer."""
-        labels = None if self.labels is None else self.labels[:count]
-        captions = None if self.captions is None else self.captions[:count]
-        return replace(self, images=self.images[:count], labels=labels, captions=captions)
+    def some(self, count: int) -> "ImageDataset":
+        """`count` images, always the same, drawn at random; or all if there are no more.
+
+        The first would not do: MNIST's first 5,000 test digits are by other people than the last, and neater.
+        """
+        if count >= len(self):
+            return self
+        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:count]
+        labels = None if self.labels is None else self.labels[drawn]
+        captions = None if self.captions is None else tuple(self.captions[index] for index in drawn.tolist())
+        return replace(self, images=self.images[drawn], labels=labels, captions=captions)
 
 
 def load_images(
