@@ -15,7 +15,7 @@ from PIL import Image
 from torch.nn import functional
 
 from r2id.errors import InputError
-from r2id.noise import density, field_noise, shift_scheduler
+from r2id.noise import alpha_bar_at, density, field_noise, shift_scheduler
 from r2id.pipeline import R2Pipeline
 from r2id.resampler import R2IR
 
@@ -113,6 +113,13 @@ class TestSamplers:
         for steps in (1, 2, 9):
             result = pipeline([1, 2], generator=seeded(), **FEW | {"num_inference_steps": steps})
             assert result.images.isfinite().all() and result.images.std() > 1e-3
+
+    @pytest.mark.parametrize(("prediction_type", "least"), [("v_prediction", 0.0), ("epsilon", 0.001)])
+    def test_the_first_step_has_something_to_tell(self, make_pipeline, prediction_type, least):
+        # Of the noise in pure noise, a share of the signal of 1e-9 would multiply every error by thousands.
+        scheduler = make_pipeline(prediction_type=prediction_type).scheduler
+        scheduler.set_timesteps(20)
+        assert alpha_bar_at(scheduler, scheduler.timesteps[0]) >= least
 
     def test_a_flow_matching_scheduler_is_refused_by_name(self, make_pipeline):
         pipeline = make_pipeline(scheduler=FlowMatchEulerDiscreteScheduler())

@@ -577,6 +577,31 @@ def showcase(config: tyro.conf.OmitArgPrefixes[Showcase]) -> None:
         print(f"open {write_showcase(pipeline, data, config.seed, config.output)}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class App(ModelChoice):
+    """Serve a web page on this machine: generate, decode again at other sizes, zoom, resample pictures."""
+
+    port: int = 7860
+    """Port of the page, http://127.0.0.1:PORT."""
+    browser: bool = False
+    """Open the page in the browser."""
+
+
+@app.command(name="app")
+def serve(config: tyro.conf.OmitArgPrefixes[App]) -> None:
+    """Serve a web page on this machine: generate, decode again at other sizes, zoom, resample pictures."""
+    if not 1 <= config.port <= 65535:
+        raise InputError(f"port is {config.port}; it must be from 1 to 65535")
+    # Gradio reads it as it is imported.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from r2id.app.page import launch
+    from r2id.app.studio import Studio
+
+    studio = Studio(load_pipeline(config))
+    print(f"serving http://127.0.0.1:{config.port}, until Ctrl-C", flush=True)
+    launch(studio, config.port, browser=config.browser)
+
+
 def load_test_images(pipeline: R2Pipeline, data: str, split: str) -> ImageDataset:
     """Images of the size and channels that a pipeline was trained on."""
     from r2id.training.data import load_images
@@ -701,7 +726,8 @@ def main() -> None:
         sys.exit(130)
     except ModuleNotFoundError as error:
         print(
-            f"r2id: {error.name} is not installed; training and evaluation need pip install 'r2id[train,eval]'",
+            f"r2id: {error.name} is not installed; training, evaluation and the web page need "
+            "pip install 'r2id[train,eval,app]'",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -64,12 +64,13 @@ class R2Pipeline(DiffusionPipeline):
         scheduler: Any = None,
     ) -> None:
         super().__init__()
-        # Not every setting is UniPC's: the config carries them to the schedulers that are made from it.
+        # Noise alone tells a velocity what to become; noise predicted in it says nothing of the picture, and the first
+        # step is taken from a little below. Not every setting is UniPC's: the config carries them to other schedulers.
         scheduler = scheduler or UniPCMultistepScheduler.from_config(
             {
                 "beta_schedule": "squaredcos_cap_v2",
                 "prediction_type": diffuser.config.prediction_type,
-                "timestep_spacing": "trailing",
+                "timestep_spacing": "trailing" if diffuser.config.prediction_type == "v_prediction" else "leading",
                 "clip_sample": False,
             }
         )

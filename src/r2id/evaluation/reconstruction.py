@@ -99,7 +99,10 @@ def measure_consistency(
 
 
 def _metrics(size: Size, device: torch.device) -> MetricCollection:
-    metrics: dict[str, Metric] = {"MSE": MeanSquaredError(), "PSNR": PeakSignalNoiseRatio(data_range=2.0)}
+    metrics: dict[str, Metric | MetricCollection] = {
+        "MSE": MeanSquaredError(),
+        "PSNR": PeakSignalNoiseRatio(data_range=2.0),
+    }
     if min(size) >= SMALLEST_FOR_SSIM:
         metrics["SSIM"] = StructuralSimilarityIndexMeasure(data_range=2.0)
     return MetricCollection(metrics).to(device)

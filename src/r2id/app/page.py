@@ -1,0 +1,214 @@
+"""The page of `r2id app`: generate, decode the same latents again, zoom into the field, resample a picture."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio
+from PIL import Image
+
+from r2id.app.studio import LARGEST_LATENT, MOST_STEPS, WHOLE, Session, Studio, zoomed
+from r2id.errors import InputError
+from r2id.sizes import Size, check_size, size_text
+
+PRESETS = ("32x32", "64x64", "27x18", "18x32", "128x51", "256x256", "512x512")
+UPLOAD_BYTES = "20mb"
+WAITING = 32
+"""Requests that may wait in line."""
+
+ABOUT = """# R2ID
+Generate {what} from latents of any height and width, decode the same latents at any size, and zoom into the picture as
+a function of coordinates. Everything runs on this machine."""
+
+
+def said(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler, or generator, whose InputError is shown to the visitor."""
+    if inspect.isgeneratorfunction(handler):
+
+        @wraps(handler)
+        def generator(*arguments: Any) -> Iterator[Any]:
+            try:
+                yield from handler(*arguments)
+            except InputError as error:
+                raise gradio.Error(str(error), print_exception=False) from error
+
+        return generator
+
+    @wraps(handler)
+    def function(*arguments: Any) -> Any:
+        try:
+            return handler(*arguments)
+        except InputError as error:
+            raise gradio.Error(str(error), print_exception=False) from error
+
+    return function
+
+
+def _component(name: str) -> dict[str, Any]:
+    """What gradio's HTML is told of a component whose template, style and script lie beside this file."""
+    parts = {"html_template": "html", "css_template": "css", "js_on_load": "js"}
+    folder = Path(__file__).parent
+    read = {part: (folder / f"{name}.{suffix}").read_text(encoding="utf-8") for part, suffix in parts.items()}
+    return {**read, "elem_id": name}
+
+
+def build(studio: Studio) -> gradio.Blocks:
+    """The page of a studio, with its queue."""
+
+    def size_of(height: float | None, width: float | None, name: str) -> Size:
+        if height is None or width is None:
+            raise InputError(f"{name} is incomplete; give a height and a width")
+        return check_size((height, width), name)
+
+    def shown(session: Session) -> tuple[Any, ...]:
+        """All that shows a session: pictures, the one looked at, its latent, a line of text, and the session."""
+        of = f"{len(session.latents)} latents" if len(session.latents) > 1 else "1 latent"
+        latent_height, latent_width = session.latents.shape[-2:]
+        line = f"{of} of {latent_height}x{latent_width}, decoded at {size_text(session.size)}"
+        pictures = [data_address(picture) for picture in studio.pictures(session)]
+        return pictures, data_address(studio.look(session)), studio.channels(session), line, session
+
+    @said
+    def generate(labels, latent_height, latent_width, height, width, steps, guidance, seed):  # type: ignore[no-untyped-def]
+        latent_size = size_of(latent_height, latent_width, "the latent size")
+        size = size_of(height, width, "the picture size")
+        for step, made in enumerate(studio.generate(labels, latent_size, size, int(steps), guidance, int(seed or 0))):
+            if isinstance(made, Session):
+                yield shown(made)
+            else:
+                skip = gradio.skip()
+                yield [data_address(one) for one in made], skip, skip, f"step {step + 1} of {int(steps)}", skip
+
+    @said
+    def encode(path, latent_height, latent_width, height, width):  # type: ignore[no-untyped-def]
+        latent_size = size_of(latent_height, latent_width, "the latent size")
+        return shown(studio.encode(path, latent_size, size_of(height, width, "the picture size")))
+
+    @said
+    def decode(session: Session | None, height, width):  # type: ignore[no-untyped-def]
+        if session is None:
+            return (gradio.skip(),) * 5
+        return shown(replace(session, size=size_of(height, width, "the picture size"), view=WHOLE))
+
+    @said
+    def pick(session: Session | None, event: gradio.EventData):  # type: ignore[no-untyped-def]
+        if session is None or not 0 <= event.index < len(session.latents):
+            return (gradio.skip(),) * 3
+        session = replace(session, picked=event.index, view=WHOLE)
+        return data_address(studio.look(session)), studio.channels(session), session
+
+    @said
+    def zoom(session: Session | None, event: gradio.EventData):  # type: ignore[no-untyped-def]
+        if session is None or len(event.part) != 4:
+            return gradio.skip(), gradio.skip()
+        session = replace(session, view=zoomed(session.view, event.part))
+        return data_address(studio.look(session)), session
+
+    @said
+    def zoom_out(session: Session | None):  # type: ignore[no-untyped-def]
+        if session is None:
+            return gradio.skip(), gradio.skip()
+        session = replace(session, view=WHOLE)
+        return data_address(studio.look(session)), session
+
+    @said
+    def save(session: Session | None):  # type: ignore[no-untyped-def]
+        if session is None:
+            raise InputError("there is nothing to download yet; generate or encode a picture first")
+        return [str(path) for path in studio.files(session)]
+
+    what = "pictures" if len(studio.labels) > 10 else f"pictures of {', '.join(studio.labels)}"
+    with gradio.Blocks(title="R2ID", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        session = gradio.State(None, time_to_live=3600)
+        gradio.Markdown(ABOUT.format(what=what))
+        with gradio.Row():
+            with gradio.Column(scale=2, min_width=300):
+                with gradio.Tab("Generate"):
+                    labels = gradio.CheckboxGroup(studio.labels, value=studio.labels[:10], label="Labels")
+                    with gradio.Row():
+                        steps = gradio.Slider(1, MOST_STEPS, 20, step=1, label="Steps")
+                        guidance = gradio.Slider(1, 10, 3.5, step=0.1, label="Guidance")
+                    seed = gradio.Number(0, precision=0, minimum=0, label="Seed")
+                    generate_button = gradio.Button("Generate", variant="primary", elem_id="generate")
+                with gradio.Tab("Your picture"):
+                    upload = gradio.File(label="Picture", type="filepath", file_types=["image"], elem_id="upload")
+                    encode_button = gradio.Button("Encode and decode", variant="primary", elem_id="encode")
+                with gradio.Group():
+                    with gradio.Row():
+                        latent_height = gradio.Slider(1, LARGEST_LATENT, 8, step=1, label="Latent height")
+                        latent_width = gradio.Slider(1, LARGEST_LATENT, 8, step=1, label="Latent width")
+                    with gradio.Row():
+                        height = gradio.Number(64, precision=0, label="Picture height", elem_id="height")
+                        width = gradio.Number(64, precision=0, label="Picture width", elem_id="width")
+                    preset = gradio.Radio(PRESETS, label="Picture sizes, height × width", elem_id="preset")
+                    decode_button = gradio.Button("Decode the same latents at this size", elem_id="decode")
+            with gradio.Column(scale=3, min_width=300):
+                line = gradio.Markdown("Nothing is generated yet.", elem_id="line")
+                strip = gradio.HTML([], **_component("strip"))
+                viewer = gradio.HTML("", **_component("viewer"))
+                with gradio.Row():
+                    out_button = gradio.Button("Zoom out", size="sm", elem_id="zoom-out")
+                    save_button = gradio.Button("Prepare downloads", size="sm", elem_id="save")
+                gradio.Markdown("Drag over the picture to zoom into it; choose another one above.")
+                files = gradio.File(label="PNG and latents", interactive=False, elem_id="files")
+                with gradio.Accordion("The latent, channel by channel", open=False):
+                    latent = gradio.Image(show_label=False, interactive=False, buttons=[], elem_id="latent")
+        everything = [strip, viewer, latent, line, session]
+        sizes = [latent_height, latent_width, height, width]
+        generate_button.click(generate, [labels, *sizes, steps, guidance, seed], everything)
+        encode_button.click(encode, [upload, *sizes], everything)
+        decode_button.click(decode, [session, height, width], everything)
+        preset.input(lambda text: tuple(map(int, text.split("x"))), preset, [height, width], queue=False).then(
+            decode, [session, height, width], everything
+        )
+        strip.select(pick, session, [viewer, latent, session])
+        viewer.select(zoom, session, [viewer, session])
+        out_button.click(zoom_out, session, [viewer, session])
+        save_button.click(save, session, files)
+    # One after another: two at once would each take twice as long.
+    return page.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
+
+
+def launch(studio: Studio, port: int, browser: bool = False, wait: bool = True) -> gradio.Blocks:
+    """Serve the page of a studio on this machine alone.
+
+    Args:
+        studio: what the page works with.
+        port: of http://127.0.0.1.
+        browser: whether to open it there.
+        wait: until Ctrl-C; otherwise the page is served until its `close()`.
+
+    Raises:
+        InputError: the port is taken.
+    """
+    page = build(studio)
+    try:
+        page.launch(
+            server_name="127.0.0.1",
+            server_port=port,
+            share=False,
+            inbrowser=browser,
+            prevent_thread_lock=not wait,
+            quiet=True,
+            max_file_size=UPLOAD_BYTES,
+            footer_links=[],
+            # The fonts of the visitor's machine: none are fetched.
+            theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        )
+    except OSError as error:
+        raise InputError(f"port {port} cannot be served ({error}); give another with --port") from error
+    return page
+
+
+def data_address(picture: Image.Image) -> str:
+    """A picture as an address that holds it, so that nothing is left on disk."""
+    file = io.BytesIO()
+    picture.save(file, "png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,213 @@
+"""What the web page can do with a pipeline, and its limits. Knows nothing of the page."""
+
+from __future__ import annotations
+
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from r2id.errors import InputError
+from r2id.gallery import contact_sheet, enlarged
+from r2id.images import as_values, read_image
+from r2id.latents import SUFFIX, Latents
+from r2id.model import checksum
+from r2id.pipeline import R2Pipeline, as_output
+from r2id.sizes import Size, check_size, size_text
+
+MOST_PICTURES = 20
+LARGEST_LATENT = 64
+LARGEST_PICTURE = 2048
+MOST_PIXELS = 2**23
+"""Of all pictures that are decoded at once."""
+MOST_STEPS = 100
+LONGEST = 120.0
+"""Seconds that a request may take."""
+UPLOAD_PIXELS = 2**24
+SHOWN = 640
+"""Pixels along the longer side of the picture that is looked at."""
+
+View = tuple[float, float, float, float]
+WHOLE: View = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one visitor looks at: latents with their labels, the size they are decoded at, and one picture's part."""
+
+    latents: Tensor
+    labels: tuple[str, ...]
+    canvas: Size
+    size: Size
+    picked: int = 0
+    view: View = WHOLE
+
+
+class Studio:
+    """What the page can do with a pipeline. Raises InputError for anything beyond the limits above."""
+
+    def __init__(self, pipeline: R2Pipeline) -> None:
+        if pipeline.resampler is None:
+            raise InputError("this model works on pixels; the page needs one whose latents can be decoded at any size")
+        self.pipeline, self.resampler = pipeline, pipeline.resampler
+        self.labels = list(pipeline.conditioner.label_names)
+
+    def generate(
+        self, labels: Sequence[str], latent_size: Size, size: Size, steps: int, guidance: float, seed: int
+    ) -> Iterator[list[Image.Image] | Session]:
+        """What every step has made of the noise, decoded small; at the end the session."""
+        if not labels:
+            raise InputError("no label is chosen; choose at least one")
+        if len(labels) > MOST_PICTURES:
+            raise InputError(f"{len(labels)} labels are chosen; choose at most {MOST_PICTURES}")
+        check_number("the number of steps", steps, 1, MOST_STEPS)
+        check_number("guidance", guidance, 1, 20)
+        check_number("the seed", seed, 0, 2**31)
+        check_within(latent_size, LARGEST_LATENT, "the latent size")
+        check_decoded(size, len(labels))
+        canvas = tuple(self.pipeline.diffuser.config.canvas or latent_size)
+        small = _fitted(canvas, 32)
+        began, made = time.monotonic(), queue.Queue[Any]()
+        stopped = threading.Event()
+
+        def after_step(pipeline: R2Pipeline, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
+            if stopped.is_set():
+                raise InputError("stopped")
+            if time.monotonic() - began > LONGEST:
+                raise InputError(f"this takes more than {LONGEST:.0f} s; ask for fewer labels, latents or steps")
+            latents = self.resampler.destandardise(tensors["latents"].float())
+            made.put(pipeline.decode(latents, small, canvas))
+            return {}
+
+        def work() -> None:
+            try:
+                with torch.inference_mode(), torch.autocast(self.pipeline.device.type, torch.bfloat16):
+                    result = self.pipeline(
+                        list(labels),
+                        latent_size,
+                        [],
+                        num_inference_steps=steps,
+                        guidance_scale=guidance,
+                        generator=[torch.Generator().manual_seed(seed + index) for index in range(len(labels))],
+                        callback_on_step_end=after_step,
+                    )
+                made.put(Session(result.latents.float(), tuple(labels), canvas, size))
+            except Exception as error:
+                made.put(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            while True:
+                one = made.get()
+                if isinstance(one, Exception):
+                    raise one
+                yield one
+                if isinstance(one, Session):
+                    return
+        finally:
+            # A visitor who has left gets no further steps.
+            stopped.set()
+            thread.join()
+
+    def encode(self, path: str | None, latent_size: Size, size: Size) -> Session:
+        """The session of an uploaded picture."""
+        if not path:
+            raise InputError("no picture is uploaded; choose one first")
+        check_within(latent_size, LARGEST_LATENT, "the latent size")
+        check_decoded(size, 1)
+        check_upload(path)
+        levels = read_image(path, channels=self.resampler.config.image_channels)
+        with torch.inference_mode():
+            latent = self.resampler.encode(as_values(levels[None]).to(self.resampler.device), latent_size)
+        return Session(latent, (), (levels.shape[-2], levels.shape[-1]), size)
+
+    def pictures(self, session: Session) -> list[Image.Image]:
+        """All pictures of a session at its size."""
+        check_decoded(session.size, len(session.latents))
+        return self.pipeline.decode(session.latents, session.size, session.canvas)
+
+    @torch.inference_mode()
+    def look(self, session: Session) -> Image.Image:
+        """The part of the picked picture that is looked at, rendered from the field as large as the page shows it."""
+        top, left, bottom, right = session.view
+        height, width = session.size
+        scale = SHOWN / max((bottom - top) * height, (right - left) * width)
+        whole = max(1, round(height * scale)), max(1, round(width * scale))
+        first = min(round(top * whole[0]), whole[0] - 1), min(round(left * whole[1]), whole[1] - 1)
+        last = max(round(bottom * whole[0]), first[0] + 1), max(round(right * whole[1]), first[1] + 1)
+        field = self.resampler.field(session.latents[session.picked : session.picked + 1], session.canvas)
+        return as_output(field.render(whole, (*first, *last)), "pil")[0]
+
+    def channels(self, session: Session) -> Image.Image:
+        """The picked latent, channel by channel."""
+        latent = session.latents[session.picked][:, None]
+        return enlarged(contact_sheet(as_output(latent, "pil"), columns=16))
+
+    def files(self, session: Session) -> tuple[Path, Path]:
+        """The picked picture as PNG, and all latents of the session, in a new temporary folder."""
+        folder = Path(tempfile.mkdtemp(prefix="r2id-"))
+        latent = session.latents[session.picked : session.picked + 1]
+        picture = self.pipeline.decode(latent, session.size, session.canvas)[0]
+        label = f"-{session.labels[session.picked]}" if session.labels else ""
+        picture.save(folder / f"r2id{label}-{size_text(session.size)}.png")
+        latents = Latents(session.latents, session.canvas, session.labels, checksum(self.resampler.parameters()))
+        latents.save(folder / f"latents{SUFFIX}")
+        picture_file, latents_file = sorted(folder.iterdir(), key=lambda path: path.suffix)
+        return picture_file, latents_file
+
+
+def zoomed(view: View, part: View) -> View:
+    """The part of a part of a picture, each as (top, left, bottom, right) from 0 to 1; no thinner than a millionth."""
+    top, left, bottom, right = (min(1.0, max(0.0, float(edge))) for edge in part)
+    height, width = view[2] - view[0], view[3] - view[1]
+    if (bottom - top) * height < 1e-6 or (right - left) * width < 1e-6:
+        return view
+    return view[0] + top * height, view[1] + left * width, view[0] + bottom * height, view[1] + right * width
+
+
+def check_number(name: str, value: float | None, least: float, most: float) -> None:
+    """Raises InputError for a number outside of its range."""
+    if value is None or not least <= value <= most:
+        raise InputError(f"{name} is {value}; it must be from {least:g} to {most:g}")
+
+
+def check_within(size: Size, most: int, name: str) -> None:
+    """Raises InputError for a size that is none, or beyond the page's limits."""
+    if max(check_size(size, name)) > most:
+        raise InputError(f"{name} is {size_text(size)}; the page takes at most {most} on a side")
+
+
+def check_upload(path: str) -> None:
+    """Raises InputError for a picture of too many pixels, before they are read."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+    except Exception:
+        return  # read_image says what is wrong with it
+    if width * height > UPLOAD_PIXELS:
+        raise InputError(f"the picture is {height}x{width}; accepted are at most {UPLOAD_PIXELS:,} pixels")
+
+
+def check_decoded(size: Size, count: int) -> None:
+    """Raises InputError for pictures beyond the page's limits."""
+    check_within(size, LARGEST_PICTURE, "the picture size")
+    if size[0] * size[1] * count > MOST_PIXELS:
+        raise InputError(
+            f"{count} pictures of {size_text(size)} are more than the page decodes at once; "
+            "take a smaller size or fewer labels"
+        )
+
+
+def _fitted(size: Size, longest: int) -> Size:
+    """The proportions of `size` with at most `longest` on a side."""
+    scale = longest / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -1,0 +1,132 @@
+"""What the web page does with a pipeline, without the page."""
+
+import threading
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from r2id.app import studio as module
+from r2id.app.studio import WHOLE, Session, Studio, zoomed
+from r2id.errors import InputError
+from r2id.latents import Latents
+
+
+@pytest.fixture
+def studio(make_pipeline):
+    return Studio(make_pipeline(canvas=(32, 32)))
+
+
+def made_by(studio, labels=("1", "2"), latent_size=(2, 3), size=(9, 6), steps=3, guidance=2.0, seed=0):
+    return list(studio.generate(labels, latent_size, size, steps, guidance, seed))
+
+
+def test_every_step_is_shown_and_the_last_is_the_session(studio):
+    *steps, session = made_by(studio)
+    assert [len(pictures) for pictures in steps] == [2, 2, 2]
+    assert isinstance(session, Session) and session.latents.shape[-2:] == (2, 3) and session.labels == ("1", "2")
+    assert [picture.size for picture in studio.pictures(session)] == [(6, 9), (6, 9)]
+
+
+def test_the_same_seed_gives_the_same_and_another_another(studio):
+    first, again, other = (made_by(studio, seed=seed)[-1].latents for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_visitor_who_leaves_stops_the_work(studio):
+    before = threading.active_count()
+    running = studio.generate(["1"], (2, 2), (8, 8), 100, 1.0, 0)
+    next(running)
+    running.close()
+    assert threading.active_count() == before
+
+
+def test_work_that_takes_too_long_is_stopped_with_a_sentence(studio, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST", 0.0)
+    with pytest.raises(InputError, match="takes more than 0 s"):
+        made_by(studio)
+
+
+BEYOND = [
+    ({"labels": ()}, "no label"),
+    ({"labels": ("1",) * 21}, "at most 20"),
+    ({"labels": ("cat",)}, "cat"),
+    ({"latent_size": (65, 2)}, "65x2; the page takes at most 64"),
+    ({"latent_size": (0, 2)}, "latent size"),
+    ({"size": (4096, 2)}, "4096x2; the page takes at most 2048"),
+    ({"size": (2048, 2048), "labels": ("1",) * 3}, "3 pictures of 2048x2048"),
+    ({"steps": 101}, "steps is 101; it must be from 1 to 100"),
+    ({"guidance": float("nan")}, "guidance is nan"),
+    ({"guidance": None}, "guidance is None"),
+    ({"seed": -1}, "seed is -1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), BEYOND, ids=[expected for _, expected in BEYOND])
+def test_what_is_beyond_the_limits_is_refused(studio, arguments, expected):
+    with pytest.raises(InputError, match=expected):
+        made_by(studio, **arguments)
+
+
+def test_the_part_that_is_looked_at_is_rendered_from_the_field(studio, monkeypatch):
+    monkeypatch.setattr(module, "SHOWN", 24)
+    session = made_by(studio)[-1]
+    whole = numpy.asarray(studio.look(session))
+    assert whole.shape == (24, 16)
+    assert numpy.array_equal(whole, numpy.asarray(studio.pipeline.decode(session.latents[:1], (24, 16))[0]))
+    part = Session(session.latents, session.labels, session.canvas, session.size, 1, (0.5, 0.0, 1.0, 0.75))
+    large = numpy.asarray(studio.pipeline.decode(session.latents[1:], (48, 32))[0])
+    assert numpy.array_equal(numpy.asarray(studio.look(part)), large[24:, :24])
+
+
+def test_parts_of_parts():
+    assert zoomed(WHOLE, (0.25, 0.5, 0.75, 1.0)) == (0.25, 0.5, 0.75, 1.0)
+    assert zoomed((0.25, 0.5, 0.75, 1.0), (0.5, 0.0, 1.0, 0.5)) == (0.5, 0.5, 0.75, 0.75)
+    assert zoomed(WHOLE, (-3.0, -1.0, 2.0, 0.5)) == (0.0, 0.0, 1.0, 0.5)
+    # Nothing is left to see in a part this thin.
+    assert zoomed(WHOLE, (0.5, 0.5, 0.5, 0.6)) == WHOLE
+
+
+class TestUploads:
+    def save(self, tmp_path, size=(20, 10), name="picture.png"):
+        path = tmp_path / name
+        Image.new("RGB", size, (200, 100, 50)).save(path)
+        return str(path)
+
+    def test_an_upload_is_encoded_in_its_own_proportions(self, studio, tmp_path):
+        session = studio.encode(self.save(tmp_path), (2, 4), (16, 8))
+        assert session.canvas == (10, 20) and session.latents.shape[-2:] == (2, 4)
+        assert [picture.size for picture in studio.pictures(session)] == [(8, 16)]
+
+    def test_what_is_no_picture_is_refused(self, studio, tmp_path):
+        (tmp_path / "note.png").write_text("no picture")
+        with pytest.raises(InputError, match="cannot be read as an image"):
+            studio.encode(str(tmp_path / "note.png"), (2, 2), (8, 8))
+        with pytest.raises(InputError, match="no picture is uploaded"):
+            studio.encode(None, (2, 2), (8, 8))
+
+    def test_too_many_pixels_are_refused_before_they_are_read(self, studio, tmp_path, monkeypatch):
+        monkeypatch.setattr(module, "UPLOAD_PIXELS", 199)
+        monkeypatch.setattr(module, "read_image", None)
+        with pytest.raises(InputError, match="10x20; accepted are at most 199 pixels"):
+            studio.encode(self.save(tmp_path), (2, 2), (8, 8))
+
+
+def test_downloads_are_the_picture_and_latents_that_decode_to_it(studio):
+    session = made_by(studio)[-1]
+    picture, latents = studio.files(session)
+    assert picture.name == "r2id-1-9x6.png" and Image.open(picture).size == (6, 9)
+    assert latents.suffix == ".safetensors"
+    loaded = Latents.load(latents)
+    assert loaded.labels == ("1", "2") and torch.allclose(loaded.values, session.latents, atol=1e-3)
+
+
+def test_the_latent_is_shown_channel_by_channel(studio):
+    session = made_by(studio)[-1]
+    assert studio.channels(session).width > 100
+
+
+def test_a_model_of_pixels_has_no_page(make_pipeline):
+    with pytest.raises(InputError, match="works on pixels"):
+        Studio(make_pipeline(resampler=None))
