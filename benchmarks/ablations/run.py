@@ -239,8 +239,8 @@ QUESTIONS = (
             diffuser("a smooth field, 30 % white", *PUBLISHED_NOISE, change=with_smooth_noise),
         ),
         "As strong over an area, with neighbours read together: the only one whose digits differ as much on dense "
-        "grids as on coarse ones. Where every sample is read alone more digits are recognised after so few steps, but they "
-        "repeat themselves the more, the denser the grid; smooth noise only lessens that.",
+        "grids as on coarse ones. Where every sample is read alone more digits are recognised after so few steps, but "
+        "they repeat themselves the more, the denser the grid; smooth noise only lessens that.",
     ),
     Question(
         "R2ID: how fast neighbours are learned, by the factor of what is read from them",
@@ -251,7 +251,8 @@ QUESTIONS = (
             diffuser("1/128", change=with_neighbourhood_scale(1 / 128)),
             diffuser("neighbours not read", "radius=None"),
         ),
-        "1/32, or less: by 1, digits stay garbled for longer. Without neighbours digits repeat themselves.",
+        "1/32. By more, digits stay garbled for longer; by less, or without neighbours, they are learned sooner and "
+        "repeat themselves on dense grids.",
     ),
     Question(
         "R2ID: how finely positions and neighbours are told apart",
@@ -282,8 +283,8 @@ QUESTIONS = (
             diffuser("GRN", change=with_response_norm_instead),
             diffuser("per token, and GRN in the feed-forwards", change=with_response_norm_added),
         ),
-        "Per token: GRN in its place is no better than seeds differ by, added to it no better either, and it lets no "
-        "picture be worked on in pieces.",
+        "Per token: GRN in its place is about as good, added to it no better, and it lets no picture be worked on in "
+        "pieces.",
     ),
     Question(
         "R2ID: latent grids in training",
