@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Where MNIST comes from: the Hugging Face hub, or a folder of its IDX files.
 DATA ?= ylecun/mnist
 
-.PHONY: demo test bench clean
+.PHONY: demo test test-browser bench clean
 
 demo: .venv/installed
 	$(BIN)/r2id demo --output out
@@ -17,6 +17,10 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q
+
+# Needs chromium and chromedriver, in Debian the packages chromium and chromium-driver.
+test-browser: .venv/installed-test
+	$(BIN)/pytest -q -m browser
 
 bench: .venv/installed-test
 	$(BIN)/python benchmarks/speed/run.py --data $(DATA)

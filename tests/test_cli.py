@@ -196,6 +196,7 @@ BAD_EVALUATIONS = [
     (("--count", "-1"), ["count is -1", "at least 0"]),
     (("--size", "90000x90000"), ["90000x90000", "GiB"]),
     (("--guidance", "nan", "--limit", "0"), ["nan", "finite"]),
+    (("--guidance-interval", "0.8", "0.3", "--limit", "0"), ["(0.8, 0.3)", "lower first"]),
 ]
 
 
@@ -207,6 +208,19 @@ def test_evaluate_refuses_bad_input_by_name(arguments, expected, capsys, monkeyp
     assert "Traceback" not in error
     for part in expected:
         assert part in unwrapped(error)
+
+
+@pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [("torchmetrics", "pip install 'r2id[eval]'"), ("tifffile", "pip install --force-reinstall tifffile")],
+)
+def test_a_package_that_is_missing_is_named_with_its_remedy(missing, remedy, capsys, monkeypatch):
+    def imported(self, *arguments, **settings):
+        raise ModuleNotFoundError(f"No module named '{missing}.part'", name=f"{missing}.part")
+
+    monkeypatch.setattr("tyro.extras.SubcommandApp.cli", imported)
+    status, _, error = run(capsys, monkeypatch, "evaluate")
+    assert status == 2 and f"{missing} is not installed" in error and remedy in error
 
 
 def test_help_imports_neither_torch_nor_diffusers():

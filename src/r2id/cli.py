@@ -178,7 +178,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     labels = parse_labels(config.labels) if config.labels is not None else None
     for name in ("per_label", "steps", "batch_size"):
         if getattr(config, name) < 1:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be at least 1")
     pipeline = load_pipeline(config)
     labels = labels or pipeline.conditioner.label_names
     sizes = config.size or (tuple(pipeline.diffuser.config.canvas or (32, 32)),)
@@ -208,7 +208,8 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     if not pictures.missing(range(len(requests))):
         pictures.write_grids(columns=max(config.per_label, 10))
     for size in sizes:
-        print(f"{made} pictures of {size_text(size)} in {config.output / size_text(size)}{share}")
+        pictures_of = "picture" if made == 1 else "pictures"
+        print(f"{made} {pictures_of} of {size_text(size)} in {config.output / size_text(size)}{share}")
 
 
 def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], sizes: Sequence[Size]) -> None:
@@ -345,7 +346,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     from r2id.training.data import load_images
 
     if config.batch_size < 1:
-        raise InputError(f"batch_size is {config.batch_size}; it must be at least 1")
+        raise InputError(f"--batch-size is {config.batch_size}; it must be at least 1")
     resampler = load_resampler(config)
     data = load_images(
         config.data,
@@ -713,6 +714,17 @@ def autocast(pipeline: R2Pipeline, choice: GeneratorChoice) -> torch.autocast:
     return torch.autocast(pipeline.device.type, torch.bfloat16, enabled=choice.precision == "bf16")
 
 
+EXTRAS = {
+    "accelerate": "train",
+    "datasets": "train",
+    "tensorboard": "train",
+    "torchmetrics": "eval",
+    "matplotlib": "eval",
+    "gradio": "app",
+}
+"""Packages that only some commands need, and the extra that brings them."""
+
+
 def main() -> None:
     """Run the command line; errors a user can mend end it with one sentence and exit status 2."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -725,11 +737,9 @@ def main() -> None:
         print(f"r2id: {interrupt or 'stopped'}", file=sys.stderr)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        print(
-            f"r2id: {error.name} is not installed; training, evaluation and the web page need "
-            "pip install 'r2id[train,eval,app]'",
-            file=sys.stderr,
-        )
+        package = (error.name or "").partition(".")[0]
+        wanted = f"'r2id[{EXTRAS[package]}]'" if package in EXTRAS else f"--force-reinstall {package}"
+        print(f"r2id: {package} is not installed, or not whole; pip install {wanted}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):

@@ -138,6 +138,8 @@ class R2Pipeline(DiffusionPipeline):
             raise InputError(f"labels is {labels!r}; it must be a list of labels, one for each picture")
         if not math.isfinite(guidance_scale):
             raise InputError(f"guidance_scale is {guidance_scale}; it must be a finite number")
+        if not 0 <= guidance_interval[0] <= guidance_interval[1] <= 1:
+            raise InputError(f"guidance_interval is {guidance_interval}; it must be two times from 0 to 1, lower first")
         if not labels:
             raise InputError(f"no labels given; this model knows {', '.join(self.conditioner.label_names)}")
         image_channels = self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels

@@ -18,7 +18,9 @@ from r2id.app.studio import LARGEST_LATENT, MOST_STEPS, WHOLE, Session, Studio, 
 from r2id.errors import InputError
 from r2id.sizes import Size, check_size, size_text
 
-PRESETS = ("32x32", "64x64", "27x18", "18x32", "128x51", "256x256", "512x512")
+PRESETS = {
+    size_text(size): size for size in ((32, 32), (64, 64), (27, 18), (18, 32), (128, 51), (256, 256), (512, 512))
+}
 UPLOAD_BYTES = "20mb"
 WAITING = 32
 """Requests that may wait in line."""
@@ -135,7 +137,7 @@ def build(studio: Studio) -> gradio.Blocks:
                     with gradio.Row():
                         steps = gradio.Slider(1, MOST_STEPS, 20, step=1, label="Steps")
                         guidance = gradio.Slider(1, 10, 3.5, step=0.1, label="Guidance")
-                    seed = gradio.Number(0, precision=0, minimum=0, label="Seed")
+                    seed = gradio.Number(1, precision=0, minimum=0, label="Seed")
                     generate_button = gradio.Button("Generate", variant="primary", elem_id="generate")
                 with gradio.Tab("Your picture"):
                     upload = gradio.File(label="Picture", type="filepath", file_types=["image"], elem_id="upload")
@@ -147,7 +149,7 @@ def build(studio: Studio) -> gradio.Blocks:
                     with gradio.Row():
                         height = gradio.Number(64, precision=0, label="Picture height", elem_id="height")
                         width = gradio.Number(64, precision=0, label="Picture width", elem_id="width")
-                    preset = gradio.Radio(PRESETS, label="Picture sizes, height × width", elem_id="preset")
+                    preset = gradio.Radio(list(PRESETS), label="Picture sizes, height × width", elem_id="preset")
                     decode_button = gradio.Button("Decode the same latents at this size", elem_id="decode")
             with gradio.Column(scale=3, min_width=300):
                 line = gradio.Markdown("Nothing is generated yet.", elem_id="line")
@@ -162,16 +164,17 @@ def build(studio: Studio) -> gradio.Blocks:
                     latent = gradio.Image(show_label=False, interactive=False, buttons=[], elem_id="latent")
         everything = [strip, viewer, latent, line, session]
         sizes = [latent_height, latent_width, height, width]
-        generate_button.click(generate, [labels, *sizes, steps, guidance, seed], everything)
-        encode_button.click(encode, [upload, *sizes], everything)
-        decode_button.click(decode, [session, height, width], everything)
-        preset.input(lambda text: tuple(map(int, text.split("x"))), preset, [height, width], queue=False).then(
-            decode, [session, height, width], everything
+        hidden: dict[str, Any] = {"api_visibility": "private"}
+        generate_button.click(generate, [labels, *sizes, steps, guidance, seed], everything, **hidden)
+        encode_button.click(encode, [upload, *sizes], everything, **hidden)
+        decode_button.click(decode, [session, height, width], everything, **hidden)
+        preset.input(lambda text: PRESETS[text], preset, [height, width], queue=False, **hidden).then(
+            decode, [session, height, width], everything, **hidden
         )
-        strip.select(pick, session, [viewer, latent, session])
-        viewer.select(zoom, session, [viewer, session])
-        out_button.click(zoom_out, session, [viewer, session])
-        save_button.click(save, session, files)
+        strip.select(pick, session, [viewer, latent, session], **hidden)
+        viewer.select(zoom, session, [viewer, session], **hidden)
+        out_button.click(zoom_out, session, [viewer, session], **hidden)
+        save_button.click(save, session, files, **hidden)
     # One after another: two at once would each take twice as long.
     return page.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
 

@@ -32,7 +32,7 @@ MOST_STEPS = 100
 LONGEST = 120.0
 """Seconds that a request may take."""
 UPLOAD_PIXELS = 2**24
-SHOWN = 640
+SHOWN = 480
 """Pixels along the longer side of the picture that is looked at."""
 
 View = tuple[float, float, float, float]

@@ -356,7 +356,12 @@ def _column(metadata: Path, rows: Sequence[Mapping[str, Any]], name: str) -> lis
 
 def _hub_content(identifier: str, split: str, background: int) -> _Content:
     # Importing datasets takes seconds, which local data need not pay.
-    import datasets
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{identifier!r} is no local folder; to take it from the Hugging Face hub, pip install 'r2id[train]'"
+        ) from error
 
     try:
         dataset = datasets.load_dataset(identifier, split=split)

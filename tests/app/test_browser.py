@@ -1,0 +1,155 @@
+"""The page in a real browser: what a visitor does, and what they see. Run by `make test-browser`."""
+
+import os
+import shutil
+import socket
+
+import pytest
+from PIL import Image
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from r2id import R2Pipeline
+from r2id.app.page import launch
+from r2id.app.studio import Studio
+from r2id.errors import InputError
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
+]
+# No network but the page's own.
+QUIET = ("background-networking", "component-update", "sync")
+
+
+@pytest.fixture(scope="module")
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    pipeline = R2Pipeline.from_pretrained("mnist")
+    pipeline.set_progress_bar_config(disable=True)
+    page = launch(Studio(pipeline), number, wait=False)
+    yield number
+    page.close()
+
+
+@pytest.fixture
+def visit(port, tmp_path):
+    """Opens the page in a browser of its own; when all is done, none may have complained."""
+    opened: list[WebDriver] = []
+
+    def open_page(*arguments: str) -> WebDriver:
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM
+        options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
+        for argument in (
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            *(f"--disable-{name}" for name in QUIET), f"--user-data-dir={tmp_path / str(len(opened))}", *arguments,
+        ):  # fmt: skip
+            options.add_argument(argument)
+        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+        opened.append(browser)
+        browser.get(f"http://127.0.0.1:{port}/")
+        until(browser, lambda: browser.find_elements(By.ID, "generate"))
+        return browser
+
+    yield open_page
+    complaints = [entry for browser in opened for entry in browser.get_log("browser")]
+    for browser in opened:
+        browser.quit()
+    assert not complaints
+
+
+def until(browser: WebDriver, condition):
+    return WebDriverWait(browser, 180).until(lambda _: condition())
+
+
+def line(browser: WebDriver) -> str:
+    return browser.find_element(By.ID, "line").text
+
+
+def generate(browser: WebDriver) -> None:
+    # One label is enough.
+    for box in browser.find_elements(By.CSS_SELECTOR, "input[type=checkbox]")[1:10]:
+        browser.execute_script("arguments[0].click()", box)
+    browser.find_element(By.ID, "generate").click()
+
+
+def viewed(browser: WebDriver) -> str:
+    return browser.find_element(By.CSS_SELECTOR, "#viewer img").get_attribute("src")
+
+
+def test_a_visitor_generates_decodes_again_and_zooms(visit):
+    browser = visit("--window-size=1280,1400")
+    generate(browser)
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 64x64")
+    picture = browser.find_element(By.CSS_SELECTOR, "#strip img")
+    assert picture.get_property("naturalHeight") == 64
+
+    browser.find_element(By.CSS_SELECTOR, "#preset input[value='27x18']").click()
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 27x18")
+    size = browser.find_element(By.CSS_SELECTOR, "#strip img")
+    assert (size.get_property("naturalHeight"), size.get_property("naturalWidth")) == (27, 18)
+
+    whole = viewed(browser)
+    frame = browser.find_element(By.CSS_SELECTOR, "#viewer .frame")
+    width, height = frame.size["width"], frame.size["height"]
+    # The lower right quarter, which is as tall and wide on the page as the whole was.
+    ActionChains(browser).move_to_element(frame).click_and_hold().move_by_offset(
+        width // 2 - 3, height // 2 - 3
+    ).release().perform()
+    until(browser, lambda: viewed(browser) != whole)
+    part = browser.find_element(By.CSS_SELECTOR, "#viewer img")
+    assert max(part.get_property("naturalHeight"), part.get_property("naturalWidth")) == 480
+    browser.find_element(By.ID, "zoom-out").click()
+    until(browser, lambda: viewed(browser) == whole)
+
+    browser.find_element(By.ID, "save").click()
+    until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#files a")) >= 2)
+    links = " ".join(link.get_attribute("href") or "" for link in browser.find_elements(By.CSS_SELECTOR, "#files a"))
+    assert "27x18.png" in links and "latents.safetensors" in links
+
+
+def test_uploads_good_and_bad(visit, tmp_path):
+    Image.new("L", (40, 20), 128).save(tmp_path / "grey.png")
+    (tmp_path / "note.png").write_text("no picture")
+    browser = visit("--window-size=1280,1400")
+    browser.find_elements(By.CSS_SELECTOR, "button[role=tab]")[1].click()
+    chooser = until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#upload input[type=file]"))[0]
+    chooser.send_keys(str(tmp_path / "note.png"))
+    until(browser, lambda: "note" in browser.find_element(By.ID, "upload").text)
+    browser.find_element(By.ID, "encode").click()
+    until(browser, lambda: "cannot be read as an image" in browser.find_element(By.TAG_NAME, "body").text)
+
+    browser.find_element(By.CSS_SELECTOR, "#upload button[aria-label*='lear'], #upload button[title*='lear']").click()
+    chooser = until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#upload input[type=file]"))[0]
+    chooser.send_keys(str(tmp_path / "grey.png"))
+    until(browser, lambda: "grey" in browser.find_element(By.ID, "upload").text)
+    browser.find_element(By.ID, "encode").click()
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 64x64")
+
+
+def test_two_visitors_at_once_each_get_their_own(visit):
+    first, second = visit("--window-size=1280,1400"), visit("--window-size=390,840")
+    generate(first)
+    generate(second)
+    for browser in (first, second):
+        until(browser, lambda browser=browser: "decoded at 64x64" in line(browser))
+    first.find_element(By.CSS_SELECTOR, "#preset input[value='32x32']").click()
+    until(first, lambda: "decoded at 32x32" in line(first))
+    assert "decoded at 64x64" in line(second)
+    # A phone has no need to scroll sideways.
+    assert second.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
+def test_a_port_that_is_taken_is_named(port):
+    with pytest.raises(InputError, match=f"port {port} cannot be served"):
+        launch(Studio(R2Pipeline.from_pretrained("mnist")), port, wait=False)
