@@ -138,7 +138,9 @@ def test_uploads_good_and_bad(visit, tmp_path):
 
 
 def test_two_visitors_at_once_each_get_their_own(visit):
-    first, second = visit("--window-size=1280,1400"), visit("--window-size=390,840")
+    first, second = visit("--window-size=1280,1400"), visit()
+    phone = {"width": 390, "height": 840, "deviceScaleFactor": 2, "mobile": True}
+    second.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     generate(first)
     generate(second)
     for browser in (first, second):

@@ -122,6 +122,13 @@ def test_downloads_are_the_picture_and_latents_that_decode_to_it(studio):
     assert loaded.labels == ("1", "2") and torch.allclose(loaded.values, session.latents, atol=1e-3)
 
 
+def test_old_downloads_are_removed(studio, monkeypatch):
+    monkeypatch.setattr(module, "MOST_DOWNLOADS", 2)
+    session = made_by(studio)[-1]
+    folders = [studio.files(session)[0].parent for _ in range(4)]
+    assert [folder.exists() for folder in folders].count(True) == 2 and folders[-1].exists()
+
+
 def test_the_latent_is_shown_channel_by_channel(studio):
     session = made_by(studio)[-1]
     assert studio.channels(session).width > 100

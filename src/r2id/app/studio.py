@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import tempfile
 import threading
 import time
@@ -32,6 +33,8 @@ MOST_STEPS = 100
 LONGEST = 120.0
 """Seconds that a request may take."""
 UPLOAD_PIXELS = 2**24
+MOST_DOWNLOADS = 50
+"""Kept on disk at once."""
 SHOWN = 480
 """Pixels along the longer side of the picture that is looked at."""
 
@@ -59,6 +62,7 @@ class Studio:
             raise InputError("this model works on pixels; the page needs one whose latents can be decoded at any size")
         self.pipeline, self.resampler = pipeline, pipeline.resampler
         self.labels = list(pipeline.conditioner.label_names)
+        self._downloads = tempfile.TemporaryDirectory(prefix="r2id-")
 
     def generate(
         self, labels: Sequence[str], latent_size: Size, size: Size, steps: int, guidance: float, seed: int
@@ -153,8 +157,10 @@ class Studio:
         return enlarged(contact_sheet(as_output(latent, "pil"), columns=16))
 
     def files(self, session: Session) -> tuple[Path, Path]:
-        """The picked picture as PNG, and all latents of the session, in a new temporary folder."""
-        folder = Path(tempfile.mkdtemp(prefix="r2id-"))
+        """The picked picture as PNG, and all latents of the session, in a folder that goes with the studio."""
+        folder = Path(tempfile.mkdtemp(dir=self._downloads.name))
+        for old in sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-MOST_DOWNLOADS]:
+            shutil.rmtree(old)
         latent = session.latents[session.picked : session.picked + 1]
         picture = self.pipeline.decode(latent, session.size, session.canvas)[0]
         label = f"-{session.labels[session.picked]}" if session.labels else ""

@@ -27,6 +27,12 @@ RECONSTRUCTIONS: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
 VARIETY: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
 """Latents of which ten pictures of one label are shown, to see whether they repeat each other."""
 
+RECONSTRUCTION_NOTE = (
+    "The truth at a size is the image resized by a Lanczos filter. Pixels of R2IR are means of their area, so the "
+    "baselines, which end in the same filter, are nearer to it at every size but the image's own. A latent may hold as "
+    "many values as the image or more; then Lanczos alone has no error."
+)
+
 
 def write_showcase(pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: Path) -> Path:
     """Write all pictures to `folder`, and a page beside it, `folder`.md; returns the page's path.
@@ -124,7 +130,9 @@ def _page(sheets: Sequence[Sheet], remarks: dict[str, str], tables: dict[str, An
                 lines += ["", f"{section}: {shown}."]
     for section, rows in tables.items():
         if not section.startswith("t-scrape"):
-            lines += ["", f"## Figures: {section}", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+            lines += ["", f"## Figures: {section}"]
+            lines += ["", RECONSTRUCTION_NOTE] if section.startswith("reconstruction") else []
+            lines += ["", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
             lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
