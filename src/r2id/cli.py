@@ -598,9 +598,9 @@ def serve(config: tyro.conf.OmitArgPrefixes[App]) -> None:
     from r2id.app.page import launch
     from r2id.app.studio import Studio
 
-    studio = Studio(load_pipeline(config))
+    page = launch(Studio(load_pipeline(config)), config.port, config.browser)
     print(f"serving http://127.0.0.1:{config.port}, until Ctrl-C", flush=True)
-    launch(studio, config.port, browser=config.browser)
+    page.block_thread()
 
 
 def load_test_images(pipeline: R2Pipeline, data: str, split: str) -> ImageDataset:
@@ -738,7 +738,7 @@ def main() -> None:
         sys.exit(130)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        wanted = f"'r2id[{EXTRAS[package]}]'" if package in EXTRAS else f"--force-reinstall {package}"
+        wanted = f"'r2id[{EXTRAS[package]}]'" if package in EXTRAS else "r2id"
         print(f"r2id: {package} is not installed, or not whole; pip install {wanted}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:

@@ -36,7 +36,7 @@ def port():
         number = free.getsockname()[1]
     pipeline = R2Pipeline.from_pretrained("mnist")
     pipeline.set_progress_bar_config(disable=True)
-    page = launch(Studio(pipeline), number, wait=False)
+    page = launch(Studio(pipeline), number)
     yield number
     page.close()
 
@@ -153,5 +153,5 @@ def test_two_visitors_at_once_each_get_their_own(visit):
 
 
 def test_a_port_that_is_taken_is_named(port):
-    with pytest.raises(InputError, match=f"port {port} cannot be served"):
-        launch(Studio(R2Pipeline.from_pretrained("mnist")), port, wait=False)
+    with pytest.raises(InputError, match=f"port {port} is taken"):
+        launch(Studio(R2Pipeline.from_pretrained("mnist")), port)

@@ -179,14 +179,13 @@ def build(studio: Studio) -> gradio.Blocks:
     return page.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
 
 
-def launch(studio: Studio, port: int, browser: bool = False, wait: bool = True) -> gradio.Blocks:
-    """Serve the page of a studio on this machine alone.
+def launch(studio: Studio, port: int, browser: bool = False) -> gradio.Blocks:
+    """Serve the page of a studio on this machine alone, until its `close()`.
 
     Args:
         studio: what the page works with.
         port: of http://127.0.0.1.
         browser: whether to open it there.
-        wait: until Ctrl-C; otherwise the page is served until its `close()`.
 
     Raises:
         InputError: the port is taken.
@@ -198,7 +197,7 @@ def launch(studio: Studio, port: int, browser: bool = False, wait: bool = True) 
             server_port=port,
             share=False,
             inbrowser=browser,
-            prevent_thread_lock=not wait,
+            prevent_thread_lock=True,
             quiet=True,
             max_file_size=UPLOAD_BYTES,
             footer_links=[],
@@ -206,7 +205,7 @@ def launch(studio: Studio, port: int, browser: bool = False, wait: bool = True) 
             theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         )
     except OSError as error:
-        raise InputError(f"port {port} cannot be served ({error}); give another with --port") from error
+        raise InputError(f"port {port} is taken, or cannot be served; give another with --port") from error
     return page
 
 
