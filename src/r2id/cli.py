@@ -485,6 +485,7 @@ class Evaluate(Sampling):
 def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     """Measure reconstruction, generation and denoising on the test split."""
     from r2id.evaluation.evaluate import evaluate_generation, evaluate_reconstruction, evaluate_t_scrape
+    from r2id.evaluation.generation import BATCH
     from r2id.evaluation.report import Report
     from r2id.pipeline import check_fits_in_memory
 
@@ -503,7 +504,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
         raise InputError(f"{data.source} has no labels; without them only --count 0 --t-scrape 0 can be measured")
     for name in data.label_names if t_scrape else ():
         pipeline.conditioner.index(name)
-    check_fits_in_memory(sizes, 100, data.images.shape[1])
+    check_fits_in_memory(sizes, BATCH, data.images.shape[1])
     settings = asdict(config) | {"latent_size": latent_sizes, "size": sizes, "data": data.source, "output": None}
     settings |= {"count": count, "limit": min(limit, len(data)), "t_scrape": t_scrape, "weights": pipeline.checksum()}
     report = Report(settings, config.output / "evaluation.json" if config.output else None)

@@ -29,7 +29,7 @@ class Report:
         if not rows:
             print(f"\n{section}\n{_line({name: name for name in row}, row)}", flush=True)
         rows.append(dict(row))
-        print(_line({name: _text(value) for name, value in row.items()}, row), flush=True)
+        print(_line({name: figure_text(value) for name, value in row.items()}, row), flush=True)
         if self.path:
             sections = {name: [_finite(row) for row in rows] for name, rows in self.sections.items()}
             content = json.dumps({"settings": self.settings} | sections, indent=1, ensure_ascii=False) + "\n"
@@ -51,6 +51,8 @@ def _line(cells: Mapping[str, str], row: Mapping[str, Any]) -> str:
     return "  " + "  ".join(columns).rstrip()
 
 
-def _text(value: Any) -> str:
-    """Four figures of a number."""
+def figure_text(value: Any) -> str:
+    """Four figures of a number; a dash for what was kept as none."""
+    if value is None:
+        return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from r2id.errors import InputError
+from r2id.evaluation.report import figure_text
 from r2id.files import write_whole
 from r2id.gallery import Sheet, contact_sheet, enlarged, overview, write_sheets
 from r2id.images import save_image
@@ -126,14 +127,14 @@ def _page(sheets: Sequence[Sheet], remarks: dict[str, str], tables: dict[str, An
             lines += ["", f"![{sheet.caption}]({folder}/{sheet.name})", "", f"*{sheet.caption}*"]
             lines += ["", remarks[sheet.name]] if sheet.name in remarks else []
             for section, row in _figures_of(sheet, tables):
-                shown = ", ".join(f"{name} {_cell(value)}" for name, value in row.items())
+                shown = ", ".join(f"{name} {figure_text(value)}" for name, value in row.items())
                 lines += ["", f"{section}: {shown}."]
     for section, rows in tables.items():
         if not section.startswith("t-scrape"):
             lines += ["", f"## Figures: {section}"]
             lines += ["", RECONSTRUCTION_NOTE] if section.startswith("reconstruction") else []
             lines += ["", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-            lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
+            lines += ["| " + " | ".join(figure_text(value) for value in row.values()) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -146,9 +147,3 @@ def _figures_of(sheet: Sheet, tables: dict[str, Any]) -> Iterator[tuple[str, dic
         for row in rows:
             if "recognised" in row and row.items() >= sizes.items():
                 yield section, {name: value for name, value in row.items() if name not in sizes}
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
