@@ -239,7 +239,7 @@ def train(
                 checkpoint(done)
             if stopping:
                 progress.close()
-                accelerator.end_training()
+                _end(accelerator)
                 raise KeyboardInterrupt(f"stopped after step {done}; continue with --resume")
     progress.close()
     average.copy_to(parameters)
@@ -254,8 +254,19 @@ def train(
     if config.shard:
         gather_weights(objective)
     folder = save(record) if accelerator.is_main_process else config.output
-    accelerator.end_training()
+    _end(accelerator)
     return folder
+
+
+def _end(accelerator: Accelerator) -> None:
+    """Close the log and leave the process group.
+
+    Gloo's threads free the tensors of the last gather a little after it, and need Python's lock to do so; the process
+    group's destructor waits for those threads with the lock held (pytorch issue 56297), so it may only run once they
+    are done. They are when all processes have met, for one waits there without the lock.
+    """
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
 @contextmanager
