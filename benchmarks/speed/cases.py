@@ -21,10 +21,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from r2id.conditioning import LabelConditioner
 from r2id.diffuser import R2ID
 from r2id.pipeline import R2Pipeline, as_levels
+from r2id.resampler import R2IR
+from r2id.sizes import Size
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
-from r2id.training.presets import RESAMPLER_PRESETS
+from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
+from r2id.training.trainer import network_arguments
 
 Work = Callable[[], object]
 CHANNELS = 64
@@ -295,23 +299,68 @@ def training_step(network: str, batch: int) -> Work:
     else:
         trained = pipeline.diffuser
         objective = DiffusionObjective(trained, pipeline.conditioner, pipeline.resampler, 0.1)
-    objective.to(DEVICE).train()
     if not plain:
         trained.compile()
+    return _optimiser_step(objective, torch.rand(batch, 1, 32, 32), (8, 8), HALF if not plain else torch.float32)
+
+
+def _optimiser_step(objective: Objective, images: Tensor, latent_size: Size, precision: torch.dtype) -> Work:
+    objective.to(DEVICE).train()
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-5)
-    images = torch.rand(batch, 1, 32, 32, device=DEVICE) * 2 - 1
-    labels = torch.arange(batch, device=DEVICE) % 10
+    images = images.to(DEVICE) * 2 - 1
+    labels = torch.arange(len(images), device=DEVICE) % 10
 
     def work() -> None:
-        with torch.autocast(DEVICE, HALF, enabled=not plain):
-            loss = objective(images, labels, (8, 8))
+        with torch.autocast(DEVICE, HALF, enabled=precision == HALF):
+            loss = objective(images, labels, latent_size)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
 
     return work
+
+
+# RGB pictures at a sixteenth of their height and width.
+
+
+def rgb(work: str, batch: int) -> Work:
+    """Work of preset rgb-16x's networks, untrained, on `batch` pictures of 256 × 256."""
+    resampler, diffuser, conditioner = rgb_networks()
+    if work == "R2IR, training step":
+        objective = ReconstructionObjective(resampler, 0.05, RESAMPLER_PRESETS["rgb-16x"].pixel_share)
+        return _optimiser_step(objective, torch.rand(batch, 3, 256, 256), (16, 16), HALF)
+    if work == "R2ID, training step":
+        objective = DiffusionObjective(diffuser, conditioner, resampler, 0.1)
+        return _optimiser_step(objective, torch.rand(batch, 3, 256, 256), (16, 16), HALF)
+    latents = torch.randn(batch, 768, 16, 16, device=DEVICE)
+    alpha_bar, labels = torch.full((batch,), 0.3, device=DEVICE), torch.zeros(batch, dtype=torch.long, device=DEVICE)
+
+    def guided() -> Tensor:
+        tokens = [conditioner(labels), conditioner(labels + 1)]
+        return _guided(*diffuser.guidance_branches(latents, alpha_bar, tokens))
+
+    calls = {"guided step": guided, "decode": lambda: resampler.decode(latents, (256, 256))}
+
+    def infer() -> object:
+        with torch.inference_mode(), torch.autocast(DEVICE, HALF):
+            return calls[work]()
+
+    return infer
+
+
+def rgb_networks() -> tuple[R2IR, R2ID, LabelConditioner]:
+    """R2IR, R2ID and its conditioner, as preset rgb-16x builds them."""
+    resampler = R2IR(image_channels=3, **network_arguments(RESAMPLER_PRESETS["rgb-16x"].model))
+    arguments = network_arguments(DIFFUSER_PRESETS["rgb-16x"].model)
+    diffuser = R2ID(channels=resampler.config.latent_channels, canvas=(256, 256), **arguments)
+    conditioner = LabelConditioner(dim=diffuser.config.token_dim)
+    return tuple(network.to(DEVICE).eval() for network in (resampler, diffuser, conditioner))
+
+
+RGB = ("R2IR, training step", "R2ID, training step", "guided step", "decode")
+"""What `rgb` measures."""
 
 
 def parameters(network: Any) -> int:

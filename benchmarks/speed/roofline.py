@@ -34,11 +34,17 @@ class ByteCounter(TorchDispatchMode):
 
 def count(work: Work) -> dict[str, int]:
     """Operations of matrix products, and bytes read and written."""
-    with FlopCounterMode(display=False) as operations:
-        work()
+    operations = count_operations(work)
     with ByteCounter() as counter:
         work()
-    return {"operations": operations.get_total_flops(), "bytes": counter.bytes}
+    return {"operations": operations, "bytes": counter.bytes}
+
+
+def count_operations(work: Work) -> int:
+    """Operations of matrix products, of the backward pass too."""
+    with FlopCounterMode(display=False) as operations:
+        work()
+    return operations.get_total_flops()
 
 
 def matmul(device: str) -> Work:

@@ -286,6 +286,47 @@ def show_start(result: dict[str, Any]) -> list[str]:
     return ["## From the shell", "", *_table(["", "seconds", "times the bare import"], rows)]
 
 
+def measure_rgb(options: argparse.Namespace) -> dict[str, Any]:
+    """Time, memory and operations of preset rgb-16x."""
+    result: dict[str, Any] = {
+        "parameters": dict(zip(("R2IR", "R2ID"), map(cases.parameters, cases.rgb_networks()), strict=False)),
+        "batch": 4,
+        "work": {},
+    }
+    for name in cases.RGB:
+        work = cases.rgb(name, result["batch"])
+        result["work"][name] = {
+            "operations": roofline.count_operations(work),
+            "seconds": take_turns({name: work}, 3)[name],
+            "memory": peak_memory("rgb", name, result["batch"]),
+        }
+        del work
+    return result
+
+
+def show_rgb(result: dict[str, Any]) -> list[str]:
+    counts = ", ".join(f"{name} {count / 1e6:.0f} million" for name, count in result["parameters"].items())
+    batch = result["batch"]
+    rows = [
+        [
+            name,
+            f"{median(one['seconds']) / batch:.2g}",
+            f"{one['operations'] / batch / 1e12:.3f}",
+            f"{one['memory'] / 2**30:.1f}",
+        ]
+        for name, one in result["work"].items()
+    ]
+    return [
+        "## RGB pictures at a sixteenth",
+        "",
+        f"Preset `rgb-16x`, 256×256 pixels and 16×16 latents of 768 channels. Parameters: {counts}. {batch} pictures "
+        "at once, in bfloat16, not compiled; memory is beyond the weights, in training with the gradients and the "
+        "state of AdamW:",
+        "",
+        *_table(["", "seconds per picture", "10¹² operations per picture", "peak memory, GiB"], rows),
+    ]
+
+
 def measure_roofline(options: argparse.Namespace) -> dict[str, Any]:
     """Matrix work and bytes of the largest step, and what the machine reaches of either."""
     side = max(options.step_sides)
@@ -317,6 +358,7 @@ SECTIONS: dict[str, tuple[Section, Callable[[dict[str, Any]], list[str]]]] = {
     "training": (measure_training, show_training),
     "samplers": (measure_samplers, show_samplers),
     "start": (measure_start, show_start),
+    "rgb": (measure_rgb, show_rgb),
     "roofline": (measure_roofline, show_roofline),
 }
 
