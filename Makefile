@@ -1,4 +1,4 @@
-# For a fresh machine: `make demo`, `make test` and `make bench`.
+# For a fresh machine: `make demo`, `make test`, `make docs` and `make bench`.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Where MNIST comes from: the Hugging Face hub, or a folder of its IDX files.
 DATA ?= ylecun/mnist
 
-.PHONY: demo test test-browser bench clean
+.PHONY: demo test test-browser docs bench clean
 
 demo: .venv/installed
 	$(BIN)/r2id demo --output out
@@ -22,6 +22,10 @@ test: .venv/installed-test
 test-browser: .venv/installed-test
 	$(BIN)/pytest -q -m browser
 
+docs: .venv/installed-docs
+	$(BIN)/mkdocs build --quiet
+	@echo open site/index.html
+
 bench: .venv/installed-test
 	$(BIN)/python benchmarks/speed/run.py --data $(DATA)
 
@@ -34,7 +38,11 @@ bench: .venv/installed-test
 
 .venv/installed-test: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[test]'
+	touch $@ .venv/installed .venv/installed-docs
+
+.venv/installed-docs: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) '.[docs]'
 	touch $@ .venv/installed
 
 clean:
-	rm -rf .venv out dist
+	rm -rf .venv out dist site

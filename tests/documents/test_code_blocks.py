@@ -1,0 +1,189 @@
+"""Every code block of the documents runs as printed; what would take too long is read by the real command lines.
+
+Python runs from the top of a document to its end, with the bundled weights, in an empty folder where FOLDER is a data
+set and runs/ holds the bundled weights. Commands are read by the programs' own parsers; those of RUN are then run.
+"""
+
+import ast
+import functools
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from tyro.extras import SubcommandApp
+
+from r2id import cli, large
+from r2id.model import PRETRAINED
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("docs", "src", "tests", "benchmarks")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
+
+RUN = ("sample", "resample", "encode", "decode", "info")
+"""Commands that take seconds, with SMALLER and FEWER. Of the others only the options are read."""
+SMALLER = {"32768x32768": "600x600", "5000": "1"}
+FEWER = {"sample": ["--steps", "2"]}
+
+
+def name_of(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
+
+
+def blocks(document: Path) -> list[tuple[str, str]]:
+    """Language and text of every fenced block."""
+    text = document.read_text(encoding="utf-8")
+    fences = re.findall(r"^( *)(```+|~~~+)([^\n`]*)\n(.*?)^\1\2 *$", text, flags=re.DOTALL | re.MULTILINE)
+    return [(language.strip(), textwrap.dedent(code)) for _, _, language, code in fences]
+
+
+def having(language: str) -> list[Path]:
+    return [document for document in DOCUMENTS if any(kind == language for kind, _ in blocks(document))]
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """The folder that the documents assume."""
+    monkeypatch.chdir(tmp_path)
+    Path("FOLDER").symlink_to(ROOT / "tests" / "fixtures" / "emoji")
+    for name, target in (("diffuser/pipeline", "mnist"), ("resampler/resampler", "mnist/resampler")):
+        (tmp_path / "runs" / name).parent.mkdir(parents=True)
+        (tmp_path / "runs" / name).symlink_to(PRETRAINED / target)
+    return tmp_path
+
+
+def run_python(document: Path) -> dict[str, object]:
+    """Run the Python of a document; returns its names."""
+    names: dict[str, object] = {"__name__": name_of(document)}
+    for language, code in blocks(document):
+        if language == "python":
+            exec(compile(code, name_of(document), "exec"), names)
+    return names
+
+
+def test_every_block_is_of_a_language_that_runs_here():
+    others = {(name_of(document), kind) for document in DOCUMENTS for kind, _ in blocks(document)}
+    assert {kind for _, kind in others} <= {"python", "sh"}, others
+
+
+@pytest.mark.parametrize("document", having("python"), ids=name_of)
+def test_python_runs(document, folder):
+    before = set(folder.iterdir())
+    names = run_python(document)
+    if name_of(document) == "README.md":
+        assert {path.name for path in set(folder.iterdir()) - before} == {"three-64x64.png", "seven.png"}
+        assert names["corner"].shape == (1, 1, 256, 256)
+        assert names["large"][0].size == (512, 512)
+        assert names["wide"].shape == (1, 1, 90, 160)
+
+
+@pytest.mark.parametrize("document", having("sh"), ids=name_of)
+def test_commands_run_or_are_read(document, folder, monkeypatch):
+    monkeypatch.setattr(large, "LARGE", 1 << 18)
+    for language, code in blocks(document):
+        if language == "sh":
+            subprocess.run(["bash", "-n", "-c", code], check=True)
+            check_script(code, monkeypatch)
+    if name_of(document) == "README.md":
+        assert len(list((folder / "out" / "digits" / "27x18").glob("*.png"))) == 21
+        assert (folder / "out" / "zoom.png").is_file()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_commands_within_sentences_are_read(document):
+    text = re.sub(r"^( *)(```+).*?^\1\2 *$", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for command in re.findall(r"`(r2id [^`]+ --[^`]+)`", text):
+        if "…" not in command and not command.endswith(("--help", "--model")):
+            read_r2id(shlex.split(command)[1:])
+
+
+def test_wrong_options_are_noticed():
+    with pytest.raises(AssertionError, match="--sizes"):
+        read_r2id(shlex.split("sample --sizes 32x32 --output out"))
+    with pytest.raises(AssertionError, match="sharpen"):
+        check_script("sharpen --much picture.png", None)
+
+
+def check_script(script: str, monkeypatch) -> None:
+    """Check every command of a script, and run those that can be."""
+    for line in script.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while words:
+            end = words.index("&&") if "&&" in words else len(words)
+            check_command(words[:end], monkeypatch)
+            words = words[end + 1 :]
+
+
+def check_command(words: list[str], monkeypatch) -> None:
+    """Check one command by its own parser, or by what it names."""
+    while re.match(r"\w+=", words[0]):
+        words = words[1:]
+    # What the shell would put in.
+    program, *arguments = (re.sub(r"\$\w+", "1", word) if words[0] != "srun" else word for word in words)
+    if program in ("r2id", "accelerate", "torchrun"):
+        arguments = read_r2id(arguments if program == "r2id" else launched(program, arguments))
+        model = arguments[arguments.index("--model") + 1] if "--model" in arguments else "mnist"
+        if arguments[0] in RUN and (Path(model).exists() or (PRETRAINED / model).exists()):
+            arguments = [SMALLER.get(word, word) for word in arguments] + FEWER.get(arguments[0], [])
+            monkeypatch.setattr(sys, "argv", ["r2id", *arguments])
+            cli.main()
+    elif program in ("srun", "bash"):
+        check_script(arguments[arguments.index("-c") + 1], monkeypatch)
+    elif program == "make":
+        made = subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+    elif program == "pip":
+        wanted = re.findall(r"\[([\w,]+)\]", " ".join(arguments))
+        extras = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2]
+        assert all(re.search(rf"^{extra} =", extras, re.MULTILINE) for extra in ",".join(wanted).split(",") if extra)
+    elif program == "python" and arguments[0] == "-c":
+        ast.parse(arguments[1])
+    elif program == "python" and arguments[0].endswith(".py"):
+        source = (ROOT / arguments[0]).read_text(encoding="utf-8")
+        assert all(f'"{word}"' in source for word in arguments[1:] if word.startswith("--")), words
+    elif program == "tensorboard":
+        from tensorboard.program import TensorBoard
+
+        TensorBoard().configure(["tensorboard", *arguments])
+    elif program == "cp":
+        assert (ROOT / arguments[-1]).exists(), words
+    else:
+        assert program == "export", f"no test here knows {' '.join(words)}"
+
+
+def launched(program: str, arguments: list[str]) -> list[str]:
+    """The arguments of the r2id that a launcher starts, as its own parser reads them."""
+    if program == "accelerate":
+        from accelerate.commands.launch import launch_command_parser
+
+        assert arguments.pop(0) == "launch"
+        options = launch_command_parser().parse_args(arguments)
+    else:
+        from torch.distributed.run import get_args_parser
+
+        options = get_args_parser().parse_args(arguments)
+    assert options.module and options.training_script == "r2id", arguments
+    return options.training_script_args
+
+
+def read_r2id(arguments: list[str]) -> list[str]:
+    """Read the arguments of r2id with its own command line, which calls nothing; returns them."""
+    try:
+        idle(cli.app).cli(prog="r2id", args=arguments, registry=cli.SIZES, console_outputs=False)
+    except (SystemExit, cli.OptionError) as error:
+        raise AssertionError(f"r2id {' '.join(arguments)} is not accepted") from error
+    return arguments
+
+
+def idle(app: SubcommandApp) -> SubcommandApp:
+    """The same command line, whose commands do nothing."""
+    same = SubcommandApp()
+    for name, command in app._subcommands.items():
+        if isinstance(command.target, SubcommandApp):
+            same.command(idle(command.target), name=name)
+        else:
+            same.command(functools.wraps(command.target)(lambda config: None), name=name)
+    return same
