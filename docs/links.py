@@ -1,7 +1,8 @@
 """Makes the site's links work as written: as paths in the repository, so that they work in a browser of that too.
 
 What lies outside docs/ gets a place under repository/. Markdown files that the navigation names become pages; any other
-file that a page links to becomes a page with its text.
+file that a page links to becomes a page with its text. The sources that docstrings name, as "design §1.2" and
+"arXiv:2006.16236", become links.
 """
 
 from __future__ import annotations
@@ -45,6 +46,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return posixpath.relpath(uri, posixpath.dirname(here)) if uri in files.src_uris else link[1]
 
     return LINK.sub(moved, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Make links of the sources that docstrings name."""
+    design = files.src_uris["design.md"].url_relative_to(page.file)
+    html = re.sub(r"\bdesign §[\d.]*\d", rf'<a href="{design}">\g<0></a>', html)
+    return re.sub(r"\barXiv:(\d{4}\.\d{5})\b", r'<a href="https://arxiv.org/abs/\1">\g<0></a>', html)
 
 
 def _names(nav: Any) -> Iterator[str]:

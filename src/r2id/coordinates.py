@@ -76,7 +76,7 @@ class Grid:
         """The pixel centres of an image of `size` (height, width).
 
         `canvas` gives the proportions of the picture that the grid samples; by default pixels are square and the
-        proportions are the grid's own.
+        proportions are the grid's own. Raises InputError for an empty size.
         """
         height, width = check_size(size)
         return cls(

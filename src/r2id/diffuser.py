@@ -118,6 +118,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             grid: where the samples lie, by default in even rows and columns of the canvas.
         Returns:
             [B, C, H, W].
+        Raises:
+            InputError: for other channels than the model's.
         """
         return self.guidance_branches(sample, alpha_bar, [tokens], canvas, grid)[0]
 

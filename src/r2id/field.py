@@ -55,6 +55,8 @@ class ImageField:
             region: (top, left, bottom, right) in pixels of the whole picture; gives exactly its pixels.
             pixels_at_once: under `torch.inference_mode()`, memory beyond the output is proportional to this, not to
                 `size`.
+        Raises:
+            InputError: for an empty size, or a region that is empty or not inside it.
         """
         height, width = check_size(size)
         top, left, bottom, right = check_region(region, (height, width)) if region else (0, 0, height, width)

@@ -197,6 +197,8 @@ class R2Pipeline(DiffusionPipeline):
             size: height and width of the pictures.
             canvas: proportions of the picture; by default those the model was trained on.
             output_type: "pil", "np" or "pt", as in `R2PipelineOutput.images`.
+        Raises:
+            InputError: for a size below 1, another output_type, or pictures that would not fit in memory.
         """
         check_output_type(output_type)
         size = check_size(size)

@@ -255,7 +255,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Latents lie in even rows and columns, or on the grid that is given as `size`. `canvas` gives the proportions of
         the picture, by default those of H × W. Without gradients, an image larger than PIECE pixels is read in pieces,
-        so that memory does not grow with it.
+        so that memory does not grow with it. Raises InputError for other channels than the model's or an empty size.
         """
         self._check_channels(image, self.config.image_channels, "an image")
         height, width = image_size = (image.shape[-2], image.shape[-1])
@@ -282,6 +282,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 costs memory in proportion to its pixels.
             image_size: (height, width) of the whole image.
             size, canvas: as for `encode`.
+        Raises:
+            InputError: for other channels than the model's, an empty size, or no pieces.
         """
         canvas = canvas or image_size
         source = query = summaries = None
@@ -297,7 +299,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.encoder.answer(summaries, query).movedim(-1, 1)
 
     def encode_points(self, colours: Tensor, points: Points, size: Size) -> Tensor:
-        """The same from colours [B, N, C] at arbitrary points of a canvas, in any order."""
+        """The same from colours [B, N, C] at arbitrary points of a canvas, in any order. Raises InputError for an empty
+        size."""
         canvas = points.extent
         return self.encoder(colours, points, Grid.of_size(check_size(size), canvas, colours.device)).movedim(-1, 1)
 
@@ -305,6 +308,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """The latent [B, latent_channels, h, w] as a function of coordinates.
 
         `canvas` gives the proportions of the picture that the latent was made from, by default those of h × w.
+        Raises InputError for other channels than the model's.
         """
         self._check_channels(latent, self.config.latent_channels, "a latent")
         source = Grid.of_size((latent.shape[-2], latent.shape[-1]), canvas, latent.device)
@@ -316,7 +320,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Latent [B, latent_channels, h, w] → image [B, C, H, W] in (−1, 1), for any `size` (H, W).
 
         `canvas` gives the proportions of the picture that the latent was made from, by default those of H × W. Other
-        proportions of `size` stretch the picture, as resizing it would.
+        proportions of `size` stretch the picture, as resizing it would. Raises InputError for other channels than the
+        model's or an empty size.
         """
         return self.field(latent, canvas or check_size(size)).render(size)
 
