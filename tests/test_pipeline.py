@@ -329,3 +329,17 @@ class TestCallback:
         )
         expected = pipeline.resampler.destandardise(torch.zeros(1, 3, 3, 2))
         torch.testing.assert_close(result.latents, expected)
+
+
+def test_pictures_in_bfloat16_differ_by_two_levels_of_eight_bits_at_most():
+    pipeline = R2Pipeline.from_pretrained("mnist")
+    latents = pipeline(list("0379"), size=[], num_inference_steps=4, generator=seeded()).latents
+    exact = numpy_of(pipeline.decode(latents, (150, 150)))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = numpy_of(pipeline.decode(latents, (150, 150)))
+    difference = np.abs(exact - rounded)
+    assert difference.max() <= 2 and (difference > 0).mean() < 0.1
+
+
+def numpy_of(pictures: list[Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(picture, dtype=int) for picture in pictures])

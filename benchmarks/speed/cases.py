@@ -186,11 +186,11 @@ def decode(method: str, side: int) -> Work:
     return DECODERS[method](side)
 
 
-def _r2ir_decode(side: int) -> Work:
+def _r2ir_decode(side: int, precision: torch.dtype) -> Work:
     resampler, latent = _latent()
 
     def work() -> Any:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(DEVICE, HALF, enabled=precision == HALF):
             return as_levels(resampler.decode(latent, (side, side))[0])
 
     return work
@@ -243,7 +243,8 @@ def _lanczos(side: int) -> Work:
 
 
 DECODERS: dict[str, Callable[[int], Work]] = {
-    "R2IR": _r2ir_decode,
+    "R2IR": lambda side: _r2ir_decode(side, HALF),
+    "R2IR, float32": lambda side: _r2ir_decode(side, torch.float32),
     "R2IR, the plain way": _plain_decode,
     "AutoencoderKL": _autoencoder_decode,
     "Lanczos resize": _lanczos,
@@ -258,7 +259,7 @@ def render(kind: str) -> Work:
     arguments = (whole, region) if kind == "region" else ((256, 256),)
 
     def work() -> Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(DEVICE, HALF):
             return resampler.field(latent).render(*arguments)
 
     return work
@@ -278,7 +279,7 @@ def encode(method: str, side: int) -> Work:
         if method.endswith("the plain way"):
             with patch("r2id.resampler.PIECE", sys.maxsize), plainly():
                 return call()
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(DEVICE, HALF, enabled=method == "R2IR"):
             return call()
 
     return work

@@ -157,7 +157,9 @@ class LocalKernelAttention(nn.Module):
     def spread(self, values: Tensor) -> Tensor:
         """W_k v_n of every source and basis function: [B, H, W, source_dim] → [B, H, W, basis, basis, dim]."""
         weight = self.weight.permute(2, 0, 1, 3).flatten(1)
-        return (values @ weight.to(values.dtype)).unflatten(-1, (self.basis, self.basis, self.dim))
+        # As one product of two matrices: where `values` are a part of others, torch would copy the weight for each row.
+        spread = values.flatten(0, -2) @ weight.to(values.dtype)
+        return spread.view(*values.shape[:-1], self.basis, self.basis, self.dim)
 
     def read(self, spread: Tensor, source: Grid, query: Grid) -> Tensor:
         """Answers [B, h, w, dim] from what `spread` returned, for a grid of queries: only sources in reach are used."""

@@ -120,7 +120,7 @@ class GeneratorChoice(ModelChoice):
     """Which model generates, where and how."""
 
     precision: Literal["no", "bf16"] = "no"
-    """Precision of the denoising: no is float32, bf16 is faster and changes the pictures a little."""
+    """Precision of the networks: no is float32, bf16 is faster and changes the pictures a little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -536,7 +536,7 @@ class Demo(GeneratorChoice):
     seed: int = 1
     """Seed of the pictures."""
     precision: Literal["no", "bf16"] = "bf16"
-    """Precision of the denoising: no is float32, bf16 is faster and changes the pictures a little."""
+    """Precision of the networks: no is float32, bf16 is faster and changes the pictures a little."""
 
 
 @app.command(name="demo")

@@ -168,8 +168,10 @@ class PositionProjection(nn.Module):
         vertical, horizontal = self.linear.weight.chunk(2, dim=1)
         if isinstance(samples, Grid):
             rows = nn.functional.linear(self._axis_features(samples.rows, samples, 0), vertical)
-            columns = nn.functional.linear(self._axis_features(samples.columns, samples, 1), horizontal)
-            return rows[:, None] + columns[None] + self.linear.bias
+            columns = nn.functional.linear(
+                self._axis_features(samples.columns, samples, 1), horizontal, self.linear.bias
+            )
+            return rows[:, None] + columns[None]
         features = [self._axis_features(samples.relative[:, axis], samples, axis) for axis in (0, 1)]
         return self.linear(torch.cat(features, dim=-1))
 

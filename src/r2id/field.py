@@ -44,7 +44,7 @@ class ImageField:
         colours = colours.movedim(-1, 1)
         return colours.reshape(*colours.shape[:2], *coordinates.shape[:-1])
 
-    def render(self, size: Size, region: Region | None = None, pixels_at_once: int = 1 << 16) -> Tensor:
+    def render(self, size: Size, region: Region | None = None, pixels_at_once: int = 1 << 14) -> Tensor:
         """The picture at `size` (H, W), or the part of it in `region`, as [B, C, height, width] in (−1, 1).
 
         A pixel coarser than a training pixel is the mean of the field over its area, sampled as densely as training

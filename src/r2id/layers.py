@@ -11,6 +11,16 @@ from r2id.attention import FeatureMap, LinearAttention, Summary
 from r2id.coordinates import fourier_features
 
 
+class RMSNorm(nn.RMSNorm):
+    """x / √(mean x²) · weight. Under autocast, torch's own would go through float32, with a warning."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == self.weight.dtype:
+            return super().forward(x)
+        scale = x.shape[-1] ** 0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(1e-6)
+        return x * scale * self.weight.to(x.dtype)
+
+
 class FeedForward(nn.Sequential):
     """Linear to `ratio` × dim, GELU, linear back, on each sample alone."""
 
@@ -26,9 +36,9 @@ class CrossBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, source_dim: int | None = None) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(dim)
+        self.attention_norm = RMSNorm(dim)
         self.attention = LinearAttention(dim, num_heads, feature_map, source_dim)
-        self.feed_norm = nn.RMSNorm(dim)
+        self.feed_norm = RMSNorm(dim)
         self.feed = FeedForward(dim)
 
     def forward(self, x: Tensor, summary: Summary) -> Tensor:
@@ -52,7 +62,7 @@ class PointBlock(nn.Module):
 
     def __init__(self, dim: int, ratio: int = 2) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(dim)
+        self.norm = RMSNorm(dim)
         self.feed = FeedForward(dim, ratio)
 
     def forward(self, x: Tensor) -> Tensor:

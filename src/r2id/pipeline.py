@@ -208,9 +208,7 @@ class R2Pipeline(DiffusionPipeline):
             resized = torch.nn.functional.interpolate(latents, size, mode="bicubic", antialias=True)
             return as_output(resized.clamp(-1, 1), output_type)
         canvas = canvas or self.diffuser.config.canvas or (latents.shape[-2], latents.shape[-1])
-        # Colours keep the resampler's own precision, whatever the denoising ran in.
-        with torch.autocast(latents.device.type, enabled=False):
-            pictures = decode_some_at_once(self.resampler, latents, size, canvas)
+        pictures = decode_some_at_once(self.resampler, latents, size, canvas)
         return as_output(torch.cat(pictures) if len(pictures) > 1 else pictures[0], output_type)
 
     def _check_scheduler(self, steps: int) -> None:

@@ -14,7 +14,7 @@ from r2id.attention import FeatureMap, LocalKernelAttention, Neighbourhoods, Sum
 from r2id.coordinates import Grid, Points, PositionProjection, Samples
 from r2id.errors import InputError
 from r2id.field import ImageField
-from r2id.layers import CrossBlock, PointBlock, SelfBlock
+from r2id.layers import CrossBlock, PointBlock, RMSNorm, SelfBlock
 from r2id.model import CheckedLoading
 from r2id.sizes import Size, check_size, size_text
 
@@ -49,9 +49,9 @@ class GlobalDirection(nn.Module):
         self.colour = nn.Linear(source_channels, dim)
         self.source_position = source_position
         self.query_position = query_position
-        self.source_norm = nn.RMSNorm(dim)
+        self.source_norm = RMSNorm(dim)
         self.blocks = nn.ModuleList(CrossBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
-        self.out = nn.Sequential(nn.RMSNorm(dim), nn.Linear(dim, channels), nn.Tanh())
+        self.out = nn.Sequential(RMSNorm(dim), nn.Linear(dim, channels), nn.Tanh())
 
     def summarise(self, values: Tensor, source: Samples) -> list[Summary]:
         """What the queries need of a source with values [B, H, W, C] or [B, N, C]: one summary per block."""
@@ -101,7 +101,7 @@ class LocalEncoder(nn.Module):
         self.neighbourhood = LocalKernelAttention(value_dim, dim, radius, basis)
         self.latent_position = latent_position
         self.blocks = nn.ModuleList(SelfBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
-        self.out = nn.Sequential(nn.RMSNorm(dim), nn.Linear(dim, latent_channels), nn.Tanh())
+        self.out = nn.Sequential(RMSNorm(dim), nn.Linear(dim, latent_channels), nn.Tanh())
 
     def summarise_piece(self, values: Tensor, piece: Grid, query: Grid) -> list[Neighbourhoods]:
         """What the latents at `query` need of some rows and columns of the image, [B, H, W, C]. Pieces add up."""
@@ -143,11 +143,11 @@ class LocalDecoder(nn.Module):
         self.colour = nn.Linear(latent_channels, dim)
         self.latent_position = latent_position
         self.blocks = nn.ModuleList(SelfBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
-        self.narrow = nn.Sequential(nn.RMSNorm(dim), nn.Linear(dim, pixel_dim))
+        self.narrow = nn.Sequential(RMSNorm(dim), nn.Linear(dim, pixel_dim))
         self.neighbourhood = LocalKernelAttention(pixel_dim, pixel_dim, radius, basis)
         self.pixel_position = pixel_position
         self.pixel_blocks = nn.ModuleList(PointBlock(pixel_dim) for _ in range(pixel_blocks))
-        self.out = nn.Sequential(nn.RMSNorm(pixel_dim), nn.Linear(pixel_dim, image_channels), nn.Tanh())
+        self.out = nn.Sequential(RMSNorm(pixel_dim), nn.Linear(pixel_dim, image_channels), nn.Tanh())
 
     def summarise(self, values: Tensor, source: Grid) -> tuple[Tensor, Grid]:
         """Latents [B, h, w, C] that know the whole image, and where they lie: all that pixels need."""
