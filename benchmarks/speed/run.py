@@ -388,7 +388,8 @@ def write_document(results: Path, document: Path) -> None:
 
 def _times(seconds: dict[str, list[float]], name: str, base: str) -> str:
     if name == base:
-        return f"1 ({1000 * median(seconds[name]):.3g} ms)"
+        milliseconds = 1000 * median(seconds[name])
+        return f"1 ({milliseconds:.0f} ms)" if milliseconds >= 100 else f"1 ({milliseconds:.3g} ms)"
     return str(ratio(seconds[name], seconds[base]))
 
 

@@ -31,8 +31,8 @@ class Summary(NamedTuple):
 
 
 class Neighbourhoods(NamedTuple):
-    """All that local attention needs from the sources, at some places: Σ w φ_k v, [B, h, w, basis, basis, d], and
-    Σ w, [h, w]."""
+    """All that local attention needs from the sources, at some places: Σ w φ_k v, [B, w, h, basis, basis, d], and
+    Σ w, [w, h]."""
 
     values: Tensor
     weight: Tensor
@@ -178,14 +178,17 @@ class LocalKernelAttention(nn.Module):
         rows, columns = (
             (window[..., None] * basis).to(values.dtype) for window, basis in ((window_y, basis_y), (window_x, basis_x))
         )
-        down = torch.einsum("yik,bijc->bykjc", rows, values)
-        gathered = torch.einsum("xjl,bykjc->byxklc", columns, down)
-        return Neighbourhoods(gathered, window_y.sum(dim=1)[:, None] * window_x.sum(dim=1), places)
+        across = torch.einsum("xjl,bijc->bxilc", columns, values).flatten(0, 1).flatten(-2)
+        # One product for each column of places leaves its result as `answer` reads it; einsum would have to reorder.
+        every_row = rows.mT.flatten(0, 1).expand(len(across), -1, -1)
+        gathered = every_row.bmm(across).view(-1, len(columns), len(rows), self.basis, self.basis, self.source_dim)
+        return Neighbourhoods(gathered, window_x.sum(dim=1)[:, None] * window_y.sum(dim=1), places)
 
     def answer(self, summary: Neighbourhoods, query: Grid) -> Tensor:
         """Answers [B, h, w, dim] from the summary of all pieces: what `forward` gives for the source as a whole."""
-        weight = summary.weight.clamp_min(1e-24)[..., None, None, None]
-        answers = self._mix(summary.values / weight.to(summary.values.dtype))
+        answers = self._mix(summary.values)
+        answers = (answers / summary.weight.clamp_min(1e-24)[..., None].to(answers.dtype)).transpose(1, 2)
+        answers = answers + self.bias.to(answers.dtype)
         if summary.places.rows is not query.rows:
             answers = torch.einsum("yi,bixd->byxd", _interpolation(summary.places.rows, query.rows, answers), answers)
         if summary.places.columns is not query.columns:
@@ -206,7 +209,7 @@ class LocalKernelAttention(nn.Module):
         return torch.lerp(here.min(), here.max(), torch.linspace(0, 1, enough, device=here.device))
 
     def _mix(self, gathered: Tensor) -> Tensor:
-        return gathered.flatten(-3) @ self.weight.flatten(0, 2).to(gathered.dtype) + self.bias.to(gathered.dtype)
+        return gathered.flatten(-3) @ self.weight.flatten(0, 2).to(gathered.dtype)
 
     def _weights(self, source: Grid, query: Grid, axis: int) -> Tensor:
         """Window times basis of one axis, divided by the window's sum: [queries, sources, basis]."""
@@ -264,7 +267,8 @@ class LocalKernelAttention(nn.Module):
             kernel = (window / total[queries])[:, None, None] * basis_y[:, :, None] * basis_x[:, None, :]
             seen = torch.einsum("pkl,bpc->bpklc", kernel.to(values.dtype), values[:, sources])
             shape = (len(values), len(counts[chunk]), *seen.shape[2:])
-            answers.append(self._mix(seen.new_zeros(shape).index_add_(1, queries, seen)))
+            mixed = self._mix(seen.new_zeros(shape).index_add_(1, queries, seen))
+            answers.append(mixed + self.bias.to(mixed.dtype))
         return torch.cat(answers, dim=1)
 
 

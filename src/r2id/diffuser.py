@@ -23,7 +23,7 @@ from r2id.resampler import Jitter, check_jitter
 
 Prediction = Literal["epsilon", "v_prediction"]
 
-SAMPLES_AT_ONCE = 4096
+SAMPLES_AT_ONCE = 2048
 """Samples, over the batch, that go through a block together where no gradients are wanted."""
 
 NEIGHBOURHOOD_SCALE = 1 / 32
@@ -112,7 +112,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Args:
             sample: x_t, [B, C, H, W], any H and W.
-            alpha_bar: ᾱ of each sample, [B] in [0, 1].
+            alpha_bar: ᾱ of each sample in [0, 1], [B], or [1] if all share it, which is faster.
             tokens: [B, T, token_dim].
             canvas: proportions of the picture, by default those trained on, or else those of H × W.
             grid: where the samples lie, by default in even rows and columns of the canvas.
@@ -154,7 +154,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             summary = _total(block.summarise(piece, time) for piece in pieces)
             pieces = [block.answer(piece, time, summary) for piece in pieces]
         count = len(branches)
-        pieces, time = [piece.repeat(count, 1, 1) for piece in pieces], time.repeat(count, 1)
+        pieces = [piece.repeat(count, 1, 1) for piece in pieces]
+        time = time.repeat(count, 1) if len(time) > 1 else time
         tokens = torch.cat(list(branches))
         for block in self.decoder:
             summary = _total(block.summarise(piece, time) for piece in pieces)

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from r2id.attention import FeatureMap, LinearAttention, Summary
 from r2id.coordinates import fourier_features
@@ -103,8 +104,11 @@ class AdaptiveNorm(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """x: [B, N, dim], time: [B, time_dim] → [B, N, dim]."""
+        """x: [B, N, dim], time: [B, time_dim], or [1, time_dim] if all share it → [B, N, dim]."""
         scale, shift = self.modulation(time)[:, None].chunk(2, dim=-1)
+        if len(time) == 1:
+            weight, bias = ((1 + scale).flatten().to(x.dtype), shift.flatten().to(x.dtype))
+            return functional.layer_norm(x, self.norm.normalized_shape, weight, bias, self.norm.eps)
         return self.norm(x) * (1 + scale) + shift
 
 

@@ -167,7 +167,7 @@ class R2Pipeline(DiffusionPipeline):
         step_arguments = {"generator": generator} if "generator" in accepted else {}
         sample = latents.to(self._execution_device, dtype) * scheduler.init_noise_sigma
         for step, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
-            alpha_bar = alpha_bar_at(scheduler, timestep).expand(len(sample)).to(sample.device)
+            alpha_bar = alpha_bar_at(scheduler, timestep).reshape(1).to(sample.device)
             scaled = scheduler.scale_model_input(sample, timestep)
             time = float(timestep) / scheduler.config.num_train_timesteps
             guided = guidance_scale != 1 and guidance_interval[0] <= time <= guidance_interval[1]
