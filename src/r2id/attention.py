@@ -149,7 +149,9 @@ class LocalKernelAttention(nn.Module):
             sources, queries = math.prod(source.size), math.prod(query.size)
             if queries <= sources:
                 return self.answer(self.summarise(values, source, query), query)
-            return self.read(self.spread(values), source, query)
+            # The first product is over all sources of both axes: the axis with fewer queries keeps it small.
+            rows_first = len(query.rows) < len(query.columns)
+            return self.read(self.spread(values), source, query, rows_first)
         flat = values.flatten(1, -2)
         answers = self._read_pairs(flat, _as_points(source), _as_points(query))
         return answers.unflatten(1, query.size) if isinstance(query, Grid) else answers
@@ -161,11 +163,10 @@ class LocalKernelAttention(nn.Module):
         spread = values.flatten(0, -2) @ weight.to(values.dtype)
         return spread.view(*values.shape[:-1], self.basis, self.basis, self.dim)
 
-    def read(self, spread: Tensor, source: Grid, query: Grid) -> Tensor:
-        """Answers [B, h, w, dim] from what `spread` returned, for a grid of queries: only sources in reach are used."""
+    def read(self, spread: Tensor, source: Grid, query: Grid, rows_first: bool) -> Tensor:
+        """Answers [B, h, w, dim] from what `spread` returned, by a product over rows and one over columns."""
         rows, columns = (self._weights(source, query, axis).to(spread.dtype) for axis in (0, 1))
-        # The first product is over all sources of both axes: the axis with fewer queries keeps it small.
-        if len(rows) < len(columns):
+        if rows_first:
             down = torch.einsum("yik,bijkld->byjld", rows, spread)
             return torch.einsum("xjl,byjld->byxd", columns, down) + self.bias.to(spread.dtype)
         across = torch.einsum("xjl,bijkld->bikxd", columns, spread)
@@ -231,7 +232,7 @@ class LocalKernelAttention(nn.Module):
 
     def _reach(self, source: Samples, axis: int) -> float:
         """The radius in relative coordinates, at least one cell of the source."""
-        return max(self.radius / source.extent[axis], source.cell[axis])
+        return torch.sym_max(self.radius / source.extent[axis], source.cell[axis])
 
     def _band(self, source: Grid, query: Grid, axis: int) -> slice:
         here, there = (query.rows, source.rows) if axis == 0 else (query.columns, source.columns)

@@ -580,6 +580,26 @@ def showcase(config: tyro.conf.OmitArgPrefixes[Showcase]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write R2ID and R2IR's decoder as ONNX, for sampling without torch."""
+
+    model: str = "mnist"
+    """Bundled weights, a folder, or a Hugging Face hub id."""
+    output: Path
+    """Folder to write to: OUTPUT/diffuser.onnx, OUTPUT/decoder.onnx and OUTPUT/model.json."""
+
+
+@app.command(name="export")
+def export(config: tyro.conf.OmitArgPrefixes[Export]) -> None:
+    """Write R2ID and R2IR's decoder as ONNX, for sampling without torch."""
+    from r2id.export import export_onnx
+
+    pipeline = load_pipeline(ModelChoice(model=config.model, device="cpu"))
+    for name, difference in export_onnx(pipeline, config.output).items():
+        print(f"{config.output / name}: in ONNX Runtime as in torch, to {difference:.1e}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class App(ModelChoice):
     """Serve a web page on this machine: generate, decode again at other sizes, zoom, resample pictures."""
 
@@ -722,6 +742,9 @@ EXTRAS = {
     "torchmetrics": "eval",
     "matplotlib": "eval",
     "gradio": "app",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "onnxruntime": "onnx",
 }
 """Packages that only some commands need, and the extra that brings them."""
 

@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from r2id.sizes import Size, check_size
 
 
-def pixel_centres(count: int, device: torch.device | None = None) -> Tensor:
-    """Relative coordinates (i + ½)/count − ½ of the pixels of a row of `count`. Shape [count]."""
+def pixel_centres(count: int, indices: Tensor | None = None, device: torch.device | None = None) -> Tensor:
+    """Relative coordinates (i + ½)/count − ½ of pixels i of a row of `count`, by default of all. Shape [count]."""
+    indices = torch.arange(count) if indices is None else indices
     # In float64, which not every device has, so that neighbours stay apart in very long rows.
-    indices = torch.arange(count, dtype=torch.float64)
-    return ((indices + 0.5) / count - 0.5).float().to(device)
+    return ((indices.double() + 0.5) / count - 0.5).float().to(device)
 
 
 def canvas_extent(canvas: tuple[float, float]) -> tuple[float, float]:
     """Absolute (height, width) of a canvas: its longer side is 1. Only the proportions of `canvas` matter."""
-    longer = max(canvas)
+    longer = torch.sym_max(*canvas)
     return canvas[0] / longer, canvas[1] / longer
 
 
@@ -180,7 +180,7 @@ class PositionProjection(nn.Module):
         coordinates = torch.stack([relative, relative * extent], dim=-1)
         jitter = coordinates.new_zeros(2)
         if self.expected:
-            half_cell = 0.5 * max(cell, 1 / (self.reference * extent))
+            half_cell = 0.5 * torch.sym_max(cell, 1 / (self.reference * extent))
             jitter = coordinates.new_tensor([half_cell, half_cell * extent])
         features = fourier_features(coordinates, frequencies(self.num_high, self.num_low, relative.device), jitter)
         return features.to(self.linear.weight.dtype)

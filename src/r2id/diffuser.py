@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterable, Sequence
 from functools import reduce
@@ -148,8 +147,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
             x = x.add(near.flatten(1, 2), alpha=NEIGHBOURHOOD_SCALE)
         # Without gradients, samples go through a block in pieces: what lies between its layers then fits in the cache.
-        at_once = max(1, SAMPLES_AT_ONCE // len(x)) if not torch.is_grad_enabled() else math.prod(size)
-        pieces = x.split(at_once, dim=1)
+        pieces = [x] if torch.is_grad_enabled() else x.split(max(1, SAMPLES_AT_ONCE // len(x)), dim=1)
         for block in self.encoder:
             summary = _total(block.summarise(piece, time) for piece in pieces)
             pieces = [block.answer(piece, time, summary) for piece in pieces]
@@ -162,7 +160,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             conditioning = block.cross_attention.summarise(tokens)
             pieces = [block.answer(piece, time, summary, conditioning) for piece in pieces]
         x = torch.cat([self.out(self.out_norm(piece, time)) for piece in pieces], dim=1)
-        return x.mT.unflatten(-1, size).chunk(count)
+        return x.mT.unflatten(-1, size).unflatten(0, (count, -1)).unbind()
 
     def _positions(self, grid: Grid) -> Tensor:
         if self.training and self.config.jitter == "sampled":

@@ -152,7 +152,7 @@ class R2Pipeline(DiffusionPipeline):
                 f"latents of shape {tuple(latents.shape)} do not fit {len(labels)} labels; "
                 f"the shape must be ({len(labels)}, {self.diffuser.config.channels}, height, width)"
             )
-        self._check_scheduler(num_inference_steps)
+        self.check_scheduler(num_inference_steps)
         indices = torch.tensor([self.conditioner.index(label) for label in labels], device=self._execution_device)
         dtype = self.diffuser.dtype
         if latents is None:
@@ -211,7 +211,8 @@ class R2Pipeline(DiffusionPipeline):
         pictures = decode_some_at_once(self.resampler, latents, size, canvas)
         return as_output(torch.cat(pictures) if len(pictures) > 1 else pictures[0], output_type)
 
-    def _check_scheduler(self, steps: int) -> None:
+    def check_scheduler(self, steps: int) -> None:
+        """Raises InputError where the scheduler cannot sample from the diffuser in so many steps."""
         name, config = type(self.scheduler).__name__, self.scheduler.config
         if not hasattr(self.scheduler, "alphas_cumprod"):
             raise InputError(

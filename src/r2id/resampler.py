@@ -162,7 +162,11 @@ class LocalDecoder(nn.Module):
         if isinstance(query, Grid) and not self.training:
             rows, columns = self.neighbourhood.reach(source, query)
             latents, source = latents[:, rows, columns], source.crop(rows, columns)
-        x = self.neighbourhood(latents, source, query) + self.pixel_position(query)
+        return self.colours(self.neighbourhood(latents, source, query), query)
+
+    def colours(self, near: Tensor, query: Samples) -> Tensor:
+        """Colours at the queries, from what each has read of the latents near it."""
+        x = near + self.pixel_position(query)
         for block in self.pixel_blocks:
             x = block(x)
         return self.out(x)

@@ -1,0 +1,46 @@
+"""A picture of every label, from what `r2id export` wrote. Needs numpy, onnxruntime and Pillow, but no torch.
+
+python examples/sample_without_torch.py EXPORTED OUTPUT [HEIGHTxWIDTH of the latents]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from onnxruntime import InferenceSession
+from PIL import Image
+
+exported, output, *latent_size = sys.argv[1:]
+latent_size = tuple(map(int, (latent_size or ["8x8"])[0].split("x")))
+model = json.loads(Path(exported, "model.json").read_text())
+diffuser, decoder = (InferenceSession(Path(exported, model[name])) for name in ("diffuser", "decoder"))
+labels = np.arange(len(model["labels"]))
+
+# A denser grid takes more noise per sample, so that an area of the picture is as noisy on every grid.
+ratio = np.prod(latent_size) / model["noise_reference_size"] ** 2 if model["noise_reference_size"] else 1
+alpha_bars = np.array(model["alphas_cumprod"])
+alpha_bars = alpha_bars / (alpha_bars + ratio * (1 - alpha_bars))
+# DDIM (Song et al. 2021, arXiv:2010.02502): guess the clean sample, and add the guessed noise of the next time to it.
+sample = np.random.default_rng(0).standard_normal((len(labels), model["channels"], *latent_size), np.float32)
+for time, after in zip(model["timesteps"], [*alpha_bars[model["timesteps"][1:]], 1.0], strict=True):
+    alpha_bar = np.full(len(labels), alpha_bars[time], np.float32)
+    low, high = model["guidance_interval"]
+    guidance = np.float32(model["guidance_scale"] if low <= time / len(alpha_bars) <= high else 1)
+    inputs = {"sample": sample, "alpha_bar": alpha_bar, "labels": labels, "guidance_scale": np.array(guidance)}
+    (prediction,) = diffuser.run(None, inputs)
+    signal, spread = np.float32(alpha_bars[time] ** 0.5), np.float32((1 - alpha_bars[time]) ** 0.5)
+    clean, noise = signal * sample - spread * prediction, spread * sample + signal * prediction
+    if model["prediction_type"] == "epsilon":
+        clean, noise = (sample - spread * prediction) / signal, prediction
+    sample = np.float32(after**0.5) * clean + np.float32((1 - after) ** 0.5) * noise
+
+mean, std = (np.float32(model[name])[:, None, None] for name in ("latent_mean", "latent_std"))
+latents, canvas = (sample * std + mean).clip(-1, 1), np.array(model["canvas"] or latent_size)
+Path(output).mkdir(parents=True, exist_ok=True)
+for height, width in [(32, 32), (96, 64)]:
+    place = {"size": np.array([height, width]), "rows": np.arange(height), "columns": np.arange(width)}
+    (pixels,) = decoder.run(None, {"latents": latents, "canvas": canvas, **place})
+    levels = ((pixels + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    sheet = np.concatenate(list(levels.transpose(0, 2, 3, 1)), axis=1)  # all labels beside each other, [H, B·W, C]
+    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(Path(output, f"{height}x{width}.png"))
