@@ -7,7 +7,7 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ class Decoder(nn.Module):
     def __init__(self, resampler: R2IR) -> None:
         super().__init__()
         decoder = resampler.decoder
-        self.decoder = _SpreadingDecoder(decoder) if isinstance(decoder, LocalDecoder) else decoder
+        self.decoder: Any = _SpreadingDecoder(decoder) if isinstance(decoder, LocalDecoder) else decoder
         self.sample_size, self.channels = resampler.config.sample_size, resampler.config.image_channels
 
     def forward(self, latents: Tensor, size: Tensor, rows: Tensor, columns: Tensor, canvas: Tensor) -> Tensor:
@@ -47,9 +47,10 @@ class Decoder(nn.Module):
             rows, columns: indices of the pixels to decode, int64 [H] and [W].
             canvas: proportions of the picture, height and width, int64 [2].
         """
-        source = Grid.of_size((latents.shape[-2], latents.shape[-1]), canvas.tolist())
+        source = Grid.of_size((latents.shape[-2], latents.shape[-1]), tuple(canvas.tolist()))
         field = ImageField(self.decoder, latents.movedim(1, -1), source, self.sample_size, self.channels)
-        return field.pixels(size.tolist(), rows, columns)
+        height, width = size.tolist()
+        return field.pixels((height, width), rows, columns)
 
 
 class _SpreadingDecoder(nn.Module):
@@ -133,7 +134,7 @@ class _Graph(NamedTuple):
     name: str
     module: nn.Module
     output: str
-    axes: Mapping[str, Mapping[int, str]]
+    axes: dict[str, dict[int, str]]
     examples: Sequence[tuple[Tensor, ...]]
 
     def write(self, path: Path) -> None:
