@@ -299,7 +299,7 @@ def training_step(network: str, batch: int) -> Work:
         objective = ReconstructionObjective(trained, recipe.latent_noise, 1.0 if plain else recipe.pixel_share)
     else:
         trained = pipeline.diffuser
-        objective = DiffusionObjective(trained, pipeline.conditioner, pipeline.resampler, 0.1)
+        objective = DiffusionObjective(R2Pipeline(trained, pipeline.conditioner, pipeline.resampler), 0.1)
     if not plain:
         trained.compile()
     return _optimiser_step(objective, torch.rand(batch, 1, 32, 32), (8, 8), HALF if not plain else torch.float32)
@@ -333,7 +333,7 @@ def rgb(work: str, batch: int) -> Work:
         objective = ReconstructionObjective(resampler, 0.05, RESAMPLER_PRESETS["rgb-16x"].pixel_share)
         return _optimiser_step(objective, torch.rand(batch, 3, 256, 256), (16, 16), HALF)
     if work == "R2ID, training step":
-        objective = DiffusionObjective(diffuser, conditioner, resampler, 0.1)
+        objective = DiffusionObjective(R2Pipeline(diffuser, conditioner, resampler), 0.1)
         return _optimiser_step(objective, torch.rand(batch, 3, 256, 256), (16, 16), HALF)
     latents = torch.randn(batch, 768, 16, 16, device=DEVICE)
     alpha_bar, labels = torch.full((batch,), 0.3, device=DEVICE), torch.zeros(batch, dtype=torch.long, device=DEVICE)

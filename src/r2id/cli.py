@@ -146,15 +146,17 @@ class Sampling(GeneratorChoice):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Sampling):
-    """Generate pictures of labels and write each at every size."""
+    """Generate pictures of labels or texts and write each at every size."""
 
     output: Path
     """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png and OUTPUT/<H>x<W>/grid.png. With the suffix of an image,
     the file of a single picture, which may be larger than memory as .tif or .png."""
     labels: str | None = None
     """Labels, separated by commas; 0-9 is a range. By default all that the model knows."""
+    prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Text to show, for a model that was trained on captions; repeat it for more."""
     per_label: int = 1
-    """Pictures of each label."""
+    """Pictures of each label or prompt."""
     latent_size: Size = (8, 8)
     """Height and width of the latents."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
@@ -169,19 +171,25 @@ class Sample(Sampling):
 
 @app.command(name="sample")
 def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
-    """Generate pictures of labels and write each at every size."""
+    """Generate pictures of labels or texts and write each at every size."""
     from r2id.images import IMAGE_SUFFIXES
     from r2id.offline import Pictures, generate
     from r2id.pipeline import check_fits_in_memory
     from r2id.processes import Share
 
-    labels = parse_labels(config.labels) if config.labels is not None else None
+    labels = parse_labels(config.labels) if config.labels is not None else list(config.prompt)
+    if config.labels is not None and config.prompt:
+        raise InputError("--labels and --prompt are both given; give the one that the model was trained on")
     for name in ("per_label", "steps", "batch_size"):
         if getattr(config, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be at least 1")
     pipeline = load_pipeline(config)
     labels = labels or pipeline.conditioner.label_names
-    sizes = config.size or (tuple(pipeline.diffuser.config.canvas or (32, 32)),)
+    if not labels:
+        raise InputError("no text given; this model shows what --prompt says")
+    if not config.size and pipeline.diffuser.config.canvas is None:
+        raise InputError("this model was trained on pictures of several sizes; give --size")
+    sizes = config.size or (tuple(pipeline.diffuser.config.canvas),)
     check_seed(config.seed)
     requests = [label for label in labels for _ in range(config.per_label)]
     if config.output.suffix.lower() in IMAGE_SUFFIXES:
@@ -189,7 +197,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
     pictures = Pictures(config.output, requests, sizes)
     settings = asdict(config) | {"labels": requests, "model": pipeline.checksum()}
-    for name in ("output", "resume", "batch_size", "device", "per_label"):
+    for name in ("output", "resume", "batch_size", "device", "per_label", "prompt"):
         settings.pop(name)
     share = Share.of_this_process()
     with progress(len(share.of(len(requests))), "generating") as advance, autocast(pipeline, config):
@@ -429,7 +437,7 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
         pipeline = load_pipeline(choice)
         parts |= {"resampler": pipeline.resampler} if pipeline.resampler else {}
         parts |= {"diffuser": pipeline.diffuser, "conditioner": pipeline.conditioner}
-        print(f"labels {', '.join(pipeline.conditioner.label_names)}")
+        print(f"labels {', '.join(pipeline.conditioner.label_names) or 'none: it shows texts'}")
     for name, part in parts.items():
         count = sum(parameter.numel() for parameter in part.parameters())
         print(f"\n{name}: {type(part).__name__}, {count:,} parameters")
@@ -463,6 +471,8 @@ class Evaluate(Sampling):
     """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
     split: str = "test"
     """Split of the data to measure on."""
+    image_size: Size | None = None
+    """Height and width that every image is resized to, by default those of training."""
     quick: bool = False
     """Measure in a minute: at most 100 images and 100 generated pictures, and one latent size unless some are given."""
     count: int = 1000
@@ -499,10 +509,11 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     limit = sys.maxsize if config.limit is None else config.limit
     count, limit, t_scrape = (min(number, most) for number in (config.count, limit, config.t_scrape))
     pipeline = load_pipeline(config)
-    data = load_test_images(pipeline, config.data, config.split)
-    if data.labels is None and (count or t_scrape):
-        raise InputError(f"{data.source} has no labels; without them only --count 0 --t-scrape 0 can be measured")
-    for name in data.label_names if t_scrape else ():
+    data = load_test_images(pipeline, config.data, config.split, config.image_size)
+    conditions = "labels" if pipeline.text_encoder is None else "captions"
+    if getattr(data, conditions) is None and (count or t_scrape):
+        raise InputError(f"{data.source} has no {conditions}; without them only --count 0 --t-scrape 0 can be measured")
+    for name in data.label_names if t_scrape and conditions == "labels" else ():
         pipeline.conditioner.index(name)
     check_fits_in_memory(sizes, BATCH, data.images.shape[1])
     settings = asdict(config) | {"latent_size": latent_sizes, "size": sizes, "data": data.source, "output": None}
@@ -561,6 +572,8 @@ class Showcase(GeneratorChoice):
     """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
     split: str = "test"
     """Split of the data whose images are encoded."""
+    image_size: Size | None = None
+    """Height and width that every image is resized to, by default those of training."""
     output: Path = Path("docs/gallery")
     """Folder for the pictures; the page is OUTPUT.md, with the figures that `evaluate --output OUTPUT` left there."""
     seed: int = 1
@@ -574,7 +587,7 @@ def showcase(config: tyro.conf.OmitArgPrefixes[Showcase]) -> None:
 
     check_seed(config.seed)
     pipeline = load_pipeline(config)
-    data = load_test_images(pipeline, config.data, config.split)
+    data = load_test_images(pipeline, config.data, config.split, config.image_size)
     with autocast(pipeline, config):
         print(f"open {write_showcase(pipeline, data, config.seed, config.output)}")
 
@@ -624,11 +637,13 @@ def serve(config: tyro.conf.OmitArgPrefixes[App]) -> None:
     page.block_thread()
 
 
-def load_test_images(pipeline: R2Pipeline, data: str, split: str) -> ImageDataset:
-    """Images of the size and channels that a pipeline was trained on."""
+def load_test_images(pipeline: R2Pipeline, data: str, split: str, size: Size | None) -> ImageDataset:
+    """Images of the channels, and by default of the size, that a pipeline was trained on."""
     from r2id.training.data import load_images
 
-    canvas = tuple(pipeline.diffuser.config.canvas or (32, 32))
+    if size is None and pipeline.diffuser.config.canvas is None:
+        raise InputError("this model was trained on pictures of several sizes; give --image-size to measure it at one")
+    canvas = size or tuple(pipeline.diffuser.config.canvas)
     channels = pipeline.resampler.config.image_channels if pipeline.resampler else pipeline.diffuser.config.channels
     return load_images(data, split, image_size=canvas, channels=channels)
 
@@ -705,6 +720,10 @@ def load_pipeline(choice: ModelChoice) -> R2Pipeline:
     from r2id.pipeline import R2Pipeline
 
     diffusers.utils.logging.disable_progress_bar()
+    if diffusers.utils.is_transformers_available():
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
     device = choose_device(choice.device)
     pipeline = R2Pipeline.from_pretrained(choice.model).to(device)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), desc="denoising", leave=False)
@@ -742,6 +761,7 @@ EXTRAS = {
     "torchmetrics": "eval",
     "matplotlib": "eval",
     "gradio": "app",
+    "transformers": "text",
     "onnx": "onnx",
     "onnxscript": "onnx",
     "onnxruntime": "onnx",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from r2id.conditioning import LabelConditioner
 from r2id.coordinates import Grid
 from r2id.diffuser import R2ID
+from r2id.errors import InputError
 from r2id.field import ImageField
 from r2id.files import fill_folder
 from r2id.pipeline import R2Pipeline
@@ -101,9 +102,11 @@ def export_onnx(pipeline: R2Pipeline, folder: Path) -> dict[str, float]:
     Returns:
         The largest difference from torch, over numbers of about 1, for each graph by the name of its file.
     Raises:
-        InputError: where the pipeline's scheduler is not of a variance-preserving process.
+        InputError: for a model of texts, or where the pipeline's scheduler is not of a variance-preserving process.
         RuntimeError: where a graph differs from torch by more than TOLERANCE.
     """
+    if pipeline.text_encoder is not None:
+        raise InputError("this model shows texts, whose encoder is not exported; accepted are models of labels")
     pipeline.check_scheduler(1)
     graphs = [_diffuser_graph(pipeline)]
     if pipeline.resampler:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+
+def file_name(text: str) -> str:
+    """A label or text as part of a file's name: "T-shirt/top" must stay one name inside a folder."""
+    return re.sub(r"[^\w.-]+", "_", text)[:80]
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

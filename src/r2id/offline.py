@@ -6,7 +6,6 @@ Under `accelerate launch` or `torchrun`, every process does its share and needs 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 
 from r2id.errors import InputError
-from r2id.files import write_whole
+from r2id.files import file_name, write_whole
 from r2id.gallery import contact_sheet
 from r2id.images import save_image
 from r2id.latents import SUFFIX, Latents
@@ -69,9 +68,7 @@ class Pictures(NamedTuple):
 
     def file(self, index: int, size: Size) -> Path:
         """The file of a picture at a size."""
-        # A label such as "T-shirt/top" must stay one name inside the folder.
-        name = re.sub(r"[^\w.-]+", "_", self.labels[index])
-        return self.folder / size_text(size) / f"{index}-{name}.png"
+        return self.folder / size_text(size) / f"{index}-{file_name(self.labels[index])}.png"
 
     def missing(self, indices: Iterable[int]) -> list[int]:
         """Those of which a size is not there."""

@@ -19,7 +19,7 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
-from r2id.conditioning import LabelConditioner
+from r2id.conditioning import LabelConditioner, TextConditioner, text_states
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
 from r2id.model import checksum, load_pretrained, save_whole
@@ -47,21 +47,24 @@ class R2Pipeline(DiffusionPipeline):
 
     Args:
         diffuser: the R2ID.
-        conditioner: turns labels into the diffuser's tokens.
+        conditioner: turns labels, or the states of a text encoder, into the diffuser's tokens.
         resampler: the R2IR whose latents the diffuser generates; None if it generates pixels.
         scheduler: any diffusers scheduler for a variance-preserving process, such as DDIM, DPM-Solver++ or Euler;
             by default UniPC with the cosine schedule.
+        text_encoder, tokenizer: of transformers; None for a model of labels.
     """
 
-    _optional_components = ["resampler", "scheduler"]
+    _optional_components = ["resampler", "scheduler", "text_encoder", "tokenizer"]
     _callback_tensor_inputs = ["latents"]
 
     def __init__(
         self,
         diffuser: R2ID,
-        conditioner: LabelConditioner,
+        conditioner: LabelConditioner | TextConditioner,
         resampler: R2IR | None = None,
         scheduler: Any = None,
+        text_encoder: Any = None,
+        tokenizer: Any = None,
     ) -> None:
         super().__init__()
         # Noise alone tells a velocity what to become; noise predicted in it says nothing of the picture, and the first
@@ -74,7 +77,14 @@ class R2Pipeline(DiffusionPipeline):
                 "clip_sample": False,
             }
         )
-        self.register_modules(diffuser=diffuser, conditioner=conditioner, resampler=resampler, scheduler=scheduler)
+        self.register_modules(
+            diffuser=diffuser,
+            conditioner=conditioner,
+            resampler=resampler,
+            scheduler=scheduler,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+        )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> R2Pipeline:
@@ -91,13 +101,27 @@ class R2Pipeline(DiffusionPipeline):
 
     def checksum(self) -> int:
         """A number that tells the weights of this pipeline from others."""
-        networks = (self.diffuser, self.conditioner, self.resampler)
+        networks = (self.diffuser, self.conditioner, self.resampler, self.text_encoder)
         return checksum(chain.from_iterable(network.state_dict().values() for network in networks if network))
+
+    @torch.no_grad()
+    def tokens(self, labels: Sequence[str | int | None]) -> Tensor:
+        """Tokens [B, T, token_dim] of labels or texts; None stands for none.
+
+        Raises InputError for a label that the model does not know.
+        """
+        if self.text_encoder is not None:
+            texts = ["" if label is None else str(label) for label in labels]
+            states, present = text_states(self.tokenizer, self.text_encoder, texts)
+            return self.conditioner(states.to(self._execution_device), present.to(self._execution_device))
+        conditioner = self.conditioner
+        indices = [conditioner.no_label if label is None else conditioner.index(label) for label in labels]
+        return conditioner(torch.tensor(indices, device=self._execution_device))
 
     @torch.no_grad()
     def __call__(
         self,
-        labels: Sequence[str | int],
+        labels: Sequence[str | int] | None = None,
         latent_size: Size = (8, 8),
         size: Size | Sequence[Size] = (32, 32),
         num_inference_steps: int = 20,
@@ -108,11 +132,13 @@ class R2Pipeline(DiffusionPipeline):
         canvas: tuple[float, float] | None = None,
         output_type: str = "pil",
         callback_on_step_end: Callable[..., dict] | None = None,
+        prompt: str | Sequence[str] | None = None,
     ) -> R2PipelineOutput:
-        """Generate one picture for each label.
+        """Generate one picture for each label or text.
 
         Args:
-            labels: names of labels that the model knows, for the bundled model "0" … "9" or 0 … 9.
+            labels: what each picture shows: labels that the model knows, for the bundled model "0" … "9" or 0 … 9, or
+                texts, for a model of texts.
             latent_size: height and width of the latents; for a model of pixels, of the generated image.
             size: height and width of the pictures, or a list of several (none, for
                 the latents alone), all decoded from the same latents.
@@ -126,6 +152,7 @@ class R2Pipeline(DiffusionPipeline):
                 proportions shows the same picture stretched.
             output_type: "pil", "np" or "pt".
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents.
+            prompt: the texts under the name that they have in other pipelines, one or several; then without `labels`.
         Raises:
             InputError: for an unknown label, a size below 1, or pictures that would not fit in memory.
         """
@@ -134,6 +161,10 @@ class R2Pipeline(DiffusionPipeline):
         single = len(size) == 2 and all(isinstance(side, (int, float)) for side in size)
         sizes = [check_size(one) for one in ([size] if single else size)]  # type: ignore[list-item, arg-type]
         check_output_type(output_type)
+        if prompt is not None:
+            if labels is not None:
+                raise InputError("labels and prompt are both given; they are two names of the same, give one")
+            labels = [prompt] if isinstance(prompt, str) else prompt
         if isinstance(labels, (str, int)):
             raise InputError(f"labels is {labels!r}; it must be a list of labels, one for each picture")
         if not math.isfinite(guidance_scale):
@@ -141,6 +172,8 @@ class R2Pipeline(DiffusionPipeline):
         if not 0 <= guidance_interval[0] <= guidance_interval[1] <= 1:
             raise InputError(f"guidance_interval is {guidance_interval}; it must be two times from 0 to 1, lower first")
         if not labels:
+            if self.text_encoder is not None:
+                raise InputError("no prompt given; this model shows what a text says")
             raise InputError(f"no labels given; this model knows {', '.join(self.conditioner.label_names)}")
         image_channels = self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels
         check_fits_in_memory(sizes, len(labels), image_channels)
@@ -153,14 +186,12 @@ class R2Pipeline(DiffusionPipeline):
                 f"the shape must be ({len(labels)}, {self.diffuser.config.channels}, height, width)"
             )
         self.check_scheduler(num_inference_steps)
-        indices = torch.tensor([self.conditioner.index(label) for label in labels], device=self._execution_device)
+        tokens, no_tokens = self.tokens(labels), self.tokens([None] * len(labels))
         dtype = self.diffuser.dtype
         if latents is None:
             latents = field_noise(len(labels), self.diffuser.config.channels, latent_size, generator)
         canvas = canvas or self.diffuser.config.canvas or latent_size
 
-        with_label = self.conditioner(indices)
-        without = self.conditioner(torch.full_like(indices, self.conditioner.no_label))
         scheduler = shift_scheduler(self.scheduler, density(latent_size, self.diffuser.config.noise_reference_size))
         scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
         accepted = inspect.signature(scheduler.step).parameters
@@ -171,7 +202,7 @@ class R2Pipeline(DiffusionPipeline):
             scaled = scheduler.scale_model_input(sample, timestep)
             time = float(timestep) / scheduler.config.num_train_timesteps
             guided = guidance_scale != 1 and guidance_interval[0] <= time <= guidance_interval[1]
-            branches = [with_label, without] if guided else [with_label]
+            branches = [tokens, no_tokens] if guided else [tokens]
             prediction, *unconditional = self.diffuser.guidance_branches(scaled, alpha_bar, branches, canvas)
             if guided:
                 prediction = unconditional[0] + guidance_scale * (prediction - unconditional[0])

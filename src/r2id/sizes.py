@@ -22,6 +22,26 @@ def check_size(size: Sequence[float], name: str = "size") -> Size:
     return int(height), int(width)
 
 
+def alike_size(size: Size, target: Size) -> Size:
+    """The proportions of `size` with about as many pixels as `target`.
+
+    Sides are whole multiples of a sixteenth of the square of that many pixels, so that few sizes come of many shapes.
+    """
+    area, ratio = target[0] * target[1], size[0] / size[1]
+    step = max(1, round(area**0.5 / 16))
+    return _rounded((area * ratio) ** 0.5, step), _rounded((area / ratio) ** 0.5, step)
+
+
+def in_proportion(latent_size: Size, canvas: Size) -> Size:
+    """A latent grid meant for a square canvas, as dense on another: (16, 16) is (12, 21) on a canvas of 9:16."""
+    ratio = canvas[0] / canvas[1]
+    return _rounded(latent_size[0] * ratio**0.5), _rounded(latent_size[1] / ratio**0.5)
+
+
+def _rounded(length: float, step: int = 1) -> int:
+    return step * max(1, round(length / step))
+
+
 def check_region(region: Region, size: Size) -> Region:
     """Return `region`. Raises InputError unless it is a non-empty (top, left, bottom, right) inside `size`."""
     top, left, bottom, right = region

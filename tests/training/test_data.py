@@ -12,7 +12,8 @@ from PIL import Image
 
 from r2id.errors import InputError
 from r2id.images import read_image
-from r2id.training.data import ImageDataset, load_images
+from r2id.sizes import alike_size, in_proportion
+from r2id.training.data import ImageDataset, load_images, load_sizes
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 DIGITS = FIXTURES / "digits"
@@ -60,6 +61,48 @@ class TestImageDataset:
         assert some.images.flatten().tolist() == some.labels.tolist() == [int(text) for text in some.captions]
         assert some.labels.min() < 50 and some.labels.max() > 150 and len(some.labels.unique()) == 20
         assert dataset.some(500) is dataset
+
+
+class TestSizes:
+    @pytest.fixture
+    def mixed(self, tmp_path) -> Path:
+        """Tall, wide and nearly as wide pictures, each with its number as its grey level, caption and label."""
+        rows = []
+        for index, size in enumerate([(20, 40), (64, 32), (30, 60), (66, 32), (128, 64)]):
+            save(picture(index, size, "L"), tmp_path / f"{index}.png")
+            rows.append({"file_name": f"{index}.png", "text": str(index), "label": index})
+        (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        return tmp_path
+
+    def test_images_of_several_sizes_are_a_data_set_for_each(self, mixed):
+        sets = load_sizes(mixed)
+        assert [len(data) for data in sets] == [1] * 5
+        sets = load_sizes(mixed, image_size=(32, 32), keep_proportions=True)
+        assert [tuple(data.images.shape) for data in sets] == [(3, 1, 22, 46), (2, 1, 46, 22)]
+        for data in sets:
+            assert data.images[:, 0, 5, 5].tolist() == data.labels.tolist() == [int(text) for text in data.captions]
+            assert data.label_names == tuple("01234") and "5 images of 2 sizes" in data.source
+
+    def test_one_size_is_as_load_images_has_it(self):
+        (data,) = load_sizes(EMOJI, image_size=(9, 7), keep_proportions=False)
+        assert torch.equal(data.images, load_images(EMOJI, image_size=(9, 7)).images)
+
+    def test_proportions_need_a_size_to_keep_to(self, mixed):
+        with pytest.raises(InputError, match="keep_proportions is on and image_size is None"):
+            load_sizes(mixed, keep_proportions=True)
+
+    @pytest.mark.parametrize("size", [(32, 32), (100, 37), (37, 100), (3000, 2000), (5, 4), (1, 40)])
+    def test_alike_sizes_have_the_proportions_and_the_pixels(self, size):
+        height, width = alike_size(size, (64, 64))
+        assert height % 4 == width % 4 == 0
+        if max(size) < 10 * min(size):
+            assert height * width == pytest.approx(64 * 64, rel=0.15)
+            assert height / width == pytest.approx(size[0] / size[1], rel=0.15)
+
+    def test_a_grid_in_proportion_is_as_dense(self):
+        assert in_proportion((16, 16), (90, 160)) == (12, 21)
+        assert in_proportion((8, 12), (32, 32)) == (8, 12)
+        assert in_proportion((1, 1), (1, 100)) == (1, 10)
 
 
 class TestIdxFiles:
@@ -277,9 +320,26 @@ class TestFolders:
     def test_two_sizes_need_an_image_size(self, tmp_path):
         save(picture(1, (5, 4)), tmp_path / "a.png")
         save(picture(1, (7, 6)), tmp_path / "b.png")
-        with pytest.raises(InputError, match=r"a.png is 4x5 and .*b.png is 6x7 .*image size, which resizes"):
+        with pytest.raises(InputError, match=r"2 images of 2 sizes, such as 4x5 and 6x7 .*image size, which resizes"):
             load_images(tmp_path)
         assert load_images(tmp_path, image_size=(3, 2)).images.shape == (2, 3, 3, 2)
+
+    def test_a_caption_may_be_a_text_beside_the_image(self, tmp_path):
+        for name, text in (("a", "one\n two"), ("b", "three")):
+            save(picture(1), tmp_path / f"{name}.png")
+            (tmp_path / f"{name}.txt").write_text(text)
+        assert load_images(tmp_path).captions == ("one two", "three")
+        save(picture(1), tmp_path / "c.png")
+        with pytest.raises(InputError, match=r"c.txt does not exist; accepted is a caption for every image"):
+            load_images(tmp_path)
+
+    def test_the_column_of_captions_may_be_chosen(self, tmp_path):
+        save(picture(1), tmp_path / "a.png")
+        (tmp_path / "metadata.csv").write_text("file_name,text,long\na.png,one,one and more\n")
+        assert load_sizes(tmp_path)[0].captions == ("one",)
+        assert load_sizes(tmp_path, caption_column="long")[0].captions == ("one and more",)
+        with pytest.raises(InputError, match="no column 'other'; accepted is a column of captions"):
+            load_sizes(tmp_path, caption_column="other")
 
     def test_empty_folder(self, tmp_path):
         with pytest.raises(InputError, match=r"holds no images; accepted are whole .png"):

@@ -16,6 +16,7 @@ from r2id.conditioning import LabelConditioner
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
 from r2id.files import replace_folder, write_whole
+from r2id.pipeline import R2Pipeline
 from r2id.resampler import R2IR
 from r2id.training import trainer
 from r2id.training.checkpoints import Checkpoints
@@ -27,6 +28,7 @@ from r2id.training.trainer import (
     learning_rate,
     measure_latents,
     network_arguments,
+    size_index,
     train_diffuser,
     train_resampler,
 )
@@ -128,7 +130,7 @@ class TestLearning:
         losses = []
         for one in (fresh, diffuser):
             torch.manual_seed(0)
-            objective = DiffusionObjective(one, conditioner, None, 0.1).eval()
+            objective = DiffusionObjective(R2Pipeline(one, conditioner), 0.1).eval()
             losses.append(objective(data.batch(slice(None)), data.labels, (3, 3)).item())
         assert losses[1] < 0.8 * losses[0]
 
@@ -182,6 +184,36 @@ class TestLearning:
         train, settings, _, part = kind
         folder = train(settings(tmp_path, channels=3, steps=2, sample_every=1))
         assert all(tensor.isfinite().all() for tensor in weights(folder / part).values())
+
+    def test_images_of_several_sizes_are_learnt_with_latents_in_their_proportions(self, tmp_path, kind, monkeypatch):
+        train, settings, objective, part = kind
+        for index in range(12):
+            size = ((16, 16), (32, 8), (8, 32))[index % 3]
+            (tmp_path / "images").mkdir(exist_ok=True)
+            Image.new("L", size, 20 * index).save(tmp_path / "images" / f"{index}.png")
+        seen, forward = set(), objective.forward
+
+        def watched(self, images, labels, latent_size):
+            seen.add((tuple(images.shape[-2:]), latent_size))
+            assert len(images) == 16
+            return forward(self, images, labels, latent_size)
+
+        monkeypatch.setattr(objective, "forward", watched)
+        settings = settings(
+            tmp_path / "run", data=str(tmp_path / "images"), keep_proportions=True, latent_sizes=((4, 4),),
+            steps=20, sample_every=10,
+        )  # fmt: skip
+        folder = train(settings)
+        assert seen == {((8, 8), (4, 4)), ((4, 16), (2, 8)), ((16, 4), (8, 2))}
+        assert all(tensor.isfinite().all() for tensor in weights(folder / part).values())
+        config = json.loads((folder / part / "config.json").read_text())
+        assert config.get("canvas") is None and config["sample_size"] == (8 if part else 16)
+        assert "12 images of 3 sizes" in config["training"]["data"]
+
+    def test_sizes_are_met_as_often_as_there_are_images_of_them(self):
+        drawn = [size_index([600, 300, 100], step, seed=3) for step in range(1000)]
+        assert [drawn.count(index) / 1000 for index in range(3)] == pytest.approx([0.6, 0.3, 0.1], abs=0.05)
+        assert drawn == [size_index([600, 300, 100], step, seed=3) for step in range(1000)]
 
     def test_mixed_precision_trains(self, tmp_path, kind):
         train, settings, _, part = kind
@@ -490,7 +522,7 @@ class TestSchedule:
 def test_measured_statistics_standardise_the_latents(make_resampler):
     resampler = make_resampler(sample_size=8)
     data = load_images(DIGITS, image_size=(8, 8))
-    measure_latents(resampler, data, ((2, 2), (4, 3)))
+    measure_latents(resampler, ResamplerTraining(latent_sizes=((2, 2), (4, 3))), [data])
     with torch.no_grad():
         latents = [resampler.standardise(resampler.encode(data.batch(slice(None)), size)) for size in ((2, 2), (4, 3))]
     means = torch.stack([one.mean(dim=(0, 2, 3)) for one in latents])

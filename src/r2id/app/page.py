@@ -81,6 +81,8 @@ def build(studio: Studio) -> gradio.Blocks:
     def generate(labels, latent_height, latent_width, height, width, steps, guidance, seed):  # type: ignore[no-untyped-def]
         latent_size = size_of(latent_height, latent_width, "the latent size")
         size = size_of(height, width, "the picture size")
+        if isinstance(labels, str):
+            labels = [text.strip() for text in labels.splitlines() if text.strip()]
         for step, made in enumerate(studio.generate(labels, latent_size, size, int(steps), guidance, int(seed or 0))):
             if isinstance(made, Session):
                 yield shown(made)
@@ -126,14 +128,18 @@ def build(studio: Studio) -> gradio.Blocks:
             raise InputError("there is nothing to download yet; generate or encode a picture first")
         return [str(path) for path in studio.files(session)]
 
-    what = "pictures" if len(studio.labels) > 10 else f"pictures of {', '.join(studio.labels)}"
+    what = f"pictures of {', '.join(studio.labels)}" if 0 < len(studio.labels) <= 10 else "pictures"
     with gradio.Blocks(title="R2ID", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         session = gradio.State(None, time_to_live=3600)
         gradio.Markdown(ABOUT.format(what=what))
         with gradio.Row():
             with gradio.Column(scale=2, min_width=300):
                 with gradio.Tab("Generate"):
-                    labels = gradio.CheckboxGroup(studio.labels, value=studio.labels[:10], label="Labels")
+                    labels = (
+                        gradio.CheckboxGroup(studio.labels, value=studio.labels[:10], label="Labels")
+                        if studio.labels
+                        else gradio.Textbox(label="Texts, one in a line", lines=3, elem_id="texts")
+                    )
                     with gradio.Row():
                         steps = gradio.Slider(1, MOST_STEPS, 20, step=1, label="Steps")
                         guidance = gradio.Slider(1, 10, 3.5, step=0.1, label="Guidance")

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from r2id.errors import InputError
+from r2id.files import file_name
 from r2id.gallery import contact_sheet, enlarged
 from r2id.images import as_values, read_image
 from r2id.latents import SUFFIX, Latents
@@ -69,9 +70,11 @@ class Studio:
     ) -> Iterator[list[Image.Image] | Session]:
         """What every step has made of the noise, decoded small; at the end the session."""
         if not labels:
-            raise InputError("no label is chosen; choose at least one")
+            raise InputError(
+                "no label is chosen; choose at least one" if self.labels else "there is no text; write one"
+            )
         if len(labels) > MOST_PICTURES:
-            raise InputError(f"{len(labels)} labels are chosen; choose at most {MOST_PICTURES}")
+            raise InputError(f"{len(labels)} pictures are asked for; the page makes at most {MOST_PICTURES} at once")
         check_number("the number of steps", steps, 1, MOST_STEPS)
         check_number("guidance", guidance, 1, 20)
         check_number("the seed", seed, 0, 2**31)
@@ -163,7 +166,7 @@ class Studio:
             shutil.rmtree(old)
         latent = session.latents[session.picked : session.picked + 1]
         picture = self.pipeline.decode(latent, session.size, session.canvas)[0]
-        label = f"-{session.labels[session.picked]}" if session.labels else ""
+        label = f"-{file_name(session.labels[session.picked])}" if session.labels else ""
         picture.save(folder / f"r2id{label}-{size_text(session.size)}.png")
         latents = Latents(session.latents, session.canvas, session.labels, checksum(self.resampler.parameters()))
         latents.save(folder / f"latents{SUFFIX}")

@@ -31,18 +31,19 @@ def measure_t_scrape(
     Raises:
         InputError: the data has a label that the model does not know.
     """
-    assert data.labels is not None
-    diffuser, conditioner = pipeline.diffuser, pipeline.conditioner
-    objective = DiffusionObjective(diffuser, conditioner, pipeline.resampler, 0.0).eval()
+    if pipeline.text_encoder is None and data.labels is not None:
+        names = [data.label_names[index] for index in data.labels]
+    else:
+        names = list(data.captions or ())
+    assert len(names) == len(data)
+    diffuser, objective = pipeline.diffuser, DiffusionObjective(pipeline, 0.0).eval()
     generator = torch.Generator().manual_seed(seed)
     sums = {label: [0.0] * len(TIMES) for label in ("given", "dropped")}
     canvas = (data.images.shape[-2], data.images.shape[-1])
-    known = torch.tensor([conditioner.index(name) for name in data.label_names])[data.labels]
     for indices in torch.arange(len(data)).split(64):
         clean = objective.clean_samples(data.batch(indices).to(pipeline.device), latent_size)
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-        labels = known[indices].to(clean.device)
-        branches = [conditioner(labels), conditioner(torch.full_like(labels, conditioner.no_label))]
+        branches = [pipeline.tokens([names[index] for index in indices]), pipeline.tokens([None] * len(indices))]
         for index, time in enumerate(TIMES):
             alpha_bar = objective.alpha_bar(torch.full((len(clean),), time, device=clean.device), latent_size)
             signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))

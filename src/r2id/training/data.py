@@ -1,7 +1,7 @@
 """Image data sets for training: MNIST-style IDX files, folders of images, and Hugging Face data sets.
 
 Everything is held in memory as 8-bit pixels: 60,000 digits are 61 MB at 32x32, and a training step then costs
-nothing but an index and a division.
+nothing but an index and a division. Images of several sizes are several data sets, one for each size.
 """
 
 import csv
@@ -34,10 +34,12 @@ from r2id.images import (
     reason,
     unreadable,
 )
+from r2id.sizes import Size, alike_size, size_text
 
 SPLIT_FOLDERS = frozenset({"train", "test", "validation", "valid", "val", "dev"})
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 CAPTION_COLUMNS = ("text", "caption")
+CAPTION_SUFFIX = ".txt"
 LABEL_COLUMN = "label"
 LARGEST_LABEL = 65535
 
@@ -92,12 +94,38 @@ def load_images(
     source: str | Path,
     split: str = "train",
     *,
-    image_size: tuple[int, int] | None = None,
+    image_size: Size | None = None,
     channels: int | None = None,
     background: int = 0,
     limit: int | None = None,
 ) -> ImageDataset:
-    """Load a data set of images into memory.
+    """Load a data set of images of one size into memory.
+
+    The arguments are those of `load_sizes`, and so are the errors. With `image_size` None, the images' own size must be
+    the same for all.
+    """
+    datasets = load_sizes(source, split, image_size=image_size, channels=channels, background=background, limit=limit)
+    if len(datasets) > 1:
+        one, other = (size_text((data.images.shape[-2], data.images.shape[-1])) for data in datasets[:2])
+        raise InputError(
+            f"{datasets[0].source}, such as {one} and {other} (height x width); "
+            "accepted are images of one size, or an image size, which resizes them all."
+        )
+    return datasets[0]
+
+
+def load_sizes(
+    source: str | Path,
+    split: str = "train",
+    *,
+    image_size: Size | None = None,
+    keep_proportions: bool = False,
+    channels: int | None = None,
+    background: int = 0,
+    limit: int | None = None,
+    caption_column: str | None = None,
+) -> list[ImageDataset]:
+    """Load images into memory, a data set for each size that they have, that of the most images first.
 
     Args:
         source: one of
@@ -109,20 +137,23 @@ def load_images(
               label, and either of these also inside one subfolder per split (`train`, `test`, ...). A folder
               without such subfolders is the split "train". A `metadata.jsonl` or `metadata.csv` beside the
               images decides which are loaded: each row has a `file_name` relative to it, and may have a
-              caption in `text` or `caption` and a `label`.
+              caption and a `label`. Without metadata, captions are texts beside the images: `name.txt` for
+              `name.png`.
             - the id of a data set on the Hugging Face hub, when no local path has that name. The images are
-              its first image column, the labels its first class label column (or the integers in `label`),
-              the captions its column `text` or `caption` or else its only column of strings.
+              its first image column, the labels its first class label column (or the integers in `label`).
         split: the part to load; "train" by default.
         image_size: (height, width) that every image is resized to, bicubic on 8-bit pixels, stretched where
-            its shape differs. None, the default, keeps the images' own size, which must then be the same for
-            all.
+            its shape differs. None, the default, keeps the images' own sizes.
+        keep_proportions: resize every image to about as many pixels as `image_size` has, in its own proportions. Sides
+            are rounded, so that images of like proportions have one size (`alike_size`).
         channels: 1 for grey, 3 for RGB. None, the default, gives grey if every image is stored as grey, else
             RGB.
         background: the grey level, 0 (black, the default) to 255, that transparent pixels are composited on.
         limit: how many images to load at most; None, the default, loads all. The first ones are taken, in the
             order of the IDX file, the metadata or the hub, and without these in the sorted order of the
             files' paths.
+        caption_column: column of the captions, in metadata or on the hub. None, the default, is `text` or
+            `caption`, or on the hub the only column of strings.
 
     Raises:
         InputError: an argument is not among what is accepted, nothing is there to load, or a file is broken.
@@ -131,42 +162,62 @@ def load_images(
     check_background(background)
     if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
         raise InputError(f"image_size is {image_size}; accepted is (height, width), each at least 1.")
+    if keep_proportions and image_size is None:
+        raise InputError("keep_proportions is on and image_size is None; accepted is a size, of about as many pixels.")
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; accepted is at least 1, or None for all images.")
 
-    content = _find_content(source, split, background)
-    images = _stack(islice(content.pictures, limit), image_size, channels)
-    count = len(images)
-    return ImageDataset(
-        images=images,
-        labels=None if content.labels is None else content.labels[:count],
-        label_names=content.label_names,
-        captions=None if content.captions is None else content.captions[:count],
-        source=f"{content.description}, split {split}, {count} images",
-    )
+    content = _find_content(source, split, background, caption_column)
+
+    def fitted(picture: Image.Image) -> Image.Image:
+        if image_size is None:
+            return picture
+        height, width = alike_size(picture.size[::-1], image_size) if keep_proportions else image_size
+        return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+    by_size: dict[Size, list[tuple[int, Image.Image]]] = {}
+    for index, original in enumerate(islice(content.pictures, limit)):
+        picture = fitted(in_channels(original, channels))
+        by_size.setdefault(picture.size[::-1], []).append((index, picture))
+    count = sum(map(len, by_size.values()))
+    # Only now is it known whether any of them has colour.
+    common = 1 if all(picture.mode == "L" for some in by_size.values() for _, picture in some) else 3
+    sizes = f" of {len(by_size)} sizes" if len(by_size) > 1 else ""
+
+    def of(some: list[tuple[int, Image.Image]]) -> ImageDataset:
+        indices = [index for index, _ in some]
+        return ImageDataset(
+            images=torch.from_numpy(numpy.stack([pixels(in_channels(picture, common)) for _, picture in some])),
+            labels=None if content.labels is None else content.labels[indices],
+            label_names=content.label_names,
+            captions=None if content.captions is None else tuple(content.captions[index] for index in indices),
+            source=f"{content.description}, split {split}, {count} images{sizes}",
+        )
+
+    return [of(some) for some in sorted(by_size.values(), key=len, reverse=True)]
 
 
 @dataclass(frozen=True)
 class _Content:
-    """What a source holds. The pictures, each with a name for errors, are read only as they are taken."""
+    """What a source holds. The pictures are read only as they are taken."""
 
-    pictures: Iterator[tuple[str, Image.Image]]
+    pictures: Iterator[Image.Image]
     description: str
     labels: torch.Tensor | None = None
     label_names: tuple[str, ...] = ()
     captions: tuple[str, ...] | None = None
 
 
-def _find_content(source: str | Path, split: str, background: int) -> _Content:
+def _find_content(source: str | Path, split: str, background: int, caption_column: str | None) -> _Content:
     folder = Path(source).expanduser()
     if folder.is_dir():
         if any(_idx_file(folder, name, "images") for name in IDX_PREFIXES):
             return _idx_content(folder, split)
-        return _folder_content(folder, split, background)
+        return _folder_content(folder, split, background, caption_column)
     if folder.exists():
         raise InputError(f"{source} is a file; {ACCEPTED_SOURCES}.")
     if isinstance(source, str) and HUB_IDENTIFIER.fullmatch(source):
-        return _hub_content(source, split, background)
+        return _hub_content(source, split, background, caption_column)
     raise InputError(f"{source} does not exist; {ACCEPTED_SOURCES}.")
 
 
@@ -191,7 +242,7 @@ def _idx_content(folder: Path, split: str) -> _Content:
             )
         labels, label_names = _index_values(values.tolist(), labels_file)
     return _Content(
-        pictures=((f"image {index} of {images_file}", Image.fromarray(image)) for index, image in enumerate(images)),
+        pictures=map(Image.fromarray, images),
         description=f"MNIST-style IDX files {folder.resolve().name}",
         labels=labels,
         label_names=label_names,
@@ -229,7 +280,7 @@ def _read_idx(file: Path, magic: int, dimensions: int) -> numpy.ndarray:
     return values.reshape(shape)
 
 
-def _folder_content(root: Path, split: str, background: int) -> _Content:
+def _folder_content(root: Path, split: str, background: int, caption_column: str | None) -> _Content:
     subfolders = {
         folder.name
         for folder in root.iterdir()
@@ -254,7 +305,10 @@ def _folder_content(root: Path, split: str, background: int) -> _Content:
     captions: tuple[str, ...] | None = None
     if metadata is not None:
         files, rows = _read_metadata(metadata, folder)
-        caption_values = next(filter(None, (_column(metadata, rows, name) for name in CAPTION_COLUMNS)), None)
+        columns = [caption_column] if caption_column else CAPTION_COLUMNS
+        caption_values = next(filter(None, (_column(metadata, rows, name) for name in columns)), None)
+        if caption_column and caption_values is None:
+            raise InputError(f"{metadata} has no column {caption_column!r}; accepted is a column of captions.")
         captions = None if caption_values is None else tuple(map(str, caption_values))
         label_values = _column(metadata, rows, LABEL_COLUMN)
         if label_values is not None:
@@ -270,8 +324,9 @@ def _folder_content(root: Path, split: str, background: int) -> _Content:
             )
         if nested:
             labels, label_names = _index_names([parts[0] for parts in nested])
+        captions = _caption_files(files)
     return _Content(
-        pictures=((str(file), open_picture(file, background)) for file in files),
+        pictures=(open_picture(file, background) for file in files),
         description=f"image folder {root.resolve().name}",
         labels=labels,
         label_names=label_names,
@@ -284,6 +339,20 @@ def _image_files(folder: Path) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
         if file.suffix.lower() in IMAGE_SUFFIXES and not hidden and file.is_file():
             yield file
+
+
+def _caption_files(images: Sequence[Path]) -> tuple[str, ...] | None:
+    """Texts beside the images; None where no image has one."""
+    texts = [image.with_suffix(CAPTION_SUFFIX) for image in images]
+    missing = [text for text in texts if not text.is_file()]
+    if len(missing) == len(texts):
+        return None
+    if missing:
+        raise InputError(f"{missing[0]} does not exist; accepted is a caption for every image, or for none.")
+    try:
+        return tuple(" ".join(text.read_text(encoding="utf-8-sig").split()) for text in texts)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"a caption cannot be read ({error}); accepted is text in UTF-8.") from error
 
 
 def _is_flat(folder: Path) -> bool:
@@ -354,7 +423,7 @@ def _column(metadata: Path, rows: Sequence[Mapping[str, Any]], name: str) -> lis
     return values
 
 
-def _hub_content(identifier: str, split: str, background: int) -> _Content:
+def _hub_content(identifier: str, split: str, background: int, caption_column: str | None) -> _Content:
     # Importing datasets takes seconds, which local data need not pay.
     try:
         import datasets
@@ -408,7 +477,12 @@ def _hub_content(identifier: str, split: str, background: int) -> _Content:
         for column, kind in features.items()
         if isinstance(kind, datasets.Value) and "string" in kind.dtype and column != label_column
     ]
-    preferred = [column for column in CAPTION_COLUMNS if column in text_columns]
+    if caption_column and caption_column not in text_columns:
+        raise InputError(
+            f"There is no column of strings {caption_column!r} in {name}, only {', '.join(features)}; "
+            "accepted is a column of captions."
+        )
+    preferred = [caption_column] if caption_column else [name for name in CAPTION_COLUMNS if name in text_columns]
     if preferred or len(text_columns) == 1:
         caption_column = (preferred or text_columns)[0]
         captions = tuple(dataset[caption_column])
@@ -425,7 +499,7 @@ def _hub_content(identifier: str, split: str, background: int) -> _Content:
     )
 
 
-def _hub_pictures(dataset: Any, column: str, name: str, background: int) -> Iterator[tuple[str, Image.Image]]:
+def _hub_pictures(dataset: Any, column: str, name: str, background: int) -> Iterator[Image.Image]:
     for index in range(len(dataset)):
         row = f"row {index} of {name}"
         try:
@@ -434,29 +508,7 @@ def _hub_pictures(dataset: Any, column: str, name: str, background: int) -> Iter
             raise unreadable(row, error) from error
         if picture is None:
             raise InputError(f"There is no image in {row}; accepted is an image in every row.")
-        yield row, flatten(picture, background, row)
-
-
-def _stack(
-    pictures: Iterable[tuple[str, Image.Image]], image_size: tuple[int, int] | None, channels: int | None
-) -> torch.Tensor:
-    gathered: list[Image.Image] = []
-    first_name = ""
-    for name, original in pictures:
-        picture = in_channels(original, channels)
-        if image_size is not None:
-            picture = picture.resize((image_size[1], image_size[0]), Image.Resampling.BICUBIC)
-        elif not gathered:
-            first_name = name
-        elif picture.size != gathered[0].size:
-            raise InputError(
-                f"{first_name} is {_by(gathered[0].size[::-1])} and {name} is {_by(picture.size[::-1])} "
-                "(height x width); accepted are images of one size, or an image size, which resizes them all."
-            )
-        gathered.append(picture)
-    # Only now is it known whether any of them has colour.
-    common = 1 if all(picture.mode == "L" for picture in gathered) else 3
-    return torch.from_numpy(numpy.stack([pixels(in_channels(picture, common)) for picture in gathered]))
+        yield flatten(picture, background, row)
 
 
 def _index_values(values: Sequence[Any], origin: object) -> tuple[torch.Tensor, tuple[str, ...]]:

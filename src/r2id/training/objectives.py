@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from r2id.conditioning import LabelConditioner
 from r2id.coordinates import Grid
-from r2id.diffuser import R2ID
 from r2id.noise import density, shift_noise
+from r2id.pipeline import R2Pipeline
 from r2id.processes import Share
 from r2id.resampler import R2IR
 from r2id.sizes import Size
+from r2id.training.captions import Captions
 
 
 class Objective(nn.Module, ABC):
@@ -40,8 +41,14 @@ class Objective(nn.Module, ABC):
         """The loss of images [B, C, H, W] in [−1, 1] with labels [B], at one latent grid."""
 
     @abstractmethod
-    def preview(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
-        """Images [N, C, H, W] in [−1, 1], N a multiple of len(images), that show what has been learnt."""
+    def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:
+        """Images [N, C, H, W] in [−1, 1], N a multiple of len(images), that show what has been learnt.
+
+        Args:
+            images: [B, C, H, W] in [−1, 1].
+            names: of their labels, or their captions.
+            latent_size: one latent grid.
+        """
 
 
 class ReconstructionObjective(Objective):
@@ -69,7 +76,7 @@ class ReconstructionObjective(Objective):
         return torch.randperm(count, device=device)[:kept].sort().values
 
     @torch.no_grad()
-    def preview(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
+    def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:
         """The images, then their reconstructions."""
         size = (images.shape[-2], images.shape[-1])
         return torch.cat([images, self.resampler.decode(self.resampler.encode(images, latent_size), size)])
@@ -83,24 +90,25 @@ class DiffusionObjective(Objective):
     The target is ε, or the velocity √ᾱ·ε − √(1 − ᾱ)·x (Salimans & Ho 2022, arXiv:2202.00512).
 
     Args:
-        diffuser, conditioner: trained together.
-        resampler: frozen; makes the standardised latents x. None to diffuse pixels, resized to the grid.
+        pipeline: its diffuser and its conditioner are trained together. Its resampler is frozen and makes the
+            standardised latents x; without one, pixels are diffused, resized to the grid.
         label_dropout: share of the labels replaced by "no label".
         latent_jitter: standard deviation, in cells, by which rows and columns of the latents move.
+        captions: where labels stand for captions, these, in place of the pipeline's conditioner.
     """
 
     def __init__(
         self,
-        diffuser: R2ID,
-        conditioner: LabelConditioner,
-        resampler: R2IR | None,
+        pipeline: R2Pipeline,
         label_dropout: float,
         latent_jitter: float = 0.0,
+        captions: Captions | None = None,
     ) -> None:
         super().__init__()
-        self.diffuser, self.conditioner, self.label_dropout = diffuser, conditioner, label_dropout
-        self.latent_jitter = latent_jitter
-        self.resampler = resampler.requires_grad_(False).eval() if resampler else None
+        self.pipeline, self.diffuser = pipeline, pipeline.diffuser
+        self.conditioner: Any = captions or pipeline.conditioner
+        self.resampler = pipeline.resampler.requires_grad_(False).eval() if pipeline.resampler else None
+        self.label_dropout, self.latent_jitter = label_dropout, latent_jitter
 
     def train(self, mode: bool = True) -> DiffusionObjective:
         super().train(mode)
@@ -148,16 +156,12 @@ class DiffusionObjective(Objective):
         return nn.functional.interpolate(images, size, mode="bicubic", antialias=True)
 
     @torch.no_grad()
-    def preview(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
-        """Generated pictures of the labels."""
-        from r2id.pipeline import R2Pipeline
-
-        pipeline = R2Pipeline(self.diffuser, self.conditioner, self.resampler)
-        pipeline.set_progress_bar_config(disable=True)
-        names = [self.conditioner.label_names[index] for index in labels.tolist()]
+    def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:
+        """Generated pictures of the labels or captions."""
+        self.pipeline.set_progress_bar_config(disable=True)
         size = (images.shape[-2], images.shape[-1])
         generator = torch.Generator("cpu").manual_seed(0)
-        return pipeline(
+        return self.pipeline(
             names,
             latent_size,
             [size],

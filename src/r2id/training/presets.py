@@ -25,11 +25,16 @@ class Training:
     split: str = "train"
     """Split of the data to train on."""
     image_size: Size | None = (32, 32)
-    """Height and width that every image is resized to, bicubic; none if all have one size already."""
+    """Height and width that every image is resized to, bicubic; none for the images' own sizes."""
+    keep_proportions: bool = False
+    """Resize every image to about as many pixels as image_size has, in its own proportions. A step takes images of one
+    size, and latents in their proportions."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for RGB; by default what the data has."""
     background: int = 0
     """Grey level, 0 to 255, behind transparent pixels."""
+    caption_column: str | None = None
+    """Column of the captions, by default text or caption; for training with a text encoder."""
     latent_sizes: tuple[Size, ...] = ((4, 4),)
     """Latent grids; every step draws one of them. The first sets latent_size of R2IR, and so its local reach."""
     steps: int = 24_000
@@ -92,7 +97,9 @@ class DiffuserTraining(Training):
     label_dropout: float = 0.1
     """Share of the labels that are dropped, for classifier-free guidance."""
     num_tokens: int = 2
-    """Conditioning tokens per label."""
+    """Conditioning tokens per label or text."""
+    text_encoder: str | None = None
+    """Folder or hub id of a frozen text encoder such as openai/clip-vit-base-patch32, to learn captions, not labels."""
     latent_jitter: float = 0.0
     """Standard deviation, in cells, by which rows and columns of the latents move from step to step."""
 

@@ -8,14 +8,14 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from diffusers.training_utils import EMAModel
 from diffusers.utils import make_image_grid
@@ -25,7 +25,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
-from r2id.conditioning import LabelConditioner
+from r2id.conditioning import LabelConditioner, TextConditioner, load_text_encoder
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
 from r2id.files import replace_folder
@@ -33,9 +33,10 @@ from r2id.model import checksum
 from r2id.pipeline import R2Pipeline, as_output
 from r2id.processes import Share
 from r2id.resampler import R2IR
-from r2id.sizes import Size, check_size
+from r2id.sizes import Size, check_size, in_proportion
+from r2id.training.captions import Captions, labelled_by_captions
 from r2id.training.checkpoints import Checkpoints, whole
-from r2id.training.data import ImageDataset, load_images
+from r2id.training.data import ImageDataset, load_sizes
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
 from r2id.training.presets import DiffuserTraining, ResamplerTraining, Training
 
@@ -62,8 +63,8 @@ def train_resampler(config: ResamplerTraining) -> Path:
     resampler = _build(
         R2IR,
         {
-            "image_channels": data.images.shape[1],
-            "sample_size": max(data.images.shape[-2:]),
+            "image_channels": data[0].images.shape[1],
+            "sample_size": max(max(one.images.shape[-2:]) for one in data),
             "latent_size": max(config.latent_sizes[0]),
         }
         | network_arguments(config.model),
@@ -71,7 +72,7 @@ def train_resampler(config: ResamplerTraining) -> Path:
     objective = ReconstructionObjective(resampler, config.latent_noise, config.pixel_share)
 
     def save(record: dict[str, Any]) -> Path:
-        measure_latents(resampler, data, config.latent_sizes)
+        measure_latents(resampler, config, data)
         resampler.register_to_config(training=record)
         return replace_folder(config.output / "resampler", resampler.save_pretrained)
 
@@ -79,37 +80,47 @@ def train_resampler(config: ResamplerTraining) -> Path:
 
 
 def train_diffuser(config: DiffuserTraining) -> Path:
-    """Train R2ID and its label conditioner; returns the folder of the whole pipeline, `config.output`/pipeline.
+    """Train R2ID and its conditioner; returns the folder of the whole pipeline, `config.output`/pipeline.
 
-    Raises InputError for data, settings, a resampler or checkpoints that cannot be used.
+    Raises InputError for data, settings, a resampler, a text encoder or checkpoints that cannot be used.
     """
     data = _load_data(config)
-    resampler = None
+    channels, resampler = data[0].images.shape[1], None
     if config.resampler == "none" and config.latent_jitter:
         raise InputError(f"latent_jitter is {config.latent_jitter}; pixels cannot move, so without a resampler it is 0")
     if config.resampler != "none":
         resampler = R2IR.from_pretrained(config.resampler)
-        if resampler.config.image_channels != data.images.shape[1]:
+        if resampler.config.image_channels != channels:
             raise InputError(
                 f"the resampler {config.resampler} takes {resampler.config.image_channels} channels and the images "
-                f"have {data.images.shape[1]}; set channels to {resampler.config.image_channels}"
+                f"have {channels}; set channels to {resampler.config.image_channels}"
             )
     torch.manual_seed(config.seed)
     diffuser = _build(
         R2ID,
         {
-            "channels": resampler.config.latent_channels if resampler else data.images.shape[1],
-            "sample_size": max(max(size) for size in config.latent_sizes),
-            "canvas": tuple(data.images.shape[-2:]),
+            "channels": resampler.config.latent_channels if resampler else channels,
+            "sample_size": max(max(size) for one in data for size in latent_sizes(config, data, one)),
+            "canvas": tuple(data[0].images.shape[-2:]) if len(data) == 1 else None,
         }
         | network_arguments(config.model),
     )
-    conditioner = LabelConditioner(data.label_names, config.num_tokens, diffuser.config.token_dim)
-    objective = DiffusionObjective(diffuser, conditioner, resampler, config.label_dropout, config.latent_jitter)
+    token_dim, captions = diffuser.config.token_dim, None
+    if config.text_encoder:
+        tokenizer, encoder = load_text_encoder(config.text_encoder)
+        texts = TextConditioner(encoder.config.hidden_size, config.num_tokens, token_dim)
+        pipeline = R2Pipeline(diffuser, texts, resampler, text_encoder=encoder, tokenizer=tokenizer)
+        process = PartialState()
+        captions = Captions(
+            texts, tokenizer, encoder.to(process.device), data[0].label_names, process.is_local_main_process
+        )
+    else:
+        labels = LabelConditioner(data[0].label_names, config.num_tokens, token_dim)
+        pipeline = R2Pipeline(diffuser, labels, resampler)
+    objective = DiffusionObjective(pipeline, config.label_dropout, config.latent_jitter, captions)
 
     def save(record: dict[str, Any]) -> Path:
         diffuser.register_to_config(training=record)
-        pipeline = R2Pipeline(diffuser, conditioner, resampler)
         return replace_folder(config.output / "pipeline", pipeline.save_pretrained)
 
     return train(config, objective, diffuser, data, save)
@@ -119,7 +130,7 @@ def train(
     config: Training,
     objective: Objective,
     network: R2IR | R2ID,
-    data: ImageDataset,
+    data: Sequence[ImageDataset],
     save: Callable[[dict[str, Any]], Path],
 ) -> Path:
     """Minimise the objective, with checkpoints, logs and averaged weights.
@@ -131,7 +142,7 @@ def train(
         config: settings.
         objective: module from images, labels and a latent grid to a loss; what it trains requires gradients.
         network: the part of the objective that `config.compile` compiles; its arguments may not change on resuming.
-        data: the images.
+        data: the images, with labels; of several sizes, a data set for each.
         save: called with the record of the training once it is done and the averaged weights are in place.
     Returns:
         what `save` returns.
@@ -152,9 +163,8 @@ def train(
         raise InputError("shard is on and there is one process; start several, as with accelerate launch")
     checkpoints = Checkpoints(config.output / "checkpoints")
     frozen = [parameter for parameter in objective.parameters() if not parameter.requires_grad]
-    assert data.labels is not None
     settings = _plain(asdict(config)) | {
-        "data_checksum": checksum([data.images, data.labels]),
+        "data_checksum": checksum(values for one in data for values in (one.images, one.labels) if values is not None),
         "frozen_weights_checksum": checksum(frozen),
     }
     # Arguments also follow from other settings, such as the reach of R2IR from its first latent size.
@@ -233,7 +243,7 @@ def train(
                 average.copy_to(parameters)
                 with whole_weights(objective):
                     if accelerator.is_main_process:
-                        _log_preview(accelerator, objective, data, config.latent_sizes, done)
+                        _log_preview(accelerator, objective, data[0], latent_sizes(config, data, data[0]), done)
                 average.restore(parameters)
             if stored:
                 checkpoint(done)
@@ -245,7 +255,7 @@ def train(
     average.copy_to(parameters)
     objective.eval()
     record = settings | {
-        "data": data.source,
+        "data": data[0].source,
         "seconds": round(elapsed + time.monotonic() - began),
         "machine": describe_machine(accelerator),
     }
@@ -301,15 +311,17 @@ def _step(
     objective: Any,
     optimizer: Any,
     accelerator: Accelerator,
-    data: ImageDataset,
+    data: Sequence[ImageDataset],
     share: Share,
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step on this process's share of the batch: its loss, and the norm of the gradient."""
-    indices = share.take(batch_indices(len(data), config.batch_size, step, config.seed))
+    some = data[size_index([len(one) for one in data], step, config.seed)]
+    indices = share.take(batch_indices(len(some), config.batch_size, step, config.seed))
     torch.manual_seed(_mix(config.seed, step))
-    latent_size = config.latent_sizes[int(torch.randint(len(config.latent_sizes), ()))]
-    assert data.labels is not None
-    images, labels = data.batch(indices).to(accelerator.device), data.labels[indices].to(accelerator.device)
+    sizes = latent_sizes(config, data, some)
+    latent_size = sizes[int(torch.randint(len(sizes), ()))]
+    assert some.labels is not None
+    images, labels = some.batch(indices).to(accelerator.device), some.labels[indices].to(accelerator.device)
     with accelerator.autocast():
         loss = objective(images, labels, latent_size)
     optimizer.zero_grad()
@@ -347,6 +359,20 @@ def learning_rate(config: Training, step: int) -> float:
     return config.final_learning_rate + falling * (config.learning_rate - config.final_learning_rate)
 
 
+def size_index(counts: Sequence[int], step: int, seed: int) -> int:
+    """Which of several data sets step `step` takes all its images from: each as often as its share of the images."""
+    generator = torch.Generator().manual_seed(_mix(seed, step, len(counts)))
+    return int(torch.multinomial(torch.tensor(counts, dtype=torch.float64), 1, generator=generator))
+
+
+def latent_sizes(config: Training, data: Sequence[ImageDataset], some: ImageDataset) -> tuple[Size, ...]:
+    """The latent grids for some of the data: as they are set or, for images of several sizes, in the proportions of
+    these images."""
+    if len(data) == 1:
+        return config.latent_sizes
+    return tuple(in_proportion(size, (some.images.shape[-2], some.images.shape[-1])) for size in config.latent_sizes)
+
+
 def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
     """Which images step `step` sees: consecutive pieces of one random order per epoch, [batch_size]."""
     first = step * batch_size
@@ -368,16 +394,20 @@ def _mix(*numbers: int) -> int:
 
 
 @torch.no_grad()
-def measure_latents(resampler: R2IR, data: ImageDataset, sizes: tuple[Size, ...], count: int = 2000) -> None:
+def measure_latents(resampler: R2IR, config: Training, data: Sequence[ImageDataset], count: int = 2000) -> None:
     """Store the mean and standard deviation of every latent channel, over images and latent grids, in the resampler."""
-    images = data.batch(_spread_over(data, count))
-    moments = []
-    for size in dict.fromkeys(sizes):
-        batches = images.to(resampler.device).split(100)
-        values = torch.cat([resampler.encode(batch, size).movedim(1, 0).flatten(1) for batch in batches], dim=1)
-        moments.append(torch.stack([values.mean(1), values.square().mean(1)]))
+    moments, shares = [], []
+    for some in data:
+        share = len(some) / sum(map(len, data))
+        images = some.batch(_spread_over(some, math.ceil(count * share)))
+        for size in dict.fromkeys(latent_sizes(config, data, some)):
+            batches = images.to(resampler.device).split(100)
+            values = torch.cat([resampler.encode(batch, size).movedim(1, 0).flatten(1) for batch in batches], dim=1)
+            moments.append(torch.stack([values.mean(1), values.square().mean(1)]))
+            shares.append(share)
     # Every grid counts the same, however many samples it has.
-    mean, square = torch.stack(moments).mean(0)
+    weights = torch.tensor(shares, device=resampler.device)[:, None, None]
+    mean, square = (torch.stack(moments) * weights).sum(0) / weights.sum()
     resampler.latent_mean.copy_(mean)
     resampler.latent_std.copy_((square - mean.square()).clamp_min(1e-6).sqrt())
 
@@ -394,9 +424,9 @@ def _log_preview(
     module = accelerator.unwrap_model(objective).eval()
     assert data.labels is not None
     shown = _spread_over(data, 10)
-    images, labels = data.batch(shown).to(accelerator.device), data.labels[shown].to(accelerator.device)
+    images, names = data.batch(shown).to(accelerator.device), [data.label_names[index] for index in data.labels[shown]]
     for height, width in dict.fromkeys(sizes):
-        pictures = as_output(module.preview(images, labels, (height, width)), "pil")
+        pictures = as_output(module.preview(images, names, (height, width)), "pil")
         grid = make_image_grid(pictures, rows=len(pictures) // len(images), cols=len(images)).convert("RGB")
         array = torch.frombuffer(bytearray(grid.tobytes()), dtype=torch.uint8).view(1, grid.height, grid.width, 3)
         accelerator.get_tracker("tensorboard").log_images(
@@ -405,7 +435,8 @@ def _log_preview(
     module.train()
 
 
-def _load_data(config: Training) -> ImageDataset:
+def _load_data(config: Training) -> list[ImageDataset]:
+    """The images, with labels: a data set for each size."""
     if not config.latent_sizes:
         raise InputError("latent_sizes is empty; it must name at least one HxW")
     for size in config.latent_sizes:
@@ -415,15 +446,25 @@ def _load_data(config: Training) -> ImageDataset:
             if not least <= getattr(config, name, least) <= most:
                 accepted = f"from {least} to {most}" if most < math.inf else f"at least {least}"
                 raise InputError(f"{name} is {getattr(config, name)}; it must be {accepted}")
-    data = load_images(
+    data = load_sizes(
         config.data,
         config.split,
         image_size=config.image_size,
+        keep_proportions=config.keep_proportions,
         channels=config.channels,
         background=config.background,
+        caption_column=config.caption_column,
     )
-    if data.labels is None:
-        data = replace(data, labels=torch.zeros(len(data), dtype=torch.long), label_names=("image",))
+    if isinstance(config, DiffuserTraining) and config.text_encoder:
+        if data[0].captions is None:
+            raise InputError(
+                f"text_encoder is {config.text_encoder} and {data[0].source} has no captions; accepted is a column "
+                "text or caption in metadata.jsonl or metadata.csv, or a text file beside every image"
+            )
+        return labelled_by_captions(data)
+    if data[0].labels is None:
+        zeros = (torch.zeros(len(some), dtype=torch.long) for some in data)
+        return [replace(some, labels=labels, label_names=("image",)) for some, labels in zip(data, zeros, strict=True)]
     return data
 
 
