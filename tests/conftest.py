@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from r2id.conditioning import LabelConditioner
+from r2id.conditioning import LabelConditioner, TextConditioner, load_text_encoder
 from r2id.diffuser import R2ID
 from r2id.pipeline import R2Pipeline
 from r2id.resampler import R2IR
@@ -90,3 +90,27 @@ def make_pipeline(make_resampler, make_diffuser) -> Callable[..., R2Pipeline]:
         return pipeline
 
     return make
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory) -> dict[str, str]:
+    """Folders of tiny untrained text encoders."""
+    # Of what few tests need, and slow to import.
+    from text_encoders import tiny_model, tiny_tokenizer
+
+    root = tmp_path_factory.mktemp("encoders")
+    torch.manual_seed(0)
+    for kind in ("clip", "t5", "bert"):
+        tiny_model(kind).save_pretrained(root / kind)
+        tiny_tokenizer().save_pretrained(root / kind)
+    return {folder.name: str(folder) for folder in root.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def text_pipeline(encoders, make_diffuser, make_resampler) -> R2Pipeline:
+    """A pipeline of tiny untrained models for texts."""
+    tokenizer, encoder = load_text_encoder(encoders["clip"])
+    conditioner = TextConditioner(8, num_tokens=3, dim=8).eval()
+    pipeline = R2Pipeline(make_diffuser(), conditioner, make_resampler(), text_encoder=encoder, tokenizer=tokenizer)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

@@ -6,17 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from torch import nn
-from transformers import (
-    BertConfig,
-    BertModel,
-    CLIPConfig,
-    CLIPModel,
-    PreTrainedTokenizerFast,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from transformers import BertConfig, BertModel
 
 from r2id.cli import main
 from r2id.conditioning import TextConditioner, load_text_encoder, text_states
@@ -30,58 +20,7 @@ from r2id.training.data import load_images
 from r2id.training.objectives import DiffusionObjective
 from r2id.training.presets import DiffuserTraining
 from r2id.training.trainer import train_diffuser
-
-WORDS = ["[PAD]", "[BOS]", "[EOS]", "[UNK]", *["a", "red", "green", "blue", "circle", "square", "big", "small"]]
-TEXT = {
-    "vocab_size": len(WORDS),
-    "hidden_size": 8,
-    "intermediate_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 16,
-}
-PICTURES = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "image_size": 8, "patch_size": 4}
-
-
-def tiny_tokenizer(template: str = "[BOS] $A [EOS]") -> PreTrainedTokenizerFast:
-    words = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = [("[BOS]", 1), ("[EOS]", 2)]
-    words.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
-    names = {"pad_token": "[PAD]", "bos_token": "[BOS]", "eos_token": "[EOS]", "unk_token": "[UNK]"}
-    return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=16, **names)
-
-
-def tiny_model(kind: str) -> nn.Module:
-    """As it is on the hub: CLIP with its half for images, T5 with its decoder."""
-    if kind == "clip":
-        ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-        return CLIPModel(CLIPConfig(text_config=TEXT | ends, vision_config=PICTURES, projection_dim=8))
-    if kind == "t5":
-        return T5ForConditionalGeneration(
-            T5Config(vocab_size=len(WORDS), d_model=8, d_kv=4, d_ff=16, num_layers=2, num_heads=2)
-        )
-    return BertModel(BertConfig(**TEXT))
-
-
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory) -> dict[str, str]:
-    """Folders of tiny untrained text encoders."""
-    root = tmp_path_factory.mktemp("encoders")
-    torch.manual_seed(0)
-    for kind in ("clip", "t5", "bert"):
-        tiny_model(kind).save_pretrained(root / kind)
-        tiny_tokenizer().save_pretrained(root / kind)
-    return {folder.name: str(folder) for folder in root.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def text_pipeline(encoders, make_diffuser, make_resampler) -> R2Pipeline:
-    tokenizer, encoder = load_text_encoder(encoders["clip"])
-    conditioner = TextConditioner(8, num_tokens=3, dim=8).eval()
-    pipeline = R2Pipeline(make_diffuser(), conditioner, make_resampler(), text_encoder=encoder, tokenizer=tokenizer)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+from text_encoders import TEXT, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +99,7 @@ class TestPipeline:
         arguments = {"latent_size": (2, 3), "size": (8, 12), "num_inference_steps": 2, "output_type": "pt"}
         one, other, third = (
             text_pipeline(generator=seeded(), **arguments, **given).images
-            for given in ({"prompt": "a red circle"}, {"labels": ["a red circle"]}, {"prompt": ["a blue circle"]})
+            for given in ({"prompt": "a red circle"}, {"labels": "a red circle"}, {"prompt": ["a blue circle"]})
         )
         assert torch.equal(one, other) and not torch.equal(one, third)
 

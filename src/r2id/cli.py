@@ -638,14 +638,15 @@ def serve(config: tyro.conf.OmitArgPrefixes[App]) -> None:
 
 
 def load_test_images(pipeline: R2Pipeline, data: str, split: str, size: Size | None) -> ImageDataset:
-    """Images of the channels, and by default of the size, that a pipeline was trained on."""
+    """Images of the channels, on the background, and by default of the size that a pipeline was trained on."""
     from r2id.training.data import load_images
 
     if size is None and pipeline.diffuser.config.canvas is None:
         raise InputError("this model was trained on pictures of several sizes; give --image-size to measure it at one")
     canvas = size or tuple(pipeline.diffuser.config.canvas)
     channels = pipeline.resampler.config.image_channels if pipeline.resampler else pipeline.diffuser.config.channels
-    return load_images(data, split, image_size=canvas, channels=channels)
+    background = (pipeline.diffuser.config.training or {}).get("background", 0)
+    return load_images(data, split, image_size=canvas, channels=channels, background=background)
 
 
 def check_seed(seed: int) -> None:

@@ -138,7 +138,7 @@ class R2Pipeline(DiffusionPipeline):
 
         Args:
             labels: what each picture shows: labels that the model knows, for the bundled model "0" … "9" or 0 … 9, or
-                texts, for a model of texts.
+                for a model of texts one text or several.
             latent_size: height and width of the latents; for a model of pixels, of the generated image.
             size: height and width of the pictures, or a list of several (none, for
                 the latents alone), all decoded from the same latents.
@@ -165,6 +165,8 @@ class R2Pipeline(DiffusionPipeline):
             if labels is not None:
                 raise InputError("labels and prompt are both given; they are two names of the same, give one")
             labels = [prompt] if isinstance(prompt, str) else prompt
+        if isinstance(labels, str) and self.text_encoder is not None:
+            labels = [labels]
         if isinstance(labels, (str, int)):
             raise InputError(f"labels is {labels!r}; it must be a list of labels, one for each picture")
         if not math.isfinite(guidance_scale):

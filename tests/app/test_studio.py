@@ -2,12 +2,14 @@
 
 import threading
 
+import gradio
 import numpy
 import pytest
 import torch
 from PIL import Image
 
 from r2id.app import studio as module
+from r2id.app.page import build
 from r2id.app.studio import WHOLE, Session, Studio, zoomed
 from r2id.errors import InputError
 from r2id.latents import Latents
@@ -46,6 +48,16 @@ def test_work_that_takes_too_long_is_stopped_with_a_sentence(studio, monkeypatch
     monkeypatch.setattr(module, "LONGEST", 0.0)
     with pytest.raises(InputError, match="takes more than 0 s"):
         made_by(studio)
+
+
+def test_a_model_of_texts_has_a_page_of_texts(text_pipeline):
+    studio = Studio(text_pipeline)
+    boxes = [block for block in build(studio).blocks.values() if isinstance(block, gradio.Textbox)]
+    assert [box.elem_id for box in boxes] == ["texts"]
+    session = made_by(studio, labels=["a red/../circle", "big square"])[-1]
+    assert studio.files(session)[0].name == "r2id-a_red_.._circle-9x6.png"
+    with pytest.raises(InputError, match="there is no text; write one"):
+        made_by(studio, labels=[])
 
 
 BEYOND = [

@@ -55,6 +55,12 @@ def folder(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def texts(folder, text_pipeline):
+    """In the same folder, a model of texts for the documents that train one."""
+    text_pipeline.save_pretrained(folder / "runs" / "emoji" / "pipeline")
+
+
 def run_python(document: Path) -> dict[str, object]:
     """Run the Python of a document; returns its names."""
     names: dict[str, object] = {"__name__": name_of(document)}
@@ -70,7 +76,7 @@ def test_every_block_is_of_a_language_that_runs_here():
 
 
 @pytest.mark.parametrize("document", having("python"), ids=name_of)
-def test_python_runs(document, folder):
+def test_python_runs(document, folder, texts):
     before = set(folder.iterdir())
     names = run_python(document)
     if name_of(document) == "README.md":
@@ -81,7 +87,7 @@ def test_python_runs(document, folder):
 
 
 @pytest.mark.parametrize("document", having("sh"), ids=name_of)
-def test_commands_run_or_are_read(document, folder, monkeypatch):
+def test_commands_run_or_are_read(document, folder, texts, monkeypatch):
     monkeypatch.setattr(large, "LARGE", 1 << 18)
     for language, code in blocks(document):
         if language == "sh":
