@@ -8,6 +8,7 @@ import ast
 import functools
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -48,7 +49,8 @@ def having(language: str) -> list[Path]:
 def folder(monkeypatch, tmp_path):
     """The folder that the documents assume."""
     monkeypatch.chdir(tmp_path)
-    Path("FOLDER").symlink_to(ROOT / "tests" / "fixtures" / "emoji")
+    for split in ("train", "test"):
+        shutil.copytree(ROOT / "tests" / "fixtures" / "emoji", Path("FOLDER") / split)
     for name, target in (("diffuser/pipeline", "mnist"), ("resampler/resampler", "mnist/resampler")):
         (tmp_path / "runs" / name).parent.mkdir(parents=True)
         (tmp_path / "runs" / name).symlink_to(PRETRAINED / target)
@@ -56,9 +58,10 @@ def folder(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def texts(folder, text_pipeline):
-    """In the same folder, a model of texts for the documents that train one."""
+def texts(folder, text_pipeline, make_resampler):
+    """In the same folder, a model of texts and an R2IR of colours for the document that trains them."""
     text_pipeline.save_pretrained(folder / "runs" / "emoji" / "pipeline")
+    make_resampler(image_channels=3).save_pretrained(folder / "runs" / "emoji-resampler" / "resampler")
 
 
 def run_python(document: Path) -> dict[str, object]:
