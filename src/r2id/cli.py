@@ -316,7 +316,7 @@ def write_picture(
     field = resampler.field(latent, canvas)
     shown = shown_size(size, region)
     if is_large(shown):
-        weights = {"model": checksum(resampler.parameters()), "latent": checksum([latent])}
+        weights = {"model": resampler.checksum(), "latent": checksum([latent])}
         write_large(field, size, region, path, weights, progress)
     else:
         check_fits_in_memory([shown], 1, field.channels)
@@ -388,7 +388,6 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
 
     from r2id.images import save_image
     from r2id.latents import SUFFIX, Latents
-    from r2id.model import checksum
     from r2id.offline import Pictures
     from r2id.pipeline import as_output, check_fits_in_memory, decode_some_at_once
 
@@ -397,7 +396,7 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
         raise InputError(f"{config.latents} holds no files of latents ({SUFFIX})")
     latents = Latents.joined([Latents.load(file) for file in files])
     resampler = load_resampler(config)
-    if latents.model != checksum(resampler.parameters()):
+    if latents.model != resampler.checksum():
         raise InputError(f"{config.latents} holds latents of other weights than model {config.model}; give theirs")
     sizes = config.size or (latents.canvas,)
     check_fits_in_memory(sizes, 1, resampler.config.image_channels)
@@ -610,6 +609,42 @@ def export(config: tyro.conf.OmitArgPrefixes[Export]) -> None:
     pipeline = load_pipeline(ModelChoice(model=config.model, device="cpu"))
     for name, difference in export_onnx(pipeline, config.output).items():
         print(f"{config.output / name}: in ONNX Runtime as in torch, to {difference:.1e}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Write a model card: what is known of a model, for people and for the Hugging Face hub."""
+
+    model: str = "mnist"
+    """Bundled weights, a folder, or a Hugging Face hub id."""
+    output: Path | None = None
+    """File to write, by default README.md in the model's folder. A card that somebody wrote is never written over."""
+    name: str | None = None
+    """Name under which the card shows how to load the model, such as the hub id it will have; by default MODEL."""
+    license: str | None = None
+    """License of the weights, as the hub names it, such as apache-2.0."""
+    data_license: str | None = None
+    """License of the data they were trained on, in words."""
+    evaluation: Path | None = None
+    """The evaluation.json of `evaluate` for these weights; its figures at the trained size are taken."""
+
+
+@app.command(name="card")
+def card(config: tyro.conf.OmitArgPrefixes[Card]) -> None:
+    """Write a model card: what is known of a model, for people and for the Hugging Face hub."""
+    from r2id.card import CARD, is_default, model_card, read_card
+    from r2id.files import write_whole
+
+    if config.output is None and not Path(config.model).is_dir():
+        raise InputError(f"model {config.model} is no folder that a card could go to; give --output")
+    path = config.output or Path(config.model) / CARD
+    if not is_default(read_card(path)):
+        raise InputError(f"{path} is there already, and somebody's own; move it away or give another --output")
+    choice = ModelChoice(model=config.model, device="cpu")
+    model = load_resampler(choice) if is_resampler(config.model) else load_pipeline(choice)
+    made = model_card(model, config.name or config.model, config.license, config.data_license, config.evaluation)
+    write_whole(path, made.save)
+    print(f"{path}: the card of {config.name or config.model}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from r2id.attention import FeatureMap, LocalKernelAttention, Summary
@@ -122,6 +123,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         return self.guidance_branches(sample, alpha_bar, [tokens], canvas, grid)[0]
 
+    @apply_forward_hook
     def guidance_branches(
         self,
         sample: Tensor,

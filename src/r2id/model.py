@@ -12,15 +12,16 @@ from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.files import fill_folder
+from r2id.hub import Publishing, for_upload
+from r2id.switches import NetworkSwitches
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
-class CheckedLoading:
+class CheckedLoading(Publishing, NetworkSwitches):
     """Goes before diffusers' ModelMixin, to make its loading strict and its errors clear."""
 
     config: Any
-    _supports_gradient_checkpointing = False
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **kwargs: Any) -> Any:
@@ -46,16 +47,23 @@ class CheckedLoading:
             )
         return (model, report) if wants_report else model
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Save to a folder, each file whole or not at all; other arguments are diffusers'."""
-        save_whole(super().save_pretrained, save_directory, **kwargs)  # type: ignore[misc]
-
-
-def save_whole(save: Callable[..., Any], folder: str | os.PathLike, **kwargs: Any) -> None:
-    """Call a `save_pretrained` so that an interrupted save damages nothing in the folder."""
-    if kwargs.get("push_to_hub"):
-        kwargs.setdefault("repo_id", Path(folder).name)
-    fill_folder(Path(folder), lambda temporary: save(temporary, **kwargs))
+    # A pipeline looks at the signature for what it may pass on.
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: int | str = "10GB",
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Save to a folder, each file whole or not at all; other arguments are diffusers' and `push_to_hub`'s."""
+        kwargs |= {"safe_serialization": safe_serialization, "variant": variant}
+        uploading = for_upload(save_directory, kwargs)
+        save = super().save_pretrained  # type: ignore[misc]
+        fill_folder(Path(save_directory), lambda folder: save(folder, max_shard_size=max_shard_size, **kwargs))
+        if push_to_hub:
+            self.push_to_hub(**uploading)
 
 
 def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: str | Path, **kwargs: Any) -> Any:
@@ -71,7 +79,9 @@ def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: s
     if folder.exists() and not (folder / marker).is_file():
         raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
-    kwargs.setdefault("low_cpu_mem_usage", False)
+    kwargs.setdefault("low_cpu_mem_usage", kwargs.get("device_map") is not None)
+    # Never a pickle, unless it is asked for.
+    kwargs.setdefault("use_safetensors", True)
     try:
         loaded = load(folder if folder.exists() else str(name), **kwargs)
     except InputError:
@@ -97,5 +107,7 @@ def checksum(tensors: Iterable[Tensor]) -> int:
     """A number that tells these values from others, wherever they came from."""
     total = 0
     for tensor in tensors:
-        total = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), total)
+        # Weights kept in half precision are the same ones, in whichever precision they were loaded.
+        exact = tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
+        total = zlib.crc32(exact.cpu().contiguous().numpy().tobytes(), total)
     return total

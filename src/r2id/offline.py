@@ -148,7 +148,7 @@ def encode(
     Raises:
         InputError: on resuming, where the settings were others.
     """
-    model, canvas, encoded = checksum(resampler.parameters()), (data.images.shape[-2], data.images.shape[-1]), 0
+    model, canvas, encoded = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1]), 0
     settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
     if resume:

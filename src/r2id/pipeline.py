@@ -8,24 +8,31 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy
 import psutil
 import torch
 from diffusers import UniPCMultistepScheduler
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
+from huggingface_hub import ModelCard
 from PIL import Image
 from torch import Tensor
 
+from r2id.card import CARD, card_to_write, read_card
 from r2id.conditioning import LabelConditioner, TextConditioner, text_states
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
-from r2id.model import checksum, load_pretrained, save_whole
+from r2id.files import fill_folder
+from r2id.hub import Publishing, add_code, fetch, for_upload, importable
+from r2id.model import checksum, load_pretrained
 from r2id.noise import alpha_bar_at, density, field_noise, shift_scheduler
 from r2id.resampler import R2IR
 from r2id.sizes import Size, check_size, size_text
+from r2id.switches import PipelineSwitches
 
 
 @dataclass
@@ -42,7 +49,7 @@ class R2PipelineOutput(BaseOutput):
     latents: Tensor
 
 
-class R2Pipeline(DiffusionPipeline):
+class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     """Generates latents of any height and width with R2ID and decodes them at any number of sizes with R2IR.
 
     Args:
@@ -56,6 +63,7 @@ class R2Pipeline(DiffusionPipeline):
 
     _optional_components = ["resampler", "scheduler", "text_encoder", "tokenizer"]
     _callback_tensor_inputs = ["latents"]
+    model_cpu_offload_seq: Any = "text_encoder->conditioner->diffuser->resampler"
 
     def __init__(
         self,
@@ -95,9 +103,52 @@ class R2Pipeline(DiffusionPipeline):
         """
         return load_pretrained(super().from_pretrained, pretrained_model_name_or_path, "model_index.json", **kwargs)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
-        """Save to a folder, each file whole or not at all; other arguments are diffusers'."""
-        save_whole(super().save_pretrained, save_directory, **kwargs)
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """diffusers' own, which `from_pretrained` calls: the code that lies in the folder is not run."""
+        config = super().load_config(*args, **kwargs)
+        return importable(config, cls.__name__) if isinstance(config, dict) else config
+
+    @classmethod
+    def download(cls, pretrained_model_name: str | os.PathLike, **kwargs: Any) -> str:
+        """Fetch a pipeline from the Hugging Face hub, or find it in the cache; returns its folder.
+
+        Arguments are `DiffusionPipeline.download`'s; of them `variant`, `revision`, `cache_dir`, `token`,
+        `force_download` and `local_files_only` count. Code is not fetched to be run, and pickles not at all.
+        """
+        names = ("revision", "cache_dir", "token", "force_download", "local_files_only")
+        where = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
+        name = str(pretrained_model_name)
+        return fetch(name, cls.load_config(name, **where), kwargs.get("variant"), **where)
+
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | os.PathLike,
+        push_to_hub: bool = False,
+        card: ModelCard | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Save to a folder, each file whole or not at all, with a model card.
+
+        Args:
+            save_directory: the folder; other files in it stay.
+            push_to_hub: upload it, too; then `repo_id` and other arguments of `push_to_hub` may be given.
+            card: the README.md to write. By default one is made from what is known, unless another than such a one is
+                there.
+            kwargs: further arguments of `DiffusionPipeline.save_pretrained`, such as `variant`.
+        """
+        folder, uploading = Path(save_directory), for_upload(save_directory, kwargs)
+
+        def save(temporary: Path) -> None:
+            DiffusionPipeline.save_pretrained(self, temporary, **kwargs)
+            add_code(temporary, self)
+            written = card_to_write(self, card, read_card(folder / CARD))
+            if written:
+                written.save(temporary / CARD)
+
+        fill_folder(folder, save)
+        if push_to_hub:
+            self.push_to_hub(card=card, **uploading)
 
     def checksum(self) -> int:
         """A number that tells the weights of this pipeline from others."""
@@ -132,6 +183,7 @@ class R2Pipeline(DiffusionPipeline):
         canvas: tuple[float, float] | None = None,
         output_type: str = "pil",
         callback_on_step_end: Callable[..., dict] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         prompt: str | Sequence[str] | None = None,
     ) -> R2PipelineOutput:
         """Generate one picture for each label or text.
@@ -151,7 +203,9 @@ class R2Pipeline(DiffusionPipeline):
             canvas: proportions of the picture; by default those the model was trained on. A `size` of other
                 proportions shows the same picture stretched.
             output_type: "pil", "np" or "pt".
-            callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents.
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents, and set
+                `pipeline._interrupt` to end with what is there. A `PipelineCallback` of diffusers, or several.
+            callback_on_step_end_tensor_inputs: what the callback is given; there are only "latents".
             prompt: the texts under the name that they have in other pipelines, one or several; then without `labels`.
         Raises:
             InputError: for an unknown label, a size below 1, or pictures that would not fit in memory.
@@ -188,6 +242,13 @@ class R2Pipeline(DiffusionPipeline):
                 f"the shape must be ({len(labels)}, {self.diffuser.config.channels}, height, width)"
             )
         self.check_scheduler(num_inference_steps)
+        if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
+            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        if not set(callback_on_step_end_tensor_inputs) <= set(self._callback_tensor_inputs):
+            raise InputError(
+                f"callback_on_step_end_tensor_inputs is {list(callback_on_step_end_tensor_inputs)}; "
+                f"there are only {self._callback_tensor_inputs}"
+            )
         tokens, no_tokens = self.tokens(labels), self.tokens([None] * len(labels))
         dtype = self.diffuser.dtype
         if latents is None:
@@ -198,10 +259,14 @@ class R2Pipeline(DiffusionPipeline):
         scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
         accepted = inspect.signature(scheduler.step).parameters
         step_arguments = {"generator": generator} if "generator" in accepted else {}
-        sample = latents.to(self._execution_device, dtype) * scheduler.init_noise_sigma
+        self._interrupt, self._num_timesteps = False, len(scheduler.timesteps)
+        # Some schedulers begin with numbers, and take differences, that half precision does not hold.
+        sample = latents.to(self._execution_device, torch.float32) * scheduler.init_noise_sigma
         for step, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
+            if self._interrupt:
+                break
             alpha_bar = alpha_bar_at(scheduler, timestep).reshape(1).to(sample.device)
-            scaled = scheduler.scale_model_input(sample, timestep)
+            scaled = scheduler.scale_model_input(sample, timestep).to(dtype)
             time = float(timestep) / scheduler.config.num_train_timesteps
             guided = guidance_scale != 1 and guidance_interval[0] <= time <= guidance_interval[1]
             branches = [tokens, no_tokens] if guided else [tokens]
@@ -211,12 +276,14 @@ class R2Pipeline(DiffusionPipeline):
             prediction = prediction.to(sample.dtype)
             sample = scheduler.step(prediction, timestep, sample, **step_arguments).prev_sample
             if callback_on_step_end:
-                replaced = callback_on_step_end(self, step, timestep, {"latents": sample}) or {}
-                sample = replaced.get("latents", sample)
+                tensors = {"latents": sample} if callback_on_step_end_tensor_inputs else {}
+                sample = (callback_on_step_end(self, step, timestep, tensors) or {}).get("latents", sample)
 
+        sample = sample.to(dtype)
         if self.resampler:
             sample = self.resampler.destandardise(sample)
         images = [self.decode(sample, one, canvas, output_type) for one in sizes]
+        self.maybe_free_model_hooks()
         return R2PipelineOutput(images=images[0] if single else images, latents=sample)
 
     @torch.no_grad()
@@ -243,6 +310,16 @@ class R2Pipeline(DiffusionPipeline):
         canvas = canvas or self.diffuser.config.canvas or (latents.shape[-2], latents.shape[-1])
         pictures = decode_some_at_once(self.resampler, latents, size, canvas)
         return as_output(torch.cat(pictures) if len(pictures) > 1 else pictures[0], output_type)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Steps of the call that runs, or ran last, for callbacks."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether a callback has asked the call that runs to end."""
+        return self._interrupt
 
     def check_scheduler(self, steps: int) -> None:
         """Raises InputError where the scheduler cannot sample from the diffuser in so many steps."""

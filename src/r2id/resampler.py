@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from r2id.attention import FeatureMap, LocalKernelAttention, Neighbourhoods, Summary
@@ -15,7 +16,7 @@ from r2id.coordinates import Grid, Points, PositionProjection, Samples
 from r2id.errors import InputError
 from r2id.field import ImageField
 from r2id.layers import CrossBlock, PointBlock, RMSNorm, SelfBlock
-from r2id.model import CheckedLoading
+from r2id.model import CheckedLoading, checksum
 from r2id.sizes import Size, check_size, size_text
 
 PIECE = 1 << 18
@@ -254,6 +255,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
+    @apply_forward_hook
     def encode(self, image: Tensor, size: Size | Grid, canvas: tuple[float, float] | None = None) -> Tensor:
         """Image [B, C, H, W] in [−1, 1] → latent [B, latent_channels, h, w] in (−1, 1), for any `size` (h, w).
 
@@ -272,6 +274,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         source = Grid.of_size(image_size, canvas, image.device)
         return self.encoder(image.movedim(1, -1), source, _latent_grid(size, canvas, image.device)).movedim(-1, 1)
 
+    @apply_forward_hook
     def encode_pieces(
         self,
         pieces: Iterable[tuple[slice, slice, Tensor]],
@@ -302,12 +305,14 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise InputError(f"no pieces given of an image of {size_text(image_size)}")
         return self.encoder.answer(summaries, query).movedim(-1, 1)
 
+    @apply_forward_hook
     def encode_points(self, colours: Tensor, points: Points, size: Size) -> Tensor:
         """The same from colours [B, N, C] at arbitrary points of a canvas, in any order. Raises InputError for an empty
         size."""
         canvas = points.extent
         return self.encoder(colours, points, Grid.of_size(check_size(size), canvas, colours.device)).movedim(-1, 1)
 
+    @apply_forward_hook
     def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField:
         """The latent [B, latent_channels, h, w] as a function of coordinates.
 
@@ -329,10 +334,16 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         return self.field(latent, canvas or check_size(size)).render(size)
 
+    def checksum(self) -> int:
+        """A number that tells these weights from others. Files of latents keep it."""
+        return checksum(self.parameters())
+
+    @apply_forward_hook
     def standardise(self, latent: Tensor) -> Tensor:
         """Latent with mean 0 and standard deviation 1 in every channel over the training set, as R2ID sees it."""
         return (latent - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 
+    @apply_forward_hook
     def destandardise(self, latent: Tensor) -> Tensor:
         """Inverse of `standardise`, kept within the range that the encoder can produce."""
         return (latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]).clamp(-1, 1)

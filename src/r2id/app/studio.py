@@ -21,7 +21,6 @@ from r2id.files import file_name
 from r2id.gallery import contact_sheet, enlarged
 from r2id.images import as_values, read_image
 from r2id.latents import SUFFIX, Latents
-from r2id.model import checksum
 from r2id.pipeline import R2Pipeline, as_output
 from r2id.sizes import Size, check_size, size_text
 
@@ -168,7 +167,7 @@ class Studio:
         picture = self.pipeline.decode(latent, session.size, session.canvas)[0]
         label = f"-{file_name(session.labels[session.picked])}" if session.labels else ""
         picture.save(folder / f"r2id{label}-{size_text(session.size)}.png")
-        latents = Latents(session.latents, session.canvas, session.labels, checksum(self.resampler.parameters()))
+        latents = Latents(session.latents, session.canvas, session.labels, self.resampler.checksum())
         latents.save(folder / f"latents{SUFFIX}")
         picture_file, latents_file = sorted(folder.iterdir(), key=lambda path: path.suffix)
         return picture_file, latents_file

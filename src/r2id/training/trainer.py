@@ -25,6 +25,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
+from r2id.card import keep_card
 from r2id.conditioning import LabelConditioner, TextConditioner, load_text_encoder
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
@@ -121,7 +122,12 @@ def train_diffuser(config: DiffuserTraining) -> Path:
 
     def save(record: dict[str, Any]) -> Path:
         diffuser.register_to_config(training=record)
-        return replace_folder(config.output / "pipeline", pipeline.save_pretrained)
+
+        def write(folder: Path) -> None:
+            pipeline.save_pretrained(folder)
+            keep_card(config.output / "pipeline", folder)
+
+        return replace_folder(config.output / "pipeline", write)
 
     return train(config, objective, diffuser, data, save)
 
