@@ -64,3 +64,24 @@ def test_latents_that_are_not_finite_are_refused(latents, tmp_path):
     latents.save(tmp_path / "one.safetensors")
     with pytest.raises(InputError, match="one.safetensors is damaged"):
         Latents.load(tmp_path / "one.safetensors")
+
+
+def test_each_latent_may_be_had_on_its_own(latents):
+    parts = latents.split()
+    assert [part.labels for part in parts] == [("a",), ("b",), ("a",)] and parts[0].size == (2, 5)
+    joined = Latents.joined(parts)
+    assert torch.equal(joined.values, latents.values) and joined.labels == latents.labels
+    unlabelled = Latents(latents.values, latents.canvas, (), latents.model).split()
+    assert len(unlabelled) == 3 and unlabelled[2].labels == ()
+
+
+def test_those_of_a_pipeline_are_decoded_as_it_would(make_pipeline, tmp_path):
+    pipeline = make_pipeline(canvas=(8, 6))
+    result = pipeline([3, 7], (3, 2), (8, 6), 2, output_type="pt")
+    Latents.of(pipeline, result.latents, [3, 7]).save(str(tmp_path / "two.safetensors"))
+    kept = Latents.load(tmp_path / "two.safetensors")
+    assert (kept.labels, kept.canvas, kept.model) == (("3", "7"), (8, 6), pipeline.resampler.checksum())
+    again = pipeline.decode(kept.values, (8, 6), kept.canvas, "pt")
+    torch.testing.assert_close(again, result.images, rtol=0, atol=2e-3)
+    with pytest.raises(InputError, match="works on pixels"):
+        Latents.of(make_pipeline(None), result.latents)

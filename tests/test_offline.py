@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from PIL import Image
 
 from r2id import cli
 from r2id.images import read_image
@@ -70,6 +71,74 @@ def test_a_killed_run_is_gone_on_with(tmp_path, alone):
     assert {path: path.stat().st_mtime_ns for path in times} == times
     # Batches begin elsewhere than in one go, which may round a colour otherwise.
     assert contents(tmp_path).keys() == alone.keys()
+
+
+def test_kept_latents_are_those_of_the_pictures(tmp_path, alone, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for index in range(2):
+        monkeypatch.setenv("RANK", str(index))
+        sample(tmp_path, "--keep-latents")
+    assert f"their latents in {tmp_path / 'latents'}" in capsys.readouterr().out
+    assert contents(tmp_path) == alone
+    names = sorted(path.name for path in (tmp_path / "latents").iterdir())
+    assert names == [f"{index:08d}.safetensors" for index in range(15)]
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    r2id("decode", tmp_path / "latents", "--size", "8x8", "--output", tmp_path / "again")
+    again = contents(tmp_path / "again")
+    assert again.keys() == alone.keys()
+    assert all(alike(tmp_path / "8x8" / name, tmp_path / "again" / "8x8" / name) for name in alone)
+    r2id("resample", tmp_path / "latents" / "00000004.safetensors", "--size", "8x8", "--output", tmp_path / "4.png")
+    assert alike(tmp_path / "4.png", tmp_path / "8x8" / "4-1.png")
+
+
+def alike(first: Path, second: Path) -> bool:
+    one, other = (read_image(path, channels=1).float() for path in (first, second))
+    return one.shape == other.shape and bool((one - other).abs().max() <= 1)
+
+
+def test_going_on_makes_the_latents_that_are_missing(tmp_path, alone):
+    sample(tmp_path)
+    sample(tmp_path, "--resume", "--keep-latents")
+    latents = tmp_path / "latents"
+    assert len(list(latents.iterdir())) == 15
+    (latents / "00000003.safetensors").unlink()
+    times = {path: path.stat().st_mtime_ns for path in latents.iterdir()}
+    sample(tmp_path, "--resume", "--keep-latents")
+    assert len(list(latents.iterdir())) == 15
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_a_picture_is_resampled_by_way_of_a_file_of_its_latent(tmp_path, capsys):
+    picture = tmp_path / "picture.png"
+    Image.linear_gradient("L").resize((30, 40)).save(picture)
+    latent = tmp_path / "latent.safetensors"
+    r2id("resample", picture, "--latent-size", "8x6", "--output", latent)
+    assert f"{latent}: 8x6" in capsys.readouterr().out
+    for source in (picture, latent):
+        output = tmp_path / f"from-{source.stem}.png"
+        r2id("resample", source, "--latent-size", "8x6", "--region", "0,0,20,30", "--output", output)
+    assert alike(tmp_path / "from-picture.png", tmp_path / "from-latent.png")
+    refused = [
+        (picture, latent, ("--size", "9x9"), "no --size"),
+        (tmp_path / "two.safetensors", picture, (), "2 latents"),
+    ]
+    one = Latents.load(latent)
+    Latents.joined([one, one]).save(tmp_path / "two.safetensors")
+    Latents(one.values, one.canvas, (), one.model + 1).save(tmp_path / "other.safetensors")
+    refused.append((tmp_path / "other.safetensors", picture, (), "latents of other weights"))
+    before = picture.read_bytes()
+    for source, output, more, sentence in refused:
+        with pytest.raises(SystemExit):
+            r2id("resample", source, "--output", output, *more)
+        assert sentence in capsys.readouterr().err
+    assert picture.read_bytes() == before
+
+
+def test_latents_are_not_kept_beside_a_single_file(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        sample(tmp_path / "one.png", "--keep-latents")
+    assert "give a folder" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_pictures_made_with_other_settings_are_not_gone_on_with(tmp_path, alone, capsys):

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from r2id.diffuser import R2ID
     from r2id.errors import InputError
     from r2id.field import ImageField
+    from r2id.latents import Latents
     from r2id.pipeline import R2Pipeline
     from r2id.resampler import R2IR
 
 __version__ = "0.1.0"
-__all__ = ["R2ID", "R2IR", "ImageField", "InputError", "LabelConditioner", "R2Pipeline"]
+__all__ = ["R2ID", "R2IR", "ImageField", "InputError", "LabelConditioner", "Latents", "R2Pipeline"]
 
 _HOMES = {
     "R2IR": "r2id.resampler",
@@ -22,6 +23,7 @@ _HOMES = {
     "ImageField": "r2id.field",
     "InputError": "r2id.errors",
     "LabelConditioner": "r2id.conditioning",
+    "Latents": "r2id.latents",
     "R2Pipeline": "r2id.pipeline",
 }
 

@@ -26,6 +26,7 @@ from r2id.training.presets import (
 if TYPE_CHECKING:
     import torch
 
+    from r2id.latents import Latents
     from r2id.pipeline import R2Pipeline
     from r2id.resampler import R2IR
     from r2id.training.data import ImageDataset
@@ -165,6 +166,9 @@ class Sample(Sampling):
     """Picture number i is drawn from seed + i, whatever else is generated with it."""
     batch_size: int = 100
     """Pictures generated at once."""
+    keep_latents: bool = False
+    """Write the latent of each picture to OUTPUT/latents/<index>.safetensors, too, which `decode` and `resample` read.
+    """
     resume: bool = False
     """Keep the pictures of an interrupted run that are there already; otherwise all are made anew."""
 
@@ -192,12 +196,14 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     sizes = config.size or (tuple(pipeline.diffuser.config.canvas),)
     check_seed(config.seed)
     requests = [label for label in labels for _ in range(config.per_label)]
+    if config.keep_latents and pipeline.resampler is None:
+        raise InputError(f"model {config.model} works on pixels and has no latents to keep")
     if config.output.suffix.lower() in IMAGE_SUFFIXES:
         return sample_one(pipeline, config, requests, sizes)
     check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
-    pictures = Pictures(config.output, requests, sizes)
+    pictures = Pictures(config.output, requests, sizes, config.keep_latents)
     settings = asdict(config) | {"labels": requests, "model": pipeline.checksum()}
-    for name in ("output", "resume", "batch_size", "device", "per_label", "prompt"):
+    for name in ("output", "resume", "batch_size", "device", "per_label", "prompt", "keep_latents"):
         settings.pop(name)
     share = Share.of_this_process()
     with progress(len(share.of(len(requests))), "generating") as advance, autocast(pipeline, config):
@@ -218,6 +224,8 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     for size in sizes:
         pictures_of = "picture" if made == 1 else "pictures"
         print(f"{made} {pictures_of} of {size_text(size)} in {config.output / size_text(size)}{share}")
+    if config.keep_latents:
+        print(f"their latents in {pictures.latent_file(0).parent}")
 
 
 def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], sizes: Sequence[Size]) -> None:
@@ -227,6 +235,8 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
     from r2id.large import check_suffix
 
     check_suffix(config.output, sizes[0])
+    if config.keep_latents:
+        raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
     if len(requests) != 1 or len(sizes) != 1:
         raise InputError(
             f"output {config.output} is one file and {len(requests)} pictures of {len(sizes)} sizes were asked for; "
@@ -251,11 +261,11 @@ class Resample(ModelChoice):
     """
 
     image: tyro.conf.Positional[Path]
-    """Image file to encode."""
+    """Image file to encode, or a .safetensors file of one latent, which is decoded as it is."""
     output: Path
-    """File to write, PNG or another type by its suffix."""
+    """File to write, PNG or another type by its suffix; .safetensors keeps the latent and decodes nothing."""
     latent_size: Size = (8, 8)
-    """Height and width of the latent."""
+    """Height and width of the latent that an image is encoded to."""
     size: Size | None = None
     """Height and width of the whole decoded picture; by default the image's own."""
     region: str | None = None
@@ -270,33 +280,53 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     import torch
 
     from r2id.large import check_suffix, tiff_size
+    from r2id.latents import SUFFIX
     from r2id.pipeline import check_fits_in_memory
 
     region = parse_region(config.region) if config.region else None
-    check_suffix(config.output, shown_size(config.size or tiff_size(config.image) or (1, 1), region))
+    keep = config.output.suffix.lower() == SUFFIX
+    if keep and (config.size or region):
+        raise InputError(f"output {config.output} is a file of the latent, which has no --size and no --region")
+    if not keep:
+        check_suffix(config.output, shown_size(config.size or tiff_size(config.image) or (1, 1), region))
     resampler = load_resampler(config)
     check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
     with torch.inference_mode():
-        latent, canvas = encode_file(resampler, config)
-        shown = write_picture(resampler, latent, canvas, config.size or canvas, region, config.output)
+        latents = encode_file(resampler, config)
+        if keep:
+            latents.save(config.output)
+            shown = latents.size
+        else:
+            size = config.size or latents.canvas
+            check_suffix(config.output, shown_size(size, region))
+            values = latents.values.to(resampler.device, resampler.dtype)
+            shown = write_picture(resampler, values, latents.canvas, size, region, config.output)
     print(f"{config.output}: {size_text(shown)}")
 
 
-def encode_file(resampler: R2IR, config: Resample) -> tuple[torch.Tensor, Size]:
-    """The latent of an image file, and the image's size. A large TIFF is read tile by tile."""
+def encode_file(resampler: R2IR, config: Resample) -> Latents:
+    """The latent of an image file, or the one that a file holds. A large TIFF is read tile by tile."""
     from r2id.images import as_values, read_image
     from r2id.large import LargeImage, is_large, tiff_size
+    from r2id.latents import SUFFIX, Latents
 
+    if config.image.suffix.lower() == SUFFIX:
+        latents = Latents.load(config.image)
+        latents.check_weights(resampler, config.image, config.model)
+        if len(latents.values) != 1:
+            raise InputError(f"{config.image} holds {len(latents.values)} latents; decode shows them all, resample one")
+        return latents
     channels = resampler.config.image_channels
     size = tiff_size(config.image)
     if size and is_large(size):
         image = LargeImage(config.image, channels, config.background)
         with progress(size[0] * size[1], f"reading {config.image.name}") as advance:
             pieces = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.pieces(advance))
-            return resampler.encode_pieces(pieces, size, config.latent_size), size
+            return Latents(resampler.encode_pieces(pieces, size, config.latent_size), size, (), resampler.checksum())
     whole = read_image(config.image, channels=channels, background=config.background)
     pixels = as_values(whole[None]).to(resampler.device, resampler.dtype)
-    return resampler.encode(pixels, config.latent_size), (whole.shape[-2], whole.shape[-1])
+    canvas = (whole.shape[-2], whole.shape[-1])
+    return Latents(resampler.encode(pixels, config.latent_size), canvas, (), resampler.checksum())
 
 
 def shown_size(size: Size, region: Region | None) -> Size:
@@ -374,7 +404,7 @@ class Decode(ModelChoice):
     """Decode files of latents to pictures, at any number of sizes."""
 
     latents: tyro.conf.Positional[Path]
-    """A file of latents, or a folder of such, from `encode`."""
+    """A file of latents, or a folder of such, from `encode` or `sample --keep-latents`."""
     output: Path
     """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png and OUTPUT/<H>x<W>/grid.png."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
@@ -396,8 +426,7 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
         raise InputError(f"{config.latents} holds no files of latents ({SUFFIX})")
     latents = Latents.joined([Latents.load(file) for file in files])
     resampler = load_resampler(config)
-    if latents.model != resampler.checksum():
-        raise InputError(f"{config.latents} holds latents of other weights than model {config.model}; give theirs")
+    latents.check_weights(resampler, config.latents, config.model)
     sizes = config.size or (latents.canvas,)
     check_fits_in_memory(sizes, 1, resampler.config.image_channels)
     pictures = Pictures(config.output, latents.labels or ("picture",) * len(latents.values), sizes)

@@ -1,10 +1,13 @@
-"""Latents on disk: what `r2id encode` leaves and `r2id decode` reads."""
+"""Latents on disk: what `r2id encode` and `sample` leave, and `decode` and `resample` read."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +17,10 @@ from torch import Tensor
 from r2id.errors import InputError
 from r2id.files import write_whole
 from r2id.sizes import Size, check_size
+
+if TYPE_CHECKING:
+    from r2id.pipeline import R2Pipeline
+    from r2id.resampler import R2IR
 
 FORMAT = "r2id latents"
 SUFFIX = ".safetensors"
@@ -27,7 +34,7 @@ class Latents:
         values: [N, C, h, w] in [−1, 1], as R2IR encodes them. Kept in half precision on disk.
         canvas: height and width that give the proportions of the pictures.
         labels: one name per latent; empty without labels.
-        model: `checksum` of the weights of the R2IR that they belong to.
+        model: `R2IR.checksum()` of the weights that they belong to.
     """
 
     values: Tensor
@@ -35,7 +42,36 @@ class Latents:
     labels: tuple[str, ...]
     model: int
 
-    def save(self, path: Path) -> None:
+    @property
+    def size(self) -> Size:
+        """Height and width of the latents."""
+        return self.values.shape[-2], self.values.shape[-1]
+
+    @classmethod
+    def of(cls, pipeline: R2Pipeline, values: Tensor, labels: Sequence[str | int] = ()) -> Latents:
+        """What a call of a pipeline returned as `latents`, with what decoding them needs.
+
+        Raises InputError for a pipeline without a resampler.
+        """
+        if pipeline.resampler is None:
+            raise InputError("this model works on pixels and has no latents to keep")
+        canvas = pipeline.diffuser.config.canvas or values.shape[-2:]
+        return cls(values, check_size(canvas), tuple(map(str, labels)), pipeline.resampler.checksum())
+
+    def split(self) -> list[Latents]:
+        """Every latent on its own."""
+        labels: list[tuple[str, ...]] = [(label,) for label in self.labels] or [()] * len(self.values)
+        return [
+            Latents(value[None], self.canvas, label, self.model)
+            for value, label in zip(self.values, labels, strict=True)
+        ]
+
+    def check_weights(self, resampler: R2IR, path: Path, model: str) -> None:
+        """Raises InputError where another R2IR than the one of `model` made the latents of `path`."""
+        if self.model != resampler.checksum():
+            raise InputError(f"{path} holds latents of other weights than model {model}; give theirs")
+
+    def save(self, path: str | os.PathLike) -> None:
         """Write safetensors: the `latents`, every channel's `mean` and `std`, and the rest as metadata."""
         values = self.values.detach().float().cpu()
         tensors = {
@@ -44,18 +80,19 @@ class Latents:
             "std": values.std(dim=(0, 2, 3), correction=0),
         }
         about = {"canvas": self.canvas, "labels": self.labels, "model": self.model}
-        write_whole(path, lambda temporary: save_file(tensors, temporary, {FORMAT: json.dumps(about)}))
+        write_whole(Path(path), lambda temporary: save_file(tensors, temporary, {FORMAT: json.dumps(about)}))
 
     @classmethod
-    def load(cls, path: Path) -> Latents:
+    def load(cls, path: str | os.PathLike) -> Latents:
         """Read such a file. Raises InputError where it is none, or damaged."""
+        path = Path(path)
         if not path.is_file():
             raise InputError(f"{path} is not a file; accepted is a file of latents ({SUFFIX})")
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 if FORMAT not in metadata:
-                    raise InputError(f"{path} holds no latents; accepted is what r2id encode wrote")
+                    raise InputError(f"{path} holds no latents; accepted is what encode, sample or resample wrote")
                 about, values = json.loads(metadata[FORMAT]), file.get_tensor("latents").float()
             latents = cls(values, check_size(about["canvas"]), tuple(about["labels"]), int(about["model"]))
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -60,19 +60,31 @@ class Record:
 
 
 class Pictures(NamedTuple):
-    """Where generated pictures go: folder/<H>x<W>/<index>-<label>.png, and a grid of them for each size."""
+    """Where generated pictures go: folder/<H>x<W>/<index>-<label>.png, and a grid of them for each size.
+
+    With `keeps_latents`, the latent that each is decoded from goes to folder/latents/<index>.safetensors.
+    """
 
     folder: Path
     labels: Sequence[str]
     sizes: Sequence[Size]
+    keeps_latents: bool = False
 
     def file(self, index: int, size: Size) -> Path:
         """The file of a picture at a size."""
         return self.folder / size_text(size) / f"{index}-{file_name(self.labels[index])}.png"
 
+    def latent_file(self, index: int) -> Path:
+        """The file of a latent, such that the names are in the order of the indices."""
+        return self.folder / "latents" / f"{index:08d}{SUFFIX}"
+
     def missing(self, indices: Iterable[int]) -> list[int]:
-        """Those of which a size is not there."""
-        return [index for index in indices if not all(self.file(index, size).exists() for size in self.sizes)]
+        """Those of which a size is not there, or the latent."""
+        return [index for index in indices if not all(path.exists() for path in self._files(index))]
+
+    def _files(self, index: int) -> list[Path]:
+        latents = [self.latent_file(index)] if self.keeps_latents else []
+        return [self.file(index, size) for size in self.sizes] + latents
 
     def write_grids(self, columns: int) -> None:
         """A contact sheet of the first pictures of each size."""
@@ -113,14 +125,18 @@ def generate(
         progress(len(mine) - len(wanted))
         mine = wanted
     for batch in _batches(mine, batch_size):
+        labels = [pictures.labels[index] for index in batch]
         result = pipeline(
-            [pictures.labels[index] for index in batch],
+            labels,
             latent_size,
             list(pictures.sizes),
             generator=[torch.Generator().manual_seed(seed + index) for index in batch],
             **arguments,
         )
         record.write()
+        if pictures.keeps_latents:
+            for index, latent in zip(batch, Latents.of(pipeline, result.latents, labels).split(), strict=True):
+                latent.save(pictures.latent_file(index))
         for size, images in zip(pictures.sizes, result.images, strict=True):
             for index, image in zip(batch, images, strict=True):
                 save_image(image, pictures.file(index, size))

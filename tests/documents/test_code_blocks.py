@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "src", "tests", "benchmarks")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
 
-RUN = ("sample", "resample", "encode", "decode", "info")
+RUN = ("sample", "resample", "encode", "decode", "info", "card")
 """Commands that take seconds, with SMALLER and FEWER. Of the others only the options are read."""
 SMALLER = {"32768x32768": "600x600", "5000": "1"}
 FEWER = {"sample": ["--steps", "2"]}
@@ -46,8 +46,10 @@ def having(language: str) -> list[Path]:
 
 
 @pytest.fixture
-def folder(monkeypatch, tmp_path):
+def folder(monkeypatch, tmp_path, tmp_path_factory):
     """The folder that the documents assume."""
+    modules = tmp_path_factory.mktemp("modules")
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(modules))
     monkeypatch.chdir(tmp_path)
     for split in ("train", "test"):
         shutil.copytree(ROOT / "tests" / "fixtures" / "emoji", Path("FOLDER") / split)
@@ -153,6 +155,9 @@ def check_command(words: list[str], monkeypatch) -> None:
     elif program == "python" and arguments[0].endswith(".py"):
         source = (ROOT / arguments[0]).read_text(encoding="utf-8")
         assert all(f'"{word}"' in source for word in arguments[1:] if word.startswith("--")), words
+    elif program == "hf":
+        known = subprocess.run([sys.executable, "-m", "huggingface_hub.cli.hf", arguments[0], "--help"], capture_output=True)
+        assert known.returncode == 0 and Path(arguments[-1]).exists(), words
     elif program == "tensorboard":
         from tensorboard.program import TensorBoard
 
