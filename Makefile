@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Where MNIST comes from: the Hugging Face hub, or a folder of its IDX files.
 DATA ?= ylecun/mnist
 
-.PHONY: demo test test-browser docs bench clean
+.PHONY: demo test test-browser test-wheel docs bench clean
 
 demo: .venv/installed
 	$(BIN)/r2id demo --output out
@@ -21,6 +21,10 @@ test: .venv/installed-test
 # Needs chromium and chromedriver, in Debian the packages chromium and chromium-driver.
 test-browser: .venv/installed-test
 	$(BIN)/pytest -q -m browser
+
+# Needs the network, and takes minutes.
+test-wheel: .venv/installed-test
+	$(BIN)/pytest -q -m wheel -rP
 
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --quiet

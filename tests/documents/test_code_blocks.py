@@ -156,7 +156,9 @@ def check_command(words: list[str], monkeypatch) -> None:
         source = (ROOT / arguments[0]).read_text(encoding="utf-8")
         assert all(f'"{word}"' in source for word in arguments[1:] if word.startswith("--")), words
     elif program == "hf":
-        known = subprocess.run([sys.executable, "-m", "huggingface_hub.cli.hf", arguments[0], "--help"], capture_output=True)
+        known = subprocess.run(
+            [sys.executable, "-m", "huggingface_hub.cli.hf", arguments[0], "--help"], capture_output=True
+        )
         assert known.returncode == 0 and Path(arguments[-1]).exists(), words
     elif program == "tensorboard":
         from tensorboard.program import TensorBoard
