@@ -40,13 +40,22 @@ NETWORKS = {
 AIMS = ("while one is written", "after a checkpoint", "anywhere")
 
 
-def start(network: str, output: Path, *options: str, steps: int = STEPS) -> subprocess.Popen:
-    """A training of a tiny network, as a process of its own; on one thread, or sums would differ in their order."""
-    command = [sys.executable, "-m", "r2id", "train", network, *NETWORKS[network]]
-    at = command.index("--model")
-    command[at:at] = ["--output", str(output), "--steps", str(steps), *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def command(network: str, output: Path, *options: str, steps: int) -> list[str]:
+    """The command that trains a tiny network."""
+    words = [sys.executable, "-m", "r2id", "train", network, *NETWORKS[network]]
+    at = words.index("--model")
+    return [*words[:at], "--output", str(output), "--steps", str(steps), *options, *words[at:]]
+
+
+def start(network: str, output: Path, *options: str, steps: int) -> subprocess.Popen:
+    """A training as a process of its own; on one thread, or sums would differ in their order."""
+    return subprocess.Popen(
+        command(network, output, *options, steps=steps),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finish(process: subprocess.Popen) -> None:
