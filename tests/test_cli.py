@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy
 import pytest
 import tifffile
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from r2id import cli
 from r2id.errors import InputError
@@ -337,7 +339,16 @@ def damage_empty(folder: Path) -> None:
     folder.mkdir()
 
 
-@pytest.mark.parametrize("damage", [damage_truncate, damage_contradict, damage_reshape, damage_empty])
+def damage_pickle(folder: Path) -> None:
+    weights = folder / "resampler" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+
+
+DAMAGES = [damage_truncate, damage_contradict, damage_reshape, damage_empty, damage_pickle]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_weights_are_refused_in_one_sentence(damage, capsys, monkeypatch, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(PRETRAINED / "mnist", folder)

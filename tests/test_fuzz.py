@@ -18,6 +18,7 @@ from r2id.errors import InputError
 from r2id.images import read_image
 from r2id.large import LargeImage, tiff_size
 from r2id.latents import Latents
+from r2id.pipeline import R2Pipeline
 from r2id.training.trainer import network_arguments
 
 RUN = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -143,6 +144,28 @@ def test_damaged_latents(tmp_path):
         path.write_bytes(changed)
         latents = refuses(Latents.load, path)
         assert latents is None or latents.values.isfinite().all()
+
+    check()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["model_index.json", "resampler/config.json", "conditioner/config.json"])
+def test_damaged_configs(name, tmp_path, make_pipeline):
+    make_pipeline().save_pretrained(tmp_path / "model")
+    path = tmp_path / "model" / name
+    content = path.read_bytes()
+
+    @settings(RUN, max_examples=60)
+    @given(damaged(content))
+    @example(b"")
+    @example(b"[]")
+    @example(b"{}")
+    @example(b"[" * 100_000)
+    @example(b'{"_class_name": "os.system"}')
+    def check(changed):
+        path.write_bytes(changed)
+        pipeline = refuses(R2Pipeline.from_pretrained, tmp_path / "model")
+        assert pipeline is None or isinstance(pipeline, R2Pipeline)
 
     check()
 

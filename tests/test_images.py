@@ -1,9 +1,13 @@
 """Reading image files: every kind of pixels, every way in which a file can be wrong."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy
+import png
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -42,6 +46,29 @@ def test_modes(tmp_path, mode, colour, expected):
     assert image[:, 1, 2].tolist() == expected
 
 
+SIXTEEN_BITS = [
+    ({"greyscale": False}, 3, [40, 41, 42]),
+    ({"greyscale": False, "alpha": True}, 4, [40, 41, 42]),
+    ({"greyscale": True, "alpha": True}, 2, [40, 40, 40]),
+]
+
+
+@pytest.mark.parametrize(("kind", "samples", "expected"), SIXTEEN_BITS, ids=["RGB", "RGBA", "LA"])
+def test_16_bits_of_every_kind_in_png(tmp_path, kind, samples, expected):
+    pixel = [257 * level for level in (40, 41, 42)[: samples - 1 if "alpha" in kind else samples]]
+    pixel += [65535] if "alpha" in kind else []
+    with (tmp_path / "image.png").open("wb") as file:
+        png.Writer(5, 4, bitdepth=16, **kind).write(file, [pixel * 5] * 4)
+    assert read_image(tmp_path / "image.png", channels=3)[:, 0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("levels", [[40, 41, 42], [40]], ids=["RGB", "grey"])
+def test_16_bits_in_tiff(tmp_path, levels):
+    array = numpy.full((4, 5, len(levels)), levels, numpy.uint16).squeeze() * 257
+    tifffile.imwrite(tmp_path / "image.tif", array, photometric="rgb" if len(levels) == 3 else "minisblack")
+    assert read_image(tmp_path / "image.tif", channels=None)[:, 0, 0].tolist() == levels
+
+
 def test_half_transparent_lies_between(tmp_path):
     file = save(picture((200, 100, 0, 128), mode="RGBA"), tmp_path / "image.png")
     assert read_image(file, channels=3)[:, 0, 0].tolist() == pytest.approx([100, 50, 0], abs=1)
@@ -56,8 +83,9 @@ def test_transparent_palette(tmp_path):
     assert read_image(file, channels=3)[:, 0, 0].tolist() == [0, 0, 0]
 
 
-def test_cmyk(tmp_path):
-    file = save(picture((0, 255, 255, 0), mode="CMYK"), tmp_path / "image.tif")
+@pytest.mark.parametrize("suffix", ["tif", "jpg"])
+def test_cmyk(tmp_path, suffix):
+    file = save(picture((0, 255, 255, 0), mode="CMYK"), tmp_path / f"image.{suffix}")
     assert read_image(file, channels=3)[:, 0, 0].tolist() == [255, 0, 0]
 
 
@@ -70,9 +98,11 @@ def test_camera_orientation(tmp_path):
     assert read_image(file, channels=1)[0].tolist() == [[255], [0]]
 
 
-def test_first_frame_of_an_animation(tmp_path):
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
+def test_first_frame_of_an_animation(tmp_path, suffix):
     frames = [picture((255, 0, 0)), picture((0, 0, 255))]
-    file = save(frames[0], tmp_path / "image.gif", save_all=True, append_images=frames[1:])
+    options = {"lossless": True} if suffix == "webp" else {}
+    file = save(frames[0], tmp_path / f"image.{suffix}", save_all=True, append_images=frames[1:], **options)
     assert read_image(file, channels=3)[:, 0, 0].tolist() == [255, 0, 0]
 
 
@@ -88,7 +118,7 @@ def test_floating_point_pixels(tmp_path):
         read_image(file, channels=1)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "gif"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp", "bmp", "tif"])
 def test_truncated_file(tmp_path, suffix):
     noise = numpy.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=numpy.uint8)
     file = save(Image.fromarray(noise), tmp_path / f"image.{suffix}")
@@ -108,6 +138,31 @@ def test_decompression_bomb(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(InputError, match="image.png is too large .* at most 200 pixels"):
         read_image(file, channels=3)
+
+
+def test_a_header_that_promises_a_huge_picture(tmp_path):
+    file = save(picture(0, (30, 30)), tmp_path / "image.png")
+    content = bytearray(file.read_bytes())
+    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="image.png is too large"):
+        read_image(file, channels=3)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"]
+)
+def test_other_files_under_the_name_of_a_picture(tmp_path, content):
+    (tmp_path / "image.png").write_bytes(content)
+    with pytest.raises(InputError, match="image.png cannot be read as an image .no known format."):
+        read_image(tmp_path / "image.png", channels=3)
+
+
+def test_a_large_picture_or_odd_metadata_is_no_warning(tmp_path, monkeypatch, recwarn):
+    file = save(picture(0, (30, 30)), tmp_path / "image.jpg", exif=b"Exif\0\0garbage")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    assert read_image(file, channels=3).shape == (3, 30, 30) and not recwarn.list
 
 
 def test_other_channels_and_backgrounds_are_refused():

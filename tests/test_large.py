@@ -1,6 +1,7 @@
 """Pictures in tiles: the same as in memory, resumable, and refused in a sentence."""
 
 import errno
+import resource
 import shutil
 from contextlib import contextmanager
 
@@ -125,9 +126,37 @@ class TestWriting:
         monkeypatch.setattr(field, "render", full)
         with pytest.raises(OSError, match="No space"):
             write_large(field, SIZE, None, path, IDENTITY, silent)
+        assert sorted(file.name for file in tmp_path.iterdir()) == [
+            f".{path.name}.partial",
+            f".{path.name}.partial.json",
+        ]
         monkeypatch.setattr(field, "render", render)
         write_large(field, SIZE, None, path, IDENTITY, silent)
         assert numpy.abs(pixels_of(path).astype(int) - expected(field)).max() <= 1
+
+    def test_a_file_that_cannot_grow_is_named(self, field, tmp_path, suffix):
+        path, limits = tmp_path / f"big{suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Room for half of the tiles, all of which are reserved in the beginning.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 256 * 256 * field.channels, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large") as error:
+                write_large(field, SIZE, None, path, IDENTITY, silent)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert error.value.filename == str(path)
+
+    def test_a_second_writer_is_refused_while_the_first_writes(self, field, tmp_path, suffix, monkeypatch):
+        path, render = tmp_path / f"big{suffix}", field.render
+
+        def second(size, region):
+            monkeypatch.setattr(field, "render", render)
+            with pytest.raises(InputError, match=f"another process is writing {path}"):
+                write_large(field, SIZE, None, path, IDENTITY, silent)
+            return render(size, region)
+
+        monkeypatch.setattr(field, "render", second)
+        write_large(field, SIZE, None, path, IDENTITY, silent)
+        assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
     def test_a_damaged_note_of_the_progress_is_named(self, field, tmp_path, suffix):
         path = tmp_path / f"big{suffix}"

@@ -141,6 +141,39 @@ def test_latents_are_not_kept_beside_a_single_file(tmp_path, capsys):
     assert "give a folder" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+def sampling_twice(output: Path, *more: str) -> None:
+    """`sample`, and with its first batch half done another `sample` into the same folder, with more options."""
+    call, calls = R2Pipeline.__call__, []
+
+    def twice(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            sample(output, *more)
+        return call(self, *arguments, **options)
+
+    with patch.object(R2Pipeline, "__call__", twice):
+        sample(output)
+
+
+def test_a_run_with_other_settings_is_refused_while_one_writes_there(tmp_path, alone, capsys):
+    with pytest.raises(SystemExit):
+        sampling_twice(tmp_path / "out", "--seed", "1")
+    assert "another process is writing to" in (error := capsys.readouterr().err) and "seed is 0 and not 1" in error
+    assert not (tmp_path / "out").exists()
+    sampling_twice(tmp_path / "out")
+    assert contents(tmp_path / "out") == alone
+    sample(tmp_path / "out", "--seed", "1")
+
+
+def test_what_killed_runs_left_is_removed_by_the_next_that_is_alone(tmp_path, alone):
+    for folder in (tmp_path, tmp_path / "8x8"):
+        (folder / ".writing-left").mkdir(parents=True)
+        (folder / ".writing-left" / "3-1.png").write_text("half")
+    sample(tmp_path)
+    assert contents(tmp_path) == alone and sorted(path.name for path in tmp_path.iterdir()) == ["8x8", "sample.json"]
+    assert not list((tmp_path / "8x8").glob(".*"))
+
+
 def test_pictures_made_with_other_settings_are_not_gone_on_with(tmp_path, alone, capsys):
     sample(tmp_path)
     with pytest.raises(SystemExit):

@@ -1,5 +1,9 @@
 """R2Pipeline: what a user asks for is what comes out, and what cannot be is said in one sentence."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -343,3 +347,11 @@ def test_pictures_in_bfloat16_differ_by_two_levels_of_eight_bits_at_most():
 
 def numpy_of(pictures: list[Image.Image]) -> np.ndarray:
     return np.stack([np.asarray(picture, dtype=int) for picture in pictures])
+
+
+def test_nobody_is_told_who_uses_it():
+    """onnxruntime, where installed, looks for a server as diffusers imports it."""
+    script = "import os, r2id; print(os.environ['ORT_DISABLE_TELEMETRY'], os.environ['HF_HUB_DISABLE_TELEMETRY'])"
+    environment = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    printed = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert printed.stdout == "1 1\n", printed.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from r2id.latents import Latents
     from r2id.pipeline import R2Pipeline
     from r2id.resampler import R2IR
+
+# Whoever uses this is not reported on. diffusers imports ONNX Runtime where that is installed, which would at once look
+# for a server to tell of it; both read these names as they are imported.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["R2ID", "R2IR", "ImageField", "InputError", "LabelConditioner", "Latents", "R2Pipeline"]

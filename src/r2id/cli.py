@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -691,12 +692,16 @@ def serve(config: tyro.conf.OmitArgPrefixes[App]) -> None:
     """Serve a web page on this machine: generate, decode again at other sizes, zoom, resample pictures."""
     if not 1 <= config.port <= 65535:
         raise InputError(f"port is {config.port}; it must be from 1 to 65535")
-    # Gradio reads it as it is imported.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    from r2id.app.page import launch
     from r2id.app.studio import Studio
 
-    page = launch(Studio(load_pipeline(config)), config.port, config.browser)
+    # Asked to end in any way, the page takes its files along.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    studio = Studio(load_pipeline(config))
+    # Gradio reads them as it is imported.
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(studio.folder)}
+    from r2id.app.page import launch
+
+    page = launch(studio, config.port, config.browser)
     print(f"serving http://127.0.0.1:{config.port}, until Ctrl-C", flush=True)
     page.block_thread()
 
@@ -836,7 +841,6 @@ EXTRAS = {
 
 def main() -> None:
     """Run the command line; errors a user can mend end it with one sentence and exit status 2."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         app.cli(prog="r2id", description="Generate and resample images at any resolution.", registry=SIZES)
     except (InputError, OptionError) as error:

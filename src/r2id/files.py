@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+TEMPORARY = ".writing-"
+"""How the name of every temporary folder begins."""
 
 
 def file_name(text: str) -> str:
@@ -16,56 +23,93 @@ def file_name(text: str) -> str:
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file of the same name, then move it to `path`; makes the folder if needed."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMPORARY) as folder:
             temporary = Path(folder) / path.name
             write(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
-    except OSError as error:
-        # The caller knows the file by its own name, not by the temporary one.
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary folder, then put it in the place of `folder`.
 
     Interrupted at any moment, `folder` is the old one or the new one; only if the process is killed between two renames
-    does the old one lie hidden beside it.
+    does the old one lie hidden beside it, until `clear_leftovers`.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        write(temporary)
-        _make_readable(temporary)
-        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-old-"))
-        try:
-            if folder.exists():
-                folder.rename(old / folder.name)
-            temporary.rename(folder)
-        except BaseException:
-            if not folder.exists() and (old / folder.name).exists():
-                (old / folder.name).rename(folder)
-            raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary_folder(folder.parent) as temporary:
+            new, old = temporary / "new", temporary / "old" / folder.name
+            new.mkdir()
+            old.parent.mkdir()
+            write(new)
+            _make_readable(new)
+            try:
+                if folder.exists():
+                    folder.rename(old)
+                new.rename(folder)
+            except BaseException:
+                _bring_back(old, folder)
+                raise
     return folder
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that no part of it is left under its name if this is interrupted."""
+    with _temporary_folder(folder.parent) as temporary:
+        folder.rename(temporary / "new")
 
 
 def fill_folder(folder: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary folder, then move its files into `folder` one by one; other files there stay."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as name:
-        temporary = Path(name)
-        write(temporary)
-        _make_readable(temporary)
-        for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
-            place = folder / file.relative_to(temporary)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(place)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _temporary_folder(folder) as temporary:
+            write(temporary)
+            _make_readable(temporary)
+            for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
+                place = folder / file.relative_to(temporary)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(place)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of their writing in `folder`, where nobody else may be writing.
+
+    A folder that was to be replaced, by a process killed between the two renames, comes back.
+    """
+    for left in folder.glob(f"{TEMPORARY}*"):
+        for old in left.glob("old/*"):
+            _bring_back(old, folder / old.name)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Errors of writing name `path`: the caller knows it by this name, not by a temporary one."""
+    try:
+        yield
+    except SafetensorError as error:
+        # A full disk is an error of another type here, with the system's number in its text.
+        number = re.search(r"os error (\d+)", str(error))
+        if not number:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextmanager
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=TEMPORARY, ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def _bring_back(old: Path, folder: Path) -> None:
+    if old.exists() and not folder.exists():
+        old.rename(folder)
 
 
 def _make_readable(folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""Image files as pixels: any kind that Pillow reads, upright, opaque, 8 bits, grey or RGB."""
+"""Image files as pixels: upright, opaque, 8 bits, grey or RGB."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy
@@ -12,17 +13,19 @@ from r2id.errors import InputError
 from r2id.files import write_whole
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# Of whatever name. Pillow knows more, of which some start other programs (EPS) or unpack without end.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 ACCEPTED_IMAGES = f"accepted are whole {', '.join(IMAGE_SUFFIXES)} files"
 
 
 def read_image(path: str | Path, *, channels: int | None, background: int = 0) -> torch.Tensor:
     """Read one image file as uint8 [C, H, W].
 
-    16-bit grey is scaled to 8 bits, the orientation that a camera noted is applied, and of an animation the
+    16 bits become 8, the orientation that a camera noted is applied, and of an animation the
     first frame is taken.
 
     Args:
-        path: an image file of any kind that Pillow reads.
+        path: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
         channels: 1 for grey, 3 for RGB, None for grey if the file is stored as grey, else RGB.
         background: the grey level, 0 (black, the default) to 255, that transparent pixels are composited on.
 
@@ -51,8 +54,11 @@ def open_picture(path: Path, background: int) -> Image.Image:
     if not path.is_file():
         raise InputError(f"{path} is not a file; accepted is the path of an image.")
     try:
-        with Image.open(path) as picture:
-            return flatten(picture, background, str(path))
+        # Of odd metadata, and of sizes that are large but accepted.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as picture:
+                return flatten(picture, background, str(path))
     except InputError:
         raise
     except Exception as error:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.field import ImageField
-from r2id.files import write_whole
+from r2id.files import writing
 from r2id.images import as_values, check_image_suffix, eight_bit, flatten, in_channels, pixels, reason, unreadable
+from r2id.locks import alone
 from r2id.pipeline import as_levels
 from r2id.resampler import PIECE
 from r2id.sizes import Region, Size, check_region, check_size, size_text
@@ -74,20 +75,23 @@ def write_large(
         identity: what tells this picture from others, in what JSON has; tiles of another are not gone on with.
         progress: makes a progress bar of a total and a title.
     Raises:
-        InputError: for another suffix or size, too little free disk space, or tiles of another picture.
+        InputError: for another suffix or size, too little free disk space, tiles of another picture, or where another
+            process is writing the same file.
     """
     check_large_suffix(path)
     top, left, bottom, right = check_region(region, check_size(size)) if region else (0, 0, *check_size(size))
     tiles = _Tiles((bottom - top, right - left), field.channels, path)
-    tiles.begin(identity | {"size": size_text(size), "region": [top, left, bottom, right]})
-    with progress(tiles.count, path.name) as advance, torch.inference_mode():
-        advance(tiles.done)
-        while tiles.done < tiles.count:
-            y, x, lower, farther = tiles.place(tiles.done)
-            picture = field.render(size, (top + y, left + x, top + lower, left + farther))
-            tiles.append(as_levels(picture[0]))
-            advance(1)
-    tiles.finish(progress)
+    taken = f"another process is writing {path}; wait until it ends, or give another output"
+    with writing(path), alone(path.with_name(f".{path.name}.lock"), taken):
+        tiles.begin(identity | {"size": size_text(size), "region": [top, left, bottom, right]})
+        with progress(tiles.count, path.name) as advance, torch.inference_mode():
+            advance(tiles.done)
+            while tiles.done < tiles.count:
+                y, x, lower, farther = tiles.place(tiles.done)
+                picture = field.render(size, (top + y, left + x, top + lower, left + farther))
+                tiles.append(as_levels(picture[0]))
+                advance(1)
+        tiles.finish(progress)
 
 
 class _Tiles:
@@ -101,6 +105,7 @@ class _Tiles:
         self.count, self.done = self.rows * self.columns, 0
         self.partial = path.with_name(f".{path.name}.partial")
         self.progress = path.with_name(f".{path.name}.partial.json")
+        self.unfinished = path.with_name(f".{path.name}.partial.new")
         self.tile_bytes = TILE * TILE * channels
 
     def place(self, index: int) -> Region:
@@ -134,7 +139,7 @@ class _Tiles:
             self.partial.replace(self.path)
         else:
             with progress(self.size[0], f"compressing {self.path.name}") as advance:
-                write_whole(self.path, lambda path: self._write_png(path, advance))
+                self._put(self.path, lambda path: self._write_png(path, advance))
             self.partial.unlink()
         self.progress.unlink()
 
@@ -174,7 +179,15 @@ class _Tiles:
 
     def _note(self) -> None:
         noted = json.dumps({"picture": self.identity, "done": self.done})
-        write_whole(self.progress, lambda path: path.write_text(noted))
+        self._put(self.progress, lambda path: path.write_text(noted))
+
+    def _put(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Write a file whole; always under the same temporary name, so that killed processes leave no more than one."""
+        try:
+            write(self.unfinished)
+            self.unfinished.replace(path)
+        finally:
+            self.unfinished.unlink(missing_ok=True)
 
     def _write_png(self, path: Path, advance: Callable[[int], object]) -> None:
         height, width = self.size

@@ -27,7 +27,8 @@ class CheckedLoading(Publishing, NetworkSwitches):
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **kwargs: Any) -> Any:
         """Load from a folder or a Hugging Face hub id; other arguments are diffusers'.
 
-        Raises InputError where nothing complete is there, or where the config and the weights contradict each other.
+        Raises InputError where nothing complete is there, where the config and the weights contradict each other, and
+        where the weights are no safetensors.
         """
         assert pretrained_model_name_or_path is not None
         marker = Path(kwargs.get("subfolder") or "") / "config.json"
@@ -78,6 +79,8 @@ def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: s
     folder = PRETRAINED / name if str(name) in bundled else Path(name)
     if folder.exists() and not (folder / marker).is_file():
         raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
+    # A pickle may run any code as it is loaded.
+    kwargs["use_safetensors"] = True
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
     kwargs.setdefault("low_cpu_mem_usage", kwargs.get("device_map") is not None)
     # Never a pickle, unless it is asked for.

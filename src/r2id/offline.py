@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,10 +15,11 @@ import torch
 from PIL import Image
 
 from r2id.errors import InputError
-from r2id.files import file_name, write_whole
+from r2id.files import clear_leftovers, file_name, write_whole
 from r2id.gallery import contact_sheet
 from r2id.images import save_image
 from r2id.latents import SUFFIX, Latents
+from r2id.locks import together
 from r2id.model import checksum
 from r2id.pipeline import R2Pipeline
 from r2id.processes import Share
@@ -57,6 +59,16 @@ class Record:
     def write(self) -> None:
         """Leave the settings beside the files."""
         write_whole(self.path, lambda path: path.write_text(json.dumps(self.settings, indent=1)))
+
+    def together(self) -> AbstractContextManager[None]:
+        """Make files with other processes of the same settings; raises InputError where there are some with others."""
+        folder = self.path.parent
+
+        def clear() -> None:
+            for one in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+                clear_leftovers(one)
+
+        return together(folder / f".{self.path.name}.lock", self.settings, clear)
 
 
 class Pictures(NamedTuple):
@@ -115,7 +127,7 @@ def generate(
         arguments: further arguments of the pipeline.
         progress: called with the number of pictures of each batch.
     Raises:
-        InputError: on resuming, where the settings were others.
+        InputError: on resuming, where the settings were others; where another process is writing with others.
     """
     record = Record(pictures.folder / "sample.json", settings)
     mine: Sequence[int] = Share.of_this_process().of(len(pictures.labels))
@@ -124,23 +136,24 @@ def generate(
         wanted = pictures.missing(mine)
         progress(len(mine) - len(wanted))
         mine = wanted
-    for batch in _batches(mine, batch_size):
-        labels = [pictures.labels[index] for index in batch]
-        result = pipeline(
-            labels,
-            latent_size,
-            list(pictures.sizes),
-            generator=[torch.Generator().manual_seed(seed + index) for index in batch],
-            **arguments,
-        )
-        record.write()
-        if pictures.keeps_latents:
-            for index, latent in zip(batch, Latents.of(pipeline, result.latents, labels).split(), strict=True):
-                latent.save(pictures.latent_file(index))
-        for size, images in zip(pictures.sizes, result.images, strict=True):
-            for index, image in zip(batch, images, strict=True):
-                save_image(image, pictures.file(index, size))
-        progress(len(batch))
+    with record.together():
+        for batch in _batches(mine, batch_size):
+            labels = [pictures.labels[index] for index in batch]
+            result = pipeline(
+                labels,
+                latent_size,
+                list(pictures.sizes),
+                generator=[torch.Generator().manual_seed(seed + index) for index in batch],
+                **arguments,
+            )
+            record.write()
+            if pictures.keeps_latents:
+                for index, latent in zip(batch, Latents.of(pipeline, result.latents, labels).split(), strict=True):
+                    latent.save(pictures.latent_file(index))
+            for size, images in zip(pictures.sizes, result.images, strict=True):
+                for index, image in zip(batch, images, strict=True):
+                    save_image(image, pictures.file(index, size))
+            progress(len(batch))
     return len(mine)
 
 
@@ -162,7 +175,7 @@ def encode(
         resume: keep the files that are there, if they were made with the same settings.
         progress: called with the number of images of each batch.
     Raises:
-        InputError: on resuming, where the settings were others.
+        InputError: on resuming, where the settings were others; where another process is writing with others.
     """
     model, canvas, encoded = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1]), 0
     settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
@@ -170,18 +183,19 @@ def encode(
     if resume:
         record.compare()
     batches = list(_batches(range(len(data)), batch_size))
-    for number in Share.of_this_process().of(len(batches)):
-        indices = batches[number]
-        path = folder / f"{indices[0]:08d}{SUFFIX}"
-        if not (resume and path.exists()):
-            images = data.batch(list(indices)).to(resampler.device, resampler.dtype)
-            labels = () if data.labels is None else [data.label_names[data.labels[index]] for index in indices]
-            with torch.inference_mode():
-                values = resampler.encode(images, latent_size)
-            record.write()
-            Latents(values, canvas, tuple(labels), model).save(path)
-            encoded += len(indices)
-        progress(len(indices))
+    with record.together():
+        for number in Share.of_this_process().of(len(batches)):
+            indices = batches[number]
+            path = folder / f"{indices[0]:08d}{SUFFIX}"
+            if not (resume and path.exists()):
+                images = data.batch(list(indices)).to(resampler.device, resampler.dtype)
+                labels = () if data.labels is None else [data.label_names[data.labels[index]] for index in indices]
+                with torch.inference_mode():
+                    values = resampler.encode(images, latent_size)
+                record.write()
+                Latents(values, canvas, tuple(labels), model).save(path)
+                encoded += len(indices)
+            progress(len(indices))
     return encoded
 
 

@@ -1,5 +1,6 @@
 """The page in a real browser: what a visitor does, and what they see. Run by `make test-browser`."""
 
+import json
 import os
 import shutil
 import socket
@@ -25,6 +26,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
 ]
+SCREENSHOTS = os.environ.get("R2ID_SCREENSHOTS")
+"""A folder for a picture of the page, to look at."""
 # No network but the page's own.
 QUIET = ("background-networking", "component-update", "sync")
 
@@ -43,13 +46,13 @@ def port():
 
 @pytest.fixture
 def visit(port, tmp_path):
-    """Opens the page in a browser of its own; when all is done, none may have complained."""
+    """Opens the page in a browser of its own; when all is done, none may have complained or asked anybody else."""
     opened: list[WebDriver] = []
 
     def open_page(*arguments: str) -> WebDriver:
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
-        options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
+        options.set_capability("goog:loggingPrefs", {"browser": "SEVERE", "performance": "ALL"})
         for argument in (
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             *(f"--disable-{name}" for name in QUIET), f"--user-data-dir={tmp_path / str(len(opened))}", *arguments,
@@ -63,9 +66,20 @@ def visit(port, tmp_path):
 
     yield open_page
     complaints = [entry for browser in opened for entry in browser.get_log("browser")]
+    asked = {address for browser in opened for address in requested(browser)}
     for browser in opened:
         browser.quit()
     assert not complaints
+    assert f"http://127.0.0.1:{port}/" in asked
+    # The browser's own pages are chrome://.
+    own = (f"http://127.0.0.1:{port}/", "data:", "blob:", "chrome:", "chrome-untrusted:", "chrome-extension:")
+    assert not [address for address in asked if not address.startswith(own)]
+
+
+def requested(browser: WebDriver) -> set[str]:
+    """Every address that the browser asked for."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return {one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"}
 
 
 def until(browser: WebDriver, condition):
@@ -111,6 +125,13 @@ def test_a_visitor_generates_decodes_again_and_zooms(visit):
     assert max(part.get_property("naturalHeight"), part.get_property("naturalWidth")) == 480
     browser.find_element(By.ID, "zoom-out").click()
     until(browser, lambda: viewed(browser) == whole)
+
+    browser.find_element(By.CSS_SELECTOR, "#strip .picture").click()
+    browser.find_element(By.XPATH, "//button[contains(., 'channel by channel')]").click()
+    latent = until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#latent img"))[0]
+    assert until(browser, lambda: latent.get_property("naturalWidth")) > 100
+    if SCREENSHOTS:
+        browser.save_screenshot(f"{SCREENSHOTS}/page.png")
 
     browser.find_element(By.ID, "save").click()
     until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#files a")) >= 2)

@@ -1,5 +1,7 @@
 """What the web page does with a pipeline, without the page."""
 
+import gc
+import os
 import threading
 
 import gradio
@@ -81,14 +83,36 @@ def test_what_is_beyond_the_limits_is_refused(studio, arguments, expected):
         made_by(studio, **arguments)
 
 
+def quickly_decoded(studio, latents, size):
+    """In bfloat16, as the page shows it."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return numpy.asarray(studio.pipeline.decode(latents, size)[0])
+
+
+@pytest.mark.parametrize("band", [1, 30, 70, 1000])
+def test_pictures_are_the_same_in_any_bands_but_for_rounding(studio, monkeypatch, band):
+    session = made_by(studio)[-1]
+    monkeypatch.setattr(module, "BAND", band)
+    for number, picture in enumerate(studio.pictures(session)):
+        whole = quickly_decoded(studio, session.latents[number : number + 1], session.size)
+        assert numpy.abs(numpy.asarray(picture).astype(int) - whole).max() <= 2
+
+
+def test_decoding_that_takes_too_long_is_stopped_with_a_sentence(studio, monkeypatch):
+    session = made_by(studio)[-1]
+    monkeypatch.setattr(module, "LONGEST", -1.0)
+    with pytest.raises(InputError, match="ask for a smaller size"):
+        studio.pictures(session)
+
+
 def test_the_part_that_is_looked_at_is_rendered_from_the_field(studio, monkeypatch):
     monkeypatch.setattr(module, "SHOWN", 24)
     session = made_by(studio)[-1]
     whole = numpy.asarray(studio.look(session))
     assert whole.shape == (24, 16)
-    assert numpy.array_equal(whole, numpy.asarray(studio.pipeline.decode(session.latents[:1], (24, 16))[0]))
+    assert numpy.array_equal(whole, quickly_decoded(studio, session.latents[:1], (24, 16)))
     part = Session(session.latents, session.labels, session.canvas, session.size, 1, (0.5, 0.0, 1.0, 0.75))
-    large = numpy.asarray(studio.pipeline.decode(session.latents[1:], (48, 32))[0])
+    large = quickly_decoded(studio, session.latents[1:], (48, 32))
     assert numpy.array_equal(numpy.asarray(studio.look(part)), large[24:, :24])
 
 
@@ -113,7 +137,7 @@ class TestUploads:
 
     def test_what_is_no_picture_is_refused(self, studio, tmp_path):
         (tmp_path / "note.png").write_text("no picture")
-        with pytest.raises(InputError, match="cannot be read as an image"):
+        with pytest.raises(InputError, match="^note.png cannot be read as an image"):
             studio.encode(str(tmp_path / "note.png"), (2, 2), (8, 8))
         with pytest.raises(InputError, match="no picture is uploaded"):
             studio.encode(None, (2, 2), (8, 8))
@@ -135,10 +159,30 @@ def test_downloads_are_the_picture_and_latents_that_decode_to_it(studio):
 
 
 def test_old_downloads_are_removed(studio, monkeypatch):
-    monkeypatch.setattr(module, "MOST_DOWNLOADS", 2)
+    monkeypatch.setattr(module, "MOST_FILES", 2)
     session = made_by(studio)[-1]
     folders = [studio.files(session)[0].parent for _ in range(4)]
     assert [folder.exists() for folder in folders].count(True) == 2 and folders[-1].exists()
+    assert all(studio.folder in folder.parents for folder in folders)
+
+
+def test_old_uploads_are_removed_when_another_is_used(studio, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_FILES", 2)
+    uploads = [studio.folder / str(number) / "picture.png" for number in range(4)]
+    for number, path in enumerate(uploads):
+        path.parent.mkdir()
+        Image.new("L", (4, 4)).save(path)
+        os.utime(path.parent, (number, number))
+    studio.encode(str(uploads[-1]), (2, 2), (8, 8))
+    assert [path.exists() for path in uploads] == [False, False, True, True]
+
+
+def test_the_files_of_visitors_go_with_the_studio(make_pipeline):
+    studio = Studio(make_pipeline())
+    folder = studio.files(made_by(studio)[-1])[0].parent
+    del studio
+    gc.collect()
+    assert not folder.parent.exists()
 
 
 def test_the_latent_is_shown_channel_by_channel(studio):

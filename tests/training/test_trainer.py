@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import shutil
 import signal
 from dataclasses import replace
@@ -294,6 +295,52 @@ class TestResuming:
         with pytest.raises(InputError, match=f"{tmp_path} already holds a training of 7 steps"):
             train(settings(tmp_path))
         assert contents(tmp_path) == before
+
+    @pytest.mark.parametrize("resume", [False, True])
+    def test_while_a_run_is_under_way_another_in_its_folder_is_refused(self, tmp_path, kind, monkeypatch, resume):
+        train, settings, _, part = kind
+        whole = train(settings(tmp_path / "whole"))
+        refused = []
+
+        def another(config, step):
+            if step == 4:
+                with pytest.raises(InputError, match=f"another training is running in {tmp_path}") as error:
+                    train(settings(tmp_path / "run", resume=resume))
+                refused.append(error)
+            return learning_rate(config, step)
+
+        monkeypatch.setattr(trainer, "learning_rate", another)
+        folder = train(settings(tmp_path / "run"))
+        assert refused and same_weights(whole / part, folder / part)
+
+    def test_what_a_killed_run_left_unfinished_is_removed(self, tmp_path, kind):
+        train, settings, _, _ = kind
+        train(settings(tmp_path, steps=3))
+        for folder in (tmp_path, tmp_path / "checkpoints"):
+            (folder / ".writing-left" / "new").mkdir(parents=True)
+            (folder / ".writing-left" / "new" / "weights.safetensors").write_text("half")
+        train(settings(tmp_path, steps=4, resume=True))
+        assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+    def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(self, tmp_path, kind, monkeypatch):
+        train, settings, _, part = kind
+        whole = train(settings(tmp_path / "whole"))
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+        def filling(config, step):
+            if step == 5:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+            return learning_rate(config, step)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, "learning_rate", filling)
+            try:
+                with pytest.raises(OSError, match="step-000006"):
+                    train(settings(tmp_path / "run"))
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000003"]
+        assert same_weights(whole / part, train(settings(tmp_path / "run", resume=True)) / part)
 
     def test_with_nothing_to_resume_a_run_is_refused(self, tmp_path, kind):
         train, settings, _, _ = kind

@@ -24,6 +24,10 @@ PRESETS = {
 UPLOAD_BYTES = "20mb"
 WAITING = 32
 """Requests that may wait in line."""
+SESSIONS = 100
+"""Visitors whose latents are kept."""
+THREADS = 8
+"""For both lines and all files: torch keeps memory for every thread that it was ever called from."""
 
 ABOUT = """# R2ID
 Generate {what} from latents of any height and width, decode the same latents at any size, and zoom into the picture as
@@ -54,10 +58,11 @@ def said(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _component(name: str) -> dict[str, Any]:
-    """What gradio's HTML is told of a component whose template, style and script lie beside this file."""
+    """What gradio's HTML is told of a component whose template, style and perhaps script lie beside this file."""
     parts = {"html_template": "html", "css_template": "css", "js_on_load": "js"}
     folder = Path(__file__).parent
-    read = {part: (folder / f"{name}.{suffix}").read_text(encoding="utf-8") for part, suffix in parts.items()}
+    files = {part: folder / f"{name}.{suffix}" for part, suffix in parts.items()}
+    read = {part: file.read_text(encoding="utf-8") for part, file in files.items() if file.exists()}
     return {**read, "elem_id": name}
 
 
@@ -75,7 +80,11 @@ def build(studio: Studio) -> gradio.Blocks:
         latent_height, latent_width = session.latents.shape[-2:]
         line = f"{of} of {latent_height}x{latent_width}, decoded at {size_text(session.size)}"
         pictures = [data_address(picture) for picture in studio.pictures(session)]
-        return pictures, data_address(studio.look(session)), studio.channels(session), line, session
+        return pictures, *looked_at(session), line, session
+
+    def looked_at(session: Session) -> tuple[str, str]:
+        """The picture that is looked at, and its latent."""
+        return data_address(studio.look(session)), data_address(studio.channels(session))
 
     @said
     def generate(labels, latent_height, latent_width, height, width, steps, guidance, seed):  # type: ignore[no-untyped-def]
@@ -106,7 +115,7 @@ def build(studio: Studio) -> gradio.Blocks:
         if session is None or not 0 <= event.index < len(session.latents):
             return (gradio.skip(),) * 3
         session = replace(session, picked=event.index, view=WHOLE)
-        return data_address(studio.look(session)), studio.channels(session), session
+        return *looked_at(session), session
 
     @said
     def zoom(session: Session | None, event: gradio.EventData):  # type: ignore[no-untyped-def]
@@ -167,11 +176,13 @@ def build(studio: Studio) -> gradio.Blocks:
                 gradio.Markdown("Drag over the picture to zoom into it; choose another one above.")
                 files = gradio.File(label="PNG and latents", interactive=False, elem_id="files")
                 with gradio.Accordion("The latent, channel by channel", open=False):
-                    latent = gradio.Image(show_label=False, interactive=False, buttons=[], elem_id="latent")
+                    latent = gradio.HTML("", **_component("latent"))
         everything = [strip, viewer, latent, line, session]
         sizes = [latent_height, latent_width, height, width]
-        hidden: dict[str, Any] = {"api_visibility": "private"}
-        generate_button.click(generate, [labels, *sizes, steps, guidance, seed], everything, **hidden)
+        # Two lines to wait in, or to look would be to wait until another visitor's pictures are generated.
+        hidden: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "looking"}
+        generating = hidden | {"concurrency_id": "generating"}
+        generate_button.click(generate, [labels, *sizes, steps, guidance, seed], everything, **generating)
         encode_button.click(encode, [upload, *sizes], everything, **hidden)
         decode_button.click(decode, [session, height, width], everything, **hidden)
         preset.input(lambda text: PRESETS[text], preset, [height, width], queue=False, **hidden).then(
@@ -181,7 +192,7 @@ def build(studio: Studio) -> gradio.Blocks:
         viewer.select(zoom, session, [viewer, session], **hidden)
         out_button.click(zoom_out, session, [viewer, session], **hidden)
         save_button.click(save, session, files, **hidden)
-    # One after another: two at once would each take twice as long.
+    # One of a line at a time: more at once would each take as much longer.
     return page.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
 
 
@@ -206,6 +217,9 @@ def launch(studio: Studio, port: int, browser: bool = False) -> gradio.Blocks:
             prevent_thread_lock=True,
             quiet=True,
             max_file_size=UPLOAD_BYTES,
+            state_session_capacity=SESSIONS,
+            max_threads=THREADS,
+            enable_monitoring=False,
             footer_links=[],
             # The fonts of the visitor's machine: none are fetched.
             theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor
 from r2id.errors import InputError
 from r2id.files import file_name
 from r2id.gallery import contact_sheet, enlarged
-from r2id.images import as_values, read_image
+from r2id.images import FORMATS, as_values, read_image
 from r2id.latents import SUFFIX, Latents
 from r2id.pipeline import R2Pipeline, as_output
 from r2id.sizes import Size, check_size, size_text
@@ -33,10 +34,12 @@ MOST_STEPS = 100
 LONGEST = 120.0
 """Seconds that a request may take."""
 UPLOAD_PIXELS = 2**24
-MOST_DOWNLOADS = 50
-"""Kept on disk at once."""
+MOST_FILES = 50
+"""Uploads and downloads that are kept on disk at once."""
 SHOWN = 480
 """Pixels along the longer side of the picture that is looked at."""
+BAND = 2**19
+"""Pixels between two looks at the clock."""
 
 View = tuple[float, float, float, float]
 WHOLE: View = (0.0, 0.0, 1.0, 1.0)
@@ -62,7 +65,9 @@ class Studio:
             raise InputError("this model works on pixels; the page needs one whose latents can be decoded at any size")
         self.pipeline, self.resampler = pipeline, pipeline.resampler
         self.labels = list(pipeline.conditioner.label_names)
-        self._downloads = tempfile.TemporaryDirectory(prefix="r2id-")
+        self._temporary = tempfile.TemporaryDirectory(prefix="r2id-")
+        self.folder = Path(self._temporary.name)
+        """Where all files of visitors are kept, each in a folder of its own, until the studio ends."""
 
     def generate(
         self, labels: Sequence[str], latent_size: Size, size: Size, steps: int, guidance: float, seed: int
@@ -95,7 +100,7 @@ class Studio:
 
         def work() -> None:
             try:
-                with torch.inference_mode(), torch.autocast(self.pipeline.device.type, torch.bfloat16):
+                with self._quickly():
                     result = self.pipeline(
                         list(labels),
                         latent_size,
@@ -130,8 +135,13 @@ class Studio:
             raise InputError("no picture is uploaded; choose one first")
         check_within(latent_size, LARGEST_LATENT, "the latent size")
         check_decoded(size, 1)
-        check_upload(path)
-        levels = read_image(path, channels=self.resampler.config.image_channels)
+        self._keep_newest()
+        try:
+            check_upload(path)
+            levels = read_image(path, channels=self.resampler.config.image_channels)
+        except InputError as error:
+            # Visitors know their file, not our folder.
+            raise InputError(str(error).replace(path, Path(path).name)) from error
         with torch.inference_mode():
             latent = self.resampler.encode(as_values(levels[None]).to(self.resampler.device), latent_size)
         return Session(latent, (), (levels.shape[-2], levels.shape[-1]), size)
@@ -139,9 +149,18 @@ class Studio:
     def pictures(self, session: Session) -> list[Image.Image]:
         """All pictures of a session at its size."""
         check_decoded(session.size, len(session.latents))
-        return self.pipeline.decode(session.latents, session.size, session.canvas)
+        began, (height, width) = time.monotonic(), session.size
+        rows, pictures = max(1, BAND // width), []
+        with self._quickly():
+            for latent in session.latents.split(max(1, BAND // (height * width))):
+                field, bands = self.resampler.field(latent, session.canvas), []
+                for top in range(0, height, rows):
+                    if time.monotonic() - began > LONGEST:
+                        raise InputError(f"this takes more than {LONGEST:.0f} s; ask for a smaller size")
+                    bands.append(field.render(session.size, (top, 0, min(top + rows, height), width)))
+                pictures += as_output(torch.cat(bands, dim=-2), "pil")
+        return pictures
 
-    @torch.inference_mode()
     def look(self, session: Session) -> Image.Image:
         """The part of the picked picture that is looked at, rendered from the field as large as the page shows it."""
         top, left, bottom, right = session.view
@@ -150,8 +169,9 @@ class Studio:
         whole = max(1, round(height * scale)), max(1, round(width * scale))
         first = min(round(top * whole[0]), whole[0] - 1), min(round(left * whole[1]), whole[1] - 1)
         last = max(round(bottom * whole[0]), first[0] + 1), max(round(right * whole[1]), first[1] + 1)
-        field = self.resampler.field(session.latents[session.picked : session.picked + 1], session.canvas)
-        return as_output(field.render(whole, (*first, *last)), "pil")[0]
+        with self._quickly():
+            field = self.resampler.field(session.latents[session.picked : session.picked + 1], session.canvas)
+            return as_output(field.render(whole, (*first, *last)), "pil")[0]
 
     def channels(self, session: Session) -> Image.Image:
         """The picked latent, channel by channel."""
@@ -159,10 +179,9 @@ class Studio:
         return enlarged(contact_sheet(as_output(latent, "pil"), columns=16))
 
     def files(self, session: Session) -> tuple[Path, Path]:
-        """The picked picture as PNG, and all latents of the session, in a folder that goes with the studio."""
-        folder = Path(tempfile.mkdtemp(dir=self._downloads.name))
-        for old in sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-MOST_DOWNLOADS]:
-            shutil.rmtree(old)
+        """The picked picture as PNG, decoded in float32, and all latents of the session."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        self._keep_newest()
         latent = session.latents[session.picked : session.picked + 1]
         picture = self.pipeline.decode(latent, session.size, session.canvas)[0]
         label = f"-{file_name(session.labels[session.picked])}" if session.labels else ""
@@ -171,6 +190,16 @@ class Studio:
         latents.save(folder / f"latents{SUFFIX}")
         picture_file, latents_file = sorted(folder.iterdir(), key=lambda path: path.suffix)
         return picture_file, latents_file
+
+    @contextmanager
+    def _quickly(self) -> Iterator[None]:
+        """What is shown is computed in bfloat16: pictures differ by a level or two of 255, in a third of the time."""
+        with torch.inference_mode(), torch.autocast(self.pipeline.device.type, torch.bfloat16):
+            yield
+
+    def _keep_newest(self) -> None:
+        for old in sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-MOST_FILES]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def zoomed(view: View, part: View) -> View:
@@ -197,7 +226,7 @@ def check_within(size: Size, most: int, name: str) -> None:
 def check_upload(path: str) -> None:
     """Raises InputError for a picture of too many pixels, before they are read."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
     except Exception:
         return  # read_image says what is wrong with it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from r2id.errors import InputError
-from r2id.files import replace_folder
+from r2id.files import remove_folder, replace_folder
 
 MAY_CHANGE = {
     "data",
@@ -103,7 +102,7 @@ class Checkpoints:
 
         replace_folder(self._path(step), write)
         for old in self.steps()[: -self.keep]:
-            shutil.rmtree(self._path(old))
+            remove_folder(self._path(old))
 
     def load(
         self,

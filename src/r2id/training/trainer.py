@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ from r2id.card import keep_card
 from r2id.conditioning import LabelConditioner, TextConditioner, load_text_encoder
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
-from r2id.files import replace_folder
+from r2id.files import clear_leftovers, replace_folder
+from r2id.locks import alone
 from r2id.model import checksum
 from r2id.pipeline import R2Pipeline, as_output
 from r2id.processes import Share
@@ -142,7 +143,8 @@ def train(
     """Minimise the objective, with checkpoints, logs and averaged weights.
 
     All randomness of a step, and its images, follow from the seed and the step's number, so a resumed run continues
-    exactly where it was. Interrupting (Ctrl-C) lets the step finish and writes a checkpoint.
+    exactly where it was. Interrupting (Ctrl-C) lets the step finish and writes a checkpoint. While one training runs,
+    no other may have its output folder; what a killed one left there unfinished is removed.
 
     Args:
         config: settings.
@@ -167,6 +169,23 @@ def train(
         )
     if config.shard and accelerator.num_processes == 1:
         raise InputError("shard is on and there is one process; start several, as with accelerate launch")
+    taken = f"another training is running in {config.output}; wait until it ends, or give another output folder"
+    lock = alone(config.output / ".training.lock", taken) if accelerator.is_main_process else nullcontext(False)
+    with lock as is_alone:
+        if is_alone:
+            clear_leftovers(config.output)
+            clear_leftovers(config.output / "checkpoints")
+        return _train(config, objective, network, data, save, accelerator)
+
+
+def _train(
+    config: Training,
+    objective: Any,
+    network: R2IR | R2ID,
+    data: Sequence[ImageDataset],
+    save: Callable[[dict[str, Any]], Path],
+    accelerator: Accelerator,
+) -> Path:
     checkpoints = Checkpoints(config.output / "checkpoints")
     frozen = [parameter for parameter in objective.parameters() if not parameter.requires_grad]
     settings = _plain(asdict(config)) | {
