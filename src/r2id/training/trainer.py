@@ -233,7 +233,7 @@ def _train(
         disable=not accelerator.is_main_process,
         smoothing=0.05,
     )
-    with stop_requests() as stop:
+    with progress, stop_requests() as stop:
         for step in range(start, config.steps):
             rate = learning_rate(config, step)
             for group in optimizer.param_groups:
