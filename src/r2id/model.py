@@ -83,8 +83,6 @@ def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: s
     kwargs["use_safetensors"] = True
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
     kwargs.setdefault("low_cpu_mem_usage", kwargs.get("device_map") is not None)
-    # Never a pickle, unless it is asked for.
-    kwargs.setdefault("use_safetensors", True)
     try:
         loaded = load(folder if folder.exists() else str(name), **kwargs)
     except InputError:
