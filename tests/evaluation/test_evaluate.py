@@ -40,7 +40,7 @@ def test_labels_without_a_classifier_are_skipped_with_a_sentence(pets, pictures,
 
 
 def test_labels_the_model_does_not_know_have_no_t_scrape(pets, pictures):
-    with pytest.raises(InputError, match="label '0'.*cat, dog"):
+    with pytest.raises(InputError, match="label '7'.*cat, dog"):
         evaluate_t_scrape(pets, pictures, [(2, 2)], 0, None, Report({}, None), no_progress)
 
 
