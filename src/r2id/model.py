@@ -67,6 +67,15 @@ class CheckedLoading(Publishing, NetworkSwitches):
             self.push_to_hub(**uploading)
 
 
+def load_part(kind: Any, name: str, part: str) -> Any:
+    """A network that a folder or hub id holds alone, or that is the part of a pipeline in a folder or bundled.
+
+    Raises InputError where it is neither.
+    """
+    is_pipeline = any((folder / "model_index.json").is_file() for folder in (PRETRAINED / name, Path(name)))
+    return kind.from_pretrained(name, subfolder=part if is_pipeline else None)
+
+
 def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: str | Path, **kwargs: Any) -> Any:
     """Call a `from_pretrained` on bundled weights, a folder or a hub id, with its failures as InputError.
 

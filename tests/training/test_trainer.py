@@ -160,6 +160,40 @@ class TestLearning:
         assert "400 images" in record["data"] and record["seconds"] >= 0 and "torch" in record["machine"]
         assert str(tmp_path) not in json.dumps(record)
 
+    def test_a_training_starts_from_trained_weights(self, tmp_path, kind):
+        train, settings, _, part = kind
+        first = train(settings(tmp_path / "first", steps=3, learning_rate=1e-2))
+        unmoved = {"steps": 1, "learning_rate": 0.0, "weight_decay": 0.0, "start_from": str(first)}
+        again = train(settings(tmp_path / "again", model=(), **unmoved))
+        assert same_weights(first / part, again / part)
+        config = json.loads((again / part / "config.json").read_text())
+        assert config["dim"] == 16 and config["training"]["started_from"]["steps"] == 3
+        assert str(tmp_path) not in json.dumps(config["training"])
+        if part:
+            assert same_weights(first / "conditioner", again / "conditioner")
+
+    def test_a_resampler_starts_from_that_of_a_pipeline_and_a_diffuser_learns_its_latents(self, tmp_path):
+        folder = train_resampler(resampler_training(tmp_path / "first", steps=2))
+        pipeline = train_diffuser(diffuser_training(tmp_path / "second", steps=2, resampler=str(folder)))
+        unmoved = {"steps": 1, "learning_rate": 0.0, "weight_decay": 0.0, "start_from": str(pipeline)}
+        again = train_resampler(resampler_training(tmp_path / "third", **unmoved))
+        learnt = {name: value for name, value in weights(folder).items() if not name.startswith("latent_")}
+        assert all(torch.equal(value, weights(again)[name]) for name, value in learnt.items())
+        third = train_diffuser(diffuser_training(tmp_path / "fourth", resampler=str(pipeline), **unmoved))
+        assert same_weights(third / "resampler", folder)
+        with pytest.raises(InputError, match="takes 4 channels and what it would learn has 1"):
+            train_diffuser(diffuser_training(tmp_path / "fifth", **unmoved))
+
+    def test_other_labels_than_those_of_the_start_are_learnt_anew(self, tmp_path):
+        first = train_diffuser(diffuser_training(tmp_path / "first", steps=1))
+        for name in ("cat", "dog"):
+            (tmp_path / "images" / name).mkdir(parents=True)
+            Image.new("L", (8, 8), 100).save(tmp_path / "images" / name / "1.png")
+        again = train_diffuser(
+            diffuser_training(tmp_path / "again", start_from=str(first), data=str(tmp_path / "images"))
+        )
+        assert LabelConditioner.from_pretrained(again / "conditioner").label_names == ["cat", "dog"]
+
     def test_pictures_on_the_way_do_not_change_the_training(self, tmp_path, kind):
         train, settings, _, part = kind
         silent = train(settings(tmp_path / "silent"))

@@ -71,7 +71,11 @@ class Training:
     checkpoint_every: int = 1000
     """Steps between checkpoints; the last two are kept."""
     model: tuple[str, ...] = ()
-    """Arguments of the network that differ from its defaults, as NAME=VALUE; replaces the preset's."""
+    """Arguments of the network that differ from its defaults, as NAME=VALUE; replaces the preset's. With start_from,
+    the arguments are those of the network there."""
+    start_from: str | None = None
+    """Bundled name, folder or hub id of a trained pipeline (or, for R2IR, of an R2IR alone) whose weights to go on
+    from, in place of random ones."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class DiffuserTraining(Training):
     output: Path = Path("runs/diffuser")
     """Folder for checkpoints, logs and the trained pipeline."""
     resampler: str = "runs/resampler/resampler"
-    """Folder or hub id of the R2IR whose latents to learn; "none" to work straight on pixels, at latent_sizes."""
+    """Folder or hub id of the R2IR whose latents to learn, or of a pipeline that has it; "none" to work straight on
+    pixels, at latent_sizes."""
     label_dropout: float = 0.1
     """Share of the labels that are dropped, for classifier-free guidance."""
     num_tokens: int = 2

@@ -31,7 +31,7 @@ from r2id.diffuser import R2ID
 from r2id.errors import InputError
 from r2id.files import clear_leftovers, replace_folder
 from r2id.locks import alone
-from r2id.model import checksum
+from r2id.model import checksum, load_part
 from r2id.pipeline import R2Pipeline, as_output
 from r2id.processes import Share
 from r2id.resampler import R2IR
@@ -61,16 +61,20 @@ def train_resampler(config: ResamplerTraining) -> Path:
     Raises InputError for data, settings or checkpoints that cannot be used.
     """
     data = _load_data(config)
+    channels = data[0].images.shape[1]
     torch.manual_seed(config.seed)
-    resampler = _build(
-        R2IR,
-        {
-            "image_channels": data[0].images.shape[1],
-            "sample_size": max(max(one.images.shape[-2:]) for one in data),
-            "latent_size": max(config.latent_sizes[0]),
-        }
-        | network_arguments(config.model),
-    )
+    if config.start_from:
+        resampler = _load_resampler(config.start_from, channels)
+    else:
+        resampler = _build(
+            R2IR,
+            {
+                "image_channels": channels,
+                "sample_size": max(max(one.images.shape[-2:]) for one in data),
+                "latent_size": max(config.latent_sizes[0]),
+            }
+            | network_arguments(config.model),
+        )
     objective = ReconstructionObjective(resampler, config.latent_noise, config.pixel_share)
 
     def save(record: dict[str, Any]) -> Path:
@@ -91,33 +95,40 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     if config.resampler == "none" and config.latent_jitter:
         raise InputError(f"latent_jitter is {config.latent_jitter}; pixels cannot move, so without a resampler it is 0")
     if config.resampler != "none":
-        resampler = R2IR.from_pretrained(config.resampler)
-        if resampler.config.image_channels != channels:
-            raise InputError(
-                f"the resampler {config.resampler} takes {resampler.config.image_channels} channels and the images "
-                f"have {channels}; set channels to {resampler.config.image_channels}"
-            )
+        resampler = _load_resampler(config.resampler, channels)
+        channels = resampler.config.latent_channels
+    canvas = tuple(data[0].images.shape[-2:]) if len(data) == 1 else None
     torch.manual_seed(config.seed)
-    diffuser = _build(
-        R2ID,
-        {
-            "channels": resampler.config.latent_channels if resampler else channels,
-            "sample_size": max(max(size) for one in data for size in latent_sizes(config, data, one)),
-            "canvas": tuple(data[0].images.shape[-2:]) if len(data) == 1 else None,
-        }
-        | network_arguments(config.model),
-    )
-    token_dim, captions = diffuser.config.token_dim, None
+    start = R2Pipeline.from_pretrained(config.start_from) if config.start_from else None
+    if start:
+        diffuser = start.diffuser
+        diffuser.register_to_config(canvas=canvas)
+        if diffuser.config.channels != channels:
+            raise InputError(
+                f"the diffuser of {config.start_from} takes {diffuser.config.channels} channels and what it would "
+                f"learn has {channels}; give the resampler that it was trained with"
+            )
+    else:
+        diffuser = _build(
+            R2ID,
+            {
+                "channels": channels,
+                "sample_size": max(max(size) for one in data for size in latent_sizes(config, data, one)),
+                "canvas": canvas,
+            }
+            | network_arguments(config.model),
+        )
+    captions = None
     if config.text_encoder:
         tokenizer, encoder = load_text_encoder(config.text_encoder)
-        texts = TextConditioner(encoder.config.hidden_size, config.num_tokens, token_dim)
+        texts = _conditioner(start, config.num_tokens, diffuser, TextConditioner, text_dim=encoder.config.hidden_size)
         pipeline = R2Pipeline(diffuser, texts, resampler, text_encoder=encoder, tokenizer=tokenizer)
         process = PartialState()
         captions = Captions(
             texts, tokenizer, encoder.to(process.device), data[0].label_names, process.is_local_main_process
         )
     else:
-        labels = LabelConditioner(data[0].label_names, config.num_tokens, token_dim)
+        labels = _conditioner(start, config.num_tokens, diffuser, LabelConditioner, label_names=data[0].label_names)
         pipeline = R2Pipeline(diffuser, labels, resampler)
     objective = DiffusionObjective(pipeline, config.label_dropout, config.latent_jitter, captions)
 
@@ -284,8 +295,11 @@ def _train(
         "seconds": round(elapsed + time.monotonic() - began),
         "machine": describe_machine(accelerator),
     }
-    for name in ("output", "resume", "resampler", "shard"):
+    for name in ("output", "resume", "resampler", "shard", "start_from"):
         record.pop(name, None)
+    if config.start_from:
+        # What matters of a start is how its weights came about, not where they lay; the arguments are in the config.
+        record |= {"model": [], "started_from": network.config.training}
     if config.shard:
         gather_weights(objective)
     folder = save(record) if accelerator.is_main_process else config.output
@@ -505,6 +519,27 @@ def network_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             arguments[name] = value
     return arguments
+
+
+def _load_resampler(name: str, channels: int) -> R2IR:
+    """A trained R2IR, by itself or a pipeline's. Raises InputError where it takes other images than these."""
+    resampler: R2IR = load_part(R2IR, name, "resampler")
+    if resampler.config.image_channels != channels:
+        raise InputError(
+            f"the resampler {name} takes {resampler.config.image_channels} channels and the images "
+            f"have {channels}; set channels to {resampler.config.image_channels}"
+        )
+    return resampler
+
+
+def _conditioner(start: R2Pipeline | None, num_tokens: int, diffuser: R2ID, kind: Any, **subject: Any) -> Any:
+    """The trained conditioner to start from, if it is of this subject, or a new one."""
+    trained = start and start.conditioner
+    if isinstance(trained, kind) and all(
+        _plain(trained.config[name]) == _plain(value) for name, value in subject.items()
+    ):
+        return trained
+    return kind(**subject, num_tokens=num_tokens, dim=diffuser.config.token_dim)
 
 
 def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
