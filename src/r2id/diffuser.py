@@ -20,6 +20,7 @@ from r2id.layers import AdaptiveNorm, DecoderBlock, EncoderBlock, TimeEmbedding
 from r2id.model import CheckedLoading
 from r2id.noise import density, shift_noise
 from r2id.resampler import Jitter, check_jitter
+from r2id.sizes import Size
 
 Prediction = Literal["epsilon", "v_prediction"]
 
@@ -149,10 +150,17 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
             x = x.add(near.flatten(1, 2), alpha=NEIGHBOURHOOD_SCALE)
         # Without gradients, samples go through a block in pieces: what lies between its layers then fits in the cache.
-        pieces = [x] if torch.is_grad_enabled() else x.split(max(1, SAMPLES_AT_ONCE // len(x)), dim=1)
+        pieces = [x] if torch.is_grad_enabled() else list(x.split(max(1, SAMPLES_AT_ONCE // len(x)), dim=1))
         for block in self.encoder:
             summary = _total(block.summarise(piece, time) for piece in pieces)
             pieces = [block.answer(piece, time, summary) for piece in pieces]
+        # Where one branch fills a piece by itself, a batch of several would only have to be reordered for every head.
+        together = len(branches) if len(pieces) == 1 else 1
+        groups = [branches[first : first + together] for first in range(0, len(branches), together)]
+        return tuple(branch for group in groups for branch in self._decode(pieces, time, group, size))
+
+    def _decode(self, pieces: list[Tensor], time: Tensor, branches: Sequence[Tensor], size: Size) -> tuple[Tensor, ...]:
+        """What the decoder makes of encoded samples for some branches at once, [B, C, H, W] each."""
         count = len(branches)
         pieces = [piece.repeat(count, 1, 1) for piece in pieces]
         time = time.repeat(count, 1) if len(time) > 1 else time
