@@ -160,6 +160,14 @@ class TestLearning:
         assert "400 images" in record["data"] and record["seconds"] >= 0 and "torch" in record["machine"]
         assert str(tmp_path) not in json.dumps(record)
 
+    def test_noise_and_reach_are_those_of_the_first_latent_size(self, tmp_path):
+        folder = train_diffuser(diffuser_training(tmp_path, latent_sizes=((8, 8), (6, 6)), steps=1))
+        config = R2ID.from_pretrained(folder / "diffuser").config
+        assert config.noise_reference_size == 8 and config.radius == 1.5 / 8
+        of_digits = R2Pipeline.from_pretrained("mnist").diffuser.config
+        first = DIFFUSER_PRESETS["mnist"].latent_sizes[0]
+        assert of_digits.noise_reference_size == max(first) and of_digits.radius == 1.5 / max(first)
+
     def test_a_training_starts_from_trained_weights(self, tmp_path, kind):
         train, settings, _, part = kind
         first = train(settings(tmp_path / "first", steps=3, learning_rate=1e-2))

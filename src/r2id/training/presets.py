@@ -36,7 +36,8 @@ class Training:
     caption_column: str | None = None
     """Column of the captions, by default text or caption; for training with a text encoder."""
     latent_sizes: tuple[Size, ...] = ((4, 4),)
-    """Latent grids; every step draws one of them. The first sets latent_size of R2IR, and so its local reach."""
+    """Latent grids; every step draws one of them. The first sets latent_size of R2IR and noise_reference_size of R2ID,
+    and of both the radius, one and a half of its cells."""
     steps: int = 24_000
     """Optimiser steps; the learning rate falls over all of them."""
     batch_size: int = 100
@@ -203,7 +204,6 @@ DIFFUSER_PRESETS = {
         warmup_steps=2_000,
         precision="bf16",
         compile=True,
-        # The neighbourhood is one and a half cells of 16x16 latents, as it is of 4x4 in preset mnist.
         model=(*_RGB, "time_dim=256", "token_dim=1024", "sample_size=16", "noise_reference_size=16", "radius=0.09375"),
     ),
 }

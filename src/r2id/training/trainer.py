@@ -115,6 +115,8 @@ def train_diffuser(config: DiffuserTraining) -> Path:
                 "channels": channels,
                 "sample_size": max(max(size) for one in data for size in latent_sizes(config, data, one)),
                 "canvas": canvas,
+                "noise_reference_size": max(config.latent_sizes[0]),
+                "radius": 1.5 / max(config.latent_sizes[0]),
             }
             | network_arguments(config.model),
         )
