@@ -13,7 +13,7 @@ from PIL import Image
 
 from r2id.errors import InputError
 from r2id.images import read_image
-from r2id.large import LargeImage, is_large, tiff_size, write_large
+from r2id.large import LargeImage, _Tiles, check_target, is_large, tiff_size, write_large
 from r2id.pipeline import as_levels
 
 SIZE = (300, 530)
@@ -93,7 +93,7 @@ class TestWriting:
         [
             ((300, 531), None, IDENTITY, "size is 300x530, not 300x531"),
             (SIZE, (0, 0, 300, 529), IDENTITY, "region"),
-            (SIZE, None, {"latent": 8}, "latent is 7, not 8"),
+            (SIZE, None, {"latent": 8}, "latent is another"),
         ],
         ids=["size", "region", "latent"],
     )
@@ -116,23 +116,48 @@ class TestWriting:
 
     def test_a_disk_that_fills_up_keeps_the_tiles(self, field, tmp_path, suffix, monkeypatch):
         path = tmp_path / f"big{suffix}"
-        render = field.render
+        append = _Tiles.append
 
-        def full(size, region):
-            if region[1]:
+        def full(self, levels):
+            if self.done == 1:
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
-            return render(size, region)
+            append(self, levels)
 
-        monkeypatch.setattr(field, "render", full)
-        with pytest.raises(OSError, match="No space"):
+        monkeypatch.setattr(_Tiles, "append", full)
+        with pytest.raises(OSError, match="No space left on device, after tile 1 of 6 .* goes on from there"):
             write_large(field, SIZE, None, path, IDENTITY, silent)
         assert sorted(file.name for file in tmp_path.iterdir()) == [
             f".{path.name}.partial",
             f".{path.name}.partial.json",
         ]
-        monkeypatch.setattr(field, "render", render)
+        monkeypatch.setattr(_Tiles, "append", append)
         write_large(field, SIZE, None, path, IDENTITY, silent)
         assert numpy.abs(pixels_of(path).astype(int) - expected(field)).max() <= 1
+
+    def test_an_interruption_says_how_far_it_is(self, field, tmp_path, suffix, monkeypatch):
+        path, render = tmp_path / f"big{suffix}", field.render
+
+        def interrupted(size, region):
+            if region[0]:
+                raise KeyboardInterrupt
+            return render(size, region)
+
+        monkeypatch.setattr(field, "render", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="stopped after tile 3 of 6 of .* the same command goes on"):
+            write_large(field, SIZE, None, path, IDENTITY, silent)
+
+    @pytest.mark.parametrize("damage", ["truncated", "garbage", "too far"])
+    def test_damaged_tiles_are_not_gone_on_with(self, field, tmp_path, suffix, damage):
+        path = tmp_path / f"big{suffix}"
+        with pytest.raises(Interrupted):
+            write_large(field, SIZE, None, path, IDENTITY, interrupt_after(2))
+        partial, note = tmp_path / f".big{suffix}.partial", tmp_path / f".big{suffix}.partial.json"
+        if damage == "too far":
+            note.write_text(note.read_text().replace('"done": 2', '"done": 7'))
+        else:
+            partial.write_bytes(partial.read_bytes()[:100000] if damage == "truncated" else b"garbage" * 1000)
+        with pytest.raises(InputError, match="partial is damaged.*remove it to begin anew"):
+            write_large(field, SIZE, None, path, IDENTITY, silent)
 
     def test_a_file_that_cannot_grow_is_named(self, field, tmp_path, suffix):
         path, limits = tmp_path / f"big{suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -169,6 +194,30 @@ class TestWriting:
     def test_a_size_over_the_limit_of_the_format_is_refused(self, field, tmp_path, suffix):
         with pytest.raises(InputError, match="over the limit"):
             write_large(field, (1, 2**31), None, tmp_path / f"big{suffix}", IDENTITY, silent)
+
+
+class TestTargets:
+    def test_a_folder_is_no_file(self, tmp_path):
+        (tmp_path / "big.tif").mkdir()
+        with pytest.raises(InputError, match="is a folder"):
+            check_target(tmp_path / "big.tif", (3, 3), 1)
+
+    def test_a_file_on_the_way_is_named(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match="file is a file and no folder"):
+            check_target(tmp_path / "file" / "big.tif", (3, 3), 1)
+
+    def test_what_cannot_be_written_is_named(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("r2id.large.os.access", lambda folder, mode: False)
+        with pytest.raises(InputError, match="the folder .* does not allow it"):
+            check_target(tmp_path / "big.tif", (3, 3), 1)
+
+    def test_a_png_needs_space_beside_its_tiles(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(2**40, 0, 3 * 2**29))
+        size = (2**15, 2**15)
+        check_target(tmp_path / "new" / "big.tif", size, 1)
+        with pytest.raises(InputError, match="needs 2.0 GiB of disk space .* 1.5 GiB are free"):
+            check_target(tmp_path / "new" / "big.png", size, 1)
 
 
 def test_other_types_cannot_be_written_in_tiles(field, tmp_path):

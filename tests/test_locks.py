@@ -126,3 +126,12 @@ def test_without_locks_nobody_is_refused(tmp_path, monkeypatch, reason):
         with together(tmp_path / "other", settings, lambda: began.append(1)):
             pass
     assert not began and not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_which_no_file_can_be_made_is_an_error_and_no_endless_wait(tmp_path, monkeypatch):
+    def missing(*arguments):
+        raise FileNotFoundError(2, "No such file or directory", str(tmp_path / "lock"))
+
+    monkeypatch.setattr(locks.os, "open", missing)
+    with pytest.raises(FileNotFoundError), alone(tmp_path / "lock", "taken"):
+        pass

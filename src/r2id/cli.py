@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def parse_size(text: str) -> Size:
     """ "27x18" → (27, 18). Raises InputError for anything but two whole numbers of at least 1."""
-    sides = re.fullmatch("([0-9]{1,9})x([0-9]{1,9})", text.lower())
+    sides = re.fullmatch("([0-9]{1,18})x([0-9]{1,18})", text.lower())
     if not sides:
         raise InputError(f"size {text!r} is not HxW, a height and a width in pixels such as 27x18")
     height, width = map(int, sides.groups())
@@ -118,15 +118,15 @@ class ModelChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratorChoice(ModelChoice):
-    """Which model generates, where and how."""
+class PreciseChoice(ModelChoice):
+    """Which model runs, where and how precisely."""
 
     precision: Literal["no", "bf16"] = "no"
     """Precision of the networks: no is float32, bf16 is faster and changes the pictures a little."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling(GeneratorChoice):
+class Sampling(PreciseChoice):
     """How to denoise."""
 
     steps: int = 20
@@ -233,9 +233,8 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
     """Generate a single picture and write it to the file `config.output`."""
     import torch
 
-    from r2id.large import check_suffix
+    from r2id.large import check_target
 
-    check_suffix(config.output, sizes[0])
     if config.keep_latents:
         raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
     if len(requests) != 1 or len(sizes) != 1:
@@ -245,17 +244,17 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
         )
     if pipeline.resampler is None:
         raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
-    with torch.inference_mode():
-        with autocast(pipeline, config):
-            generator = torch.Generator().manual_seed(config.seed)
-            latents = pipeline(requests, config.latent_size, [], generator=generator, **config.arguments).latents
+    check_target(config.output, sizes[0], pipeline.resampler.config.image_channels)
+    with torch.inference_mode(), autocast(pipeline, config):
+        generator = torch.Generator().manual_seed(config.seed)
+        latents = pipeline(requests, config.latent_size, [], generator=generator, **config.arguments).latents
         canvas = pipeline.diffuser.config.canvas or config.latent_size
-        shown = write_picture(pipeline.resampler, latents, tuple(canvas), sizes[0], None, config.output)
+        shown = write_picture(pipeline.resampler, latents, tuple(canvas), sizes[0], None, config)
     print(f"{config.output}: {size_text(shown)}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resample(ModelChoice):
+class Resample(PreciseChoice):
     """Encode an image to a latent and decode it at any size.
 
     The model can only show what it was trained on: the bundled one, single digits.
@@ -280,7 +279,7 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     """Encode an image to a latent and decode it at any size."""
     import torch
 
-    from r2id.large import check_suffix, tiff_size
+    from r2id.large import check_suffix, check_target, tiff_size
     from r2id.latents import SUFFIX
     from r2id.pipeline import check_fits_in_memory
 
@@ -288,27 +287,28 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     keep = config.output.suffix.lower() == SUFFIX
     if keep and (config.size or region):
         raise InputError(f"output {config.output} is a file of the latent, which has no --size and no --region")
+    expected = shown_size(config.size or tiff_size(config.image) or (1, 1), region)
     if not keep:
-        check_suffix(config.output, shown_size(config.size or tiff_size(config.image) or (1, 1), region))
+        check_suffix(config.output, expected)
     resampler = load_resampler(config)
     check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
-    with torch.inference_mode():
-        latents = encode_file(resampler, config)
+    if not keep:
+        check_target(config.output, expected, resampler.config.image_channels)
+    with torch.inference_mode(), autocast(resampler, config):
+        latents = read_latent(resampler, config)
         if keep:
             latents.save(config.output)
             shown = latents.size
         else:
             size = config.size or latents.canvas
-            check_suffix(config.output, shown_size(size, region))
+            check_target(config.output, shown_size(size, region), resampler.config.image_channels)
             values = latents.values.to(resampler.device, resampler.dtype)
-            shown = write_picture(resampler, values, latents.canvas, size, region, config.output)
+            shown = write_picture(resampler, values, latents.canvas, size, region, config)
     print(f"{config.output}: {size_text(shown)}")
 
 
-def encode_file(resampler: R2IR, config: Resample) -> Latents:
-    """The latent of an image file, or the one that a file holds. A large TIFF is read tile by tile."""
-    from r2id.images import as_values, read_image
-    from r2id.large import LargeImage, is_large, tiff_size
+def read_latent(resampler: R2IR, config: Resample) -> Latents:
+    """The latent of an image file, or the one that a file of latents holds."""
     from r2id.latents import SUFFIX, Latents
 
     if config.image.suffix.lower() == SUFFIX:
@@ -317,17 +317,27 @@ def encode_file(resampler: R2IR, config: Resample) -> Latents:
         if len(latents.values) != 1:
             raise InputError(f"{config.image} holds {len(latents.values)} latents; decode shows them all, resample one")
         return latents
+    return encode_file(resampler, config.image, config.latent_size, config.background)
+
+
+def encode_file(resampler: R2IR, path: Path, latent_size: Size, background: int) -> Latents:
+    """The latent of an image file. A large TIFF is read tile by tile."""
+    from r2id.images import as_values, read_image
+    from r2id.large import LargeImage, is_large, tiff_size
+    from r2id.latents import Latents
+
     channels = resampler.config.image_channels
-    size = tiff_size(config.image)
+    size = tiff_size(path)
     if size and is_large(size):
-        image = LargeImage(config.image, channels, config.background)
-        with progress(size[0] * size[1], f"reading {config.image.name}") as advance:
+        image = LargeImage(path, channels, background)
+        with progress(size[0] * size[1], f"reading {path.name}") as advance:
             pieces = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.pieces(advance))
-            return Latents(resampler.encode_pieces(pieces, size, config.latent_size), size, (), resampler.checksum())
-    whole = read_image(config.image, channels=channels, background=config.background)
+            values = resampler.encode_pieces(pieces, size, latent_size).to(resampler.dtype)
+            return Latents(values, size, (), resampler.checksum())
+    whole = read_image(path, channels=channels, background=background)
     pixels = as_values(whole[None]).to(resampler.device, resampler.dtype)
     canvas = (whole.shape[-2], whole.shape[-1])
-    return Latents(resampler.encode(pixels, config.latent_size), canvas, (), resampler.checksum())
+    return Latents(resampler.encode(pixels, latent_size).to(resampler.dtype), canvas, (), resampler.checksum())
 
 
 def shown_size(size: Size, region: Region | None) -> Size:
@@ -336,9 +346,10 @@ def shown_size(size: Size, region: Region | None) -> Size:
 
 
 def write_picture(
-    resampler: R2IR, latent: torch.Tensor, canvas: Size, size: Size, region: Region | None, path: Path
+    resampler: R2IR, latent: torch.Tensor, canvas: Size, size: Size, region: Region | None, config: Sample | Resample
 ) -> Size:
-    """Decode one latent at `size`, or a region of that, to a file, a large one in tiles; returns the picture's size."""
+    """Decode one latent at `size`, or a region of that, to the file `config.output`, a large one in tiles; returns the
+    picture's size."""
     from r2id.images import save_image
     from r2id.large import is_large, write_large
     from r2id.model import checksum
@@ -347,11 +358,15 @@ def write_picture(
     field = resampler.field(latent, canvas)
     shown = shown_size(size, region)
     if is_large(shown):
-        weights = {"model": resampler.checksum(), "latent": checksum([latent])}
-        write_large(field, size, region, path, weights, progress)
+        identity = {
+            "precision": config.precision,
+            "model": resampler.checksum(),
+            "latent": checksum([latent]),
+        }
+        write_large(field, size, region, config.output, identity, progress)
     else:
         check_fits_in_memory([shown], 1, field.channels)
-        save_image(as_output(field.render(size, region), "pil")[0], path)
+        save_image(as_output(field.render(size, region), "pil")[0], config.output)
     return shown
 
 
@@ -362,7 +377,8 @@ class Encode(ModelChoice):
     output: Path
     """Folder to write to: OUTPUT/<index of the first image>.safetensors for each batch."""
     data: str = "ylecun/mnist"
-    """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
+    """A folder of images, a folder of MNIST-style IDX files, the id of a dataset on the Hugging Face hub, or one image
+    file, which may be larger than memory as a tiled TIFF."""
     split: str = "train"
     """Split of the data."""
     image_size: Size | None = None
@@ -387,6 +403,9 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     if config.batch_size < 1:
         raise InputError(f"--batch-size is {config.batch_size}; it must be at least 1")
     resampler = load_resampler(config)
+    if Path(config.data).is_file():
+        encode_one(resampler, config)
+        return
     data = load_images(
         config.data,
         config.split,
@@ -400,8 +419,22 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{share}")
 
 
+def encode_one(resampler: R2IR, config: Encode) -> None:
+    """Encode a single image file, as it is, to a file of one latent."""
+    import torch
+
+    from r2id.latents import SUFFIX
+
+    if config.image_size:
+        raise InputError(f"--image-size is given and {config.data} is one file, which is encoded as it is")
+    path = config.output / f"{0:08d}{SUFFIX}"
+    with torch.inference_mode():
+        encode_file(resampler, Path(config.data), config.latent_size, config.background).save(path)
+    print(f"1 latent of {size_text(config.latent_size)} in {config.output}")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Decode(ModelChoice):
+class Decode(PreciseChoice):
     """Decode files of latents to pictures, at any number of sizes."""
 
     latents: tyro.conf.Positional[Path]
@@ -431,7 +464,11 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     sizes = config.size or (latents.canvas,)
     check_fits_in_memory(sizes, 1, resampler.config.image_channels)
     pictures = Pictures(config.output, latents.labels or ("picture",) * len(latents.values), sizes)
-    with progress(len(latents.values) * len(sizes), "decoding") as advance, torch.inference_mode():
+    with (
+        progress(len(latents.values) * len(sizes), "decoding") as advance,
+        torch.inference_mode(),
+        autocast(resampler, config),
+    ):
         for size in sizes:
             values = latents.values.to(resampler.device, resampler.dtype)
             indices = iter(range(len(values)))
@@ -566,7 +603,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo(GeneratorChoice):
+class Demo(PreciseChoice):
     """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
 
     output: Path = Path("out")
@@ -594,7 +631,7 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Showcase(GeneratorChoice):
+class Showcase(PreciseChoice):
     """Write every picture of the published experiments, and a page that shows them."""
 
     data: str = "ylecun/mnist"
@@ -817,11 +854,11 @@ def load_resampler(choice: ModelChoice) -> R2IR:
     return resampler
 
 
-def autocast(pipeline: R2Pipeline, choice: GeneratorChoice) -> torch.autocast:
+def autocast(model: R2Pipeline | R2IR, choice: PreciseChoice) -> torch.autocast:
     """The precision that was chosen, as a context."""
     import torch
 
-    return torch.autocast(pipeline.device.type, torch.bfloat16, enabled=choice.precision == "bf16")
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=choice.precision == "bf16")
 
 
 EXTRAS = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ LARGE = 1 << 24
 TILE = 256
 LARGEST_CHUNK = 1 << 26
 LONGEST_SIDE = 2**31 - 1
+READABLE = ("size", "region", "precision")
+"""What of the identity of a picture is said where two differ; the rest are checksums."""
+
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
@@ -47,6 +51,24 @@ def check_suffix(path: Path, size: Size) -> None:
     check_image_suffix(path)
     if is_large(size):
         check_large_suffix(path)
+
+
+def check_target(path: Path, size: Size, channels: int) -> None:
+    """Raises InputError where a picture could not be written in the end, before the work that it takes.
+
+    That is where the suffix names no type for its size, `path` is a folder, nothing can be written beside it or, for a
+    large picture of which there is nothing yet, where its tiles do not fit on the disk.
+    """
+    check_suffix(path, size)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file to write the picture to")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"{path} cannot be written: {above} is a file and no folder")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"{path} cannot be written: the folder {above} does not allow it")
+    if is_large(size):
+        _Tiles(size, channels, path).check_space(above)
 
 
 def check_large_suffix(path: Path) -> None:
@@ -86,12 +108,14 @@ def write_large(
         tiles.begin(identity | {"size": size_text(size), "region": [top, left, bottom, right]})
         with progress(tiles.count, path.name) as advance, torch.inference_mode():
             advance(tiles.done)
-            while tiles.done < tiles.count:
-                y, x, lower, farther = tiles.place(tiles.done)
-                picture = field.render(size, (top + y, left + x, top + lower, left + farther))
-                tiles.append(as_levels(picture[0]))
-                advance(1)
-        tiles.finish(progress)
+            with tiles.kept():
+                while tiles.done < tiles.count:
+                    y, x, lower, farther = tiles.place(tiles.done)
+                    picture = field.render(size, (top + y, left + x, top + lower, left + farther))
+                    tiles.append(as_levels(picture[0]))
+                    advance(1)
+        with tiles.kept():
+            tiles.finish(progress)
 
 
 class _Tiles:
@@ -116,12 +140,34 @@ class _Tiles:
     def begin(self, identity: dict[str, Any]) -> None:
         """Take up what an interrupted run left, or start anew."""
         self.identity = identity
-        if self.progress.exists() and self.partial.exists():
+        if self._begun():
             self._resume()
         else:
             self._create()
-        with tifffile.TiffFile(self.partial) as file:
-            self.offsets = file.pages.first.dataoffsets
+        self.offsets = self._offsets()
+
+    def check_space(self, folder: Path) -> None:
+        """Raises InputError where the disk of an existing folder has too little space for tiles not yet begun."""
+        tiles = self.count * self.tile_bytes
+        # A PNG is made of the finished tiles, and deflating may lengthen it by a thousandth.
+        needed = tiles if self.path.suffix.lower() in TIFF_SUFFIXES else int(2.001 * tiles)
+        free = shutil.disk_usage(folder).free
+        if needed > free and not self._begun():
+            raise InputError(
+                f"{self.path} needs {needed / 2**30:.1f} GiB of disk space while it is written "
+                f"and {free / 2**30:.1f} GiB are free"
+            )
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Whatever ends the work inside says how far it is, and that it can go on."""
+        try:
+            yield
+        except (KeyboardInterrupt, OSError) as error:
+            state = f"tile {self.done} of {self.count} of {self.path}; the same command goes on from there"
+            if isinstance(error, OSError):
+                raise OSError(error.errno, f"{error.strerror or error}, after {state}") from error
+            raise KeyboardInterrupt(f"stopped after {state}") from error
 
     def append(self, levels: numpy.ndarray) -> None:
         """Write the next tile, uint8 [height, width, channels]; then count it."""
@@ -151,20 +197,38 @@ class _Tiles:
             raise InputError(f"{self.progress} is damaged ({error}); remove it to begin anew") from error
         for name, value in self.identity.items():
             if before.get(name) != value:
+                # Checksums say nothing to anybody.
+                other = f"{before.get(name)}, not {value}" if name in READABLE else "another"
                 raise InputError(
-                    f"{self.partial} holds tiles of another picture: its {name} is {before.get(name)}, not {value}; "
+                    f"{self.partial} holds tiles of another picture: its {name} is {other}; "
                     "remove it to begin anew, or give another output"
                 )
         self.done = done
 
+    def _begun(self) -> bool:
+        return self.progress.exists() and self.partial.exists()
+
+    def _offsets(self) -> tuple[int, ...]:
+        """Where each tile lies in the file of tiles. Raises InputError unless that is whole."""
+        try:
+            with tifffile.TiffFile(self.partial) as file:
+                page: Any = file.pages.first
+                found = (page.imagelength, page.imagewidth), page.samplesperpixel, page.dtype, page.chunks[:2]
+                offsets, length = page.dataoffsets, file.filehandle.size
+        except Exception as error:
+            raise InputError(f"{self.partial} is damaged ({reason(error)}); remove it to begin anew") from error
+        wanted = self.size, self.channels, numpy.uint8, (TILE, TILE)
+        complete = found == wanted and len(offsets) == self.count and max(offsets) + self.tile_bytes <= length
+        if not complete or not 0 <= self.done <= self.count:
+            raise InputError(
+                f"{self.partial} is damaged: it does not hold {self.count} tiles of a picture of "
+                f"{size_text(self.size)}; remove it to begin anew"
+            )
+        return offsets
+
     def _create(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        needed, free = self.count * self.tile_bytes, shutil.disk_usage(self.path.parent).free
-        if needed > free:
-            raise InputError(
-                f"{self.path} needs {needed / 2**30:.1f} GiB of disk space while it is written "
-                f"and {free / 2**30:.1f} GiB are free"
-            )
+        self.check_space(self.path.parent)
         self.progress.unlink(missing_ok=True)
         tifffile.imwrite(
             self.partial,

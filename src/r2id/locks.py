@@ -21,6 +21,10 @@ except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 
+MOST_ATTEMPTS = 100
+"""How often a lock file is tried to be made, while others may be removing its folder."""
+
+
 @contextmanager
 def alone(path: Path, taken: str) -> Iterator[bool]:
     """Hold the lock file `path` alone.
@@ -83,11 +87,16 @@ def _open(path: Path, shared: bool) -> Iterator[tuple[int | None, bool]]:
 
 def _lock(path: Path, shared: bool) -> tuple[int | None, bool]:
     """What `_open` yields. If others hold it, a shared one is shared, and another is open but not held."""
+    attempts = 0
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the last holder has just removed the folder
+        except FileNotFoundError:
+            # The last holder may just have removed the folder; where no file can be made it stays so.
+            attempts += 1
+            if attempts == MOST_ATTEMPTS:
+                raise
             continue
         is_first = True
         try:
