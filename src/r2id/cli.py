@@ -847,7 +847,7 @@ def main() -> None:
         print(f"r2id: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
-        print(f"r2id: {interrupt or 'stopped'}", file=sys.stderr)
+        print(f"r2id: {str(interrupt) or 'stopped'}", file=sys.stderr)
         sys.exit(130)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
