@@ -25,7 +25,7 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
-from r2id.evaluation.generation import Reference, digit_classifier, measure_generation
+from r2id.evaluation.generation import Reference, load_judge, measure_generation
 from r2id.evaluation.reconstruction import measure_reconstruction
 from r2id.files import write_whole
 from r2id.gallery import overview
@@ -352,12 +352,12 @@ def measure_diffuser(pipeline: R2Pipeline, options: argparse.Namespace) -> dict[
     """Recognised, Fréchet distance and diversity at each latent grid, sampled as by default."""
     data = load_images(options.data, "test", image_size=(32, 32))
     pipeline.set_progress_bar_config(disable=True)
-    judge = digit_classifier(pipeline, data)
+    judge = load_judge(pipeline.device)
     references = {(32, 32): Reference.of(judge, data, (32, 32))}
     figures: dict[str, float] = {}
     for grid in DIFFUSER_GRIDS:
         with HALF_PRECISION:
-            row = next(measure_generation(pipeline, judge, references, grid, options.count, 0, {}))
+            row = next(measure_generation(pipeline, judge, references, grid, count=options.count, seed=0))
         for name in ("recognised", "Fréchet", "diversity"):
             figures[f"{name} {size_text(grid)}"] = float(row[name])  # type: ignore[arg-type]
     return figures
