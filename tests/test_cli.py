@@ -14,8 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from r2id import cli
+from r2id.conditioning import LabelConditioner
 from r2id.errors import InputError
 from r2id.model import PRETRAINED
+from r2id.pipeline import R2Pipeline
 
 FIXTURES = Path(__file__).parent / "fixtures"
 QUICK = ("--steps", "2")
@@ -154,6 +156,7 @@ def test_evaluate_writes_the_figures_it_prints(capsys, monkeypatch, tmp_path):
     )  # fmt: skip
     assert status == 0, error
     figures = json.loads((tmp_path / "evaluation.json").read_text())
+    assert list(figures) == ["settings", "reconstruction", "consistency", "generation", "t_scrape"]
     settings, reconstruction, consistency, generation, scrape = figures.values()
     assert settings["count"] == 20 and settings["latent_size"] == [[8, 8]]
     assert reconstruction[0]["method"] == "R2IR" and reconstruction[0]["MSE"] < 0.01
@@ -174,21 +177,56 @@ def test_a_quick_evaluation_is_of_a_hundred_images_at_most(capsys, monkeypatch, 
     )  # fmt: skip
     assert status == 0, error
     settings, reconstruction, _ = json.loads((tmp_path / "evaluation.json").read_text()).values()
-    assert settings["limit"] == 100 and settings["latent_size"] == [[8, 8]]
+    assert settings["limit"] == 100 and settings["consistency"] == 25 and settings["latent_size"] == [[8, 8]]
     assert {row["latents"] for row in reconstruction} == {"8x8"}
 
 
-def test_an_interrupted_evaluation_says_where_its_rows_are(capsys, monkeypatch, tmp_path):
-    def interrupted(pipeline, data, latent_sizes, sizes, report, progress):
-        report.add("errors", {"latents": "4x4", "MSE": 0.25})
+def test_an_interrupted_evaluation_says_where_its_rows_are_and_goes_on(capsys, monkeypatch, tmp_path):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("r2id.evaluation.evaluate.evaluate_reconstruction", interrupted)
-    status, _, error = run(
-        capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--output", tmp_path / "figures"
-    )
+    arguments = ("evaluate", "--data", FIXTURES / "digits", "--limit", "3", "--count", "0", "--t-scrape", "0")
+    arguments += ("--latent-size", "4x4", "--size", "16x16", "--output", tmp_path / "figures")
+    with monkeypatch.context() as patched:
+        patched.setattr("r2id.evaluation.evaluate.measure_consistency", interrupted)
+        status, _, error = run(capsys, monkeypatch, *arguments)
     assert status == 130 and "rows are in" in unwrapped(error) and "Traceback" not in error
-    assert json.loads((tmp_path / "figures" / "evaluation.json").read_text())["errors"]
+    assert json.loads((tmp_path / "figures" / "evaluation.json").read_text()).keys() == {"settings", "reconstruction"}
+    status, out, _ = run(capsys, monkeypatch, *arguments, "--resume")
+    assert status == 0 and "3 rows are in" in out and "PSNR" not in out and "4x against 1x" in out
+    status, _, error = run(capsys, monkeypatch, *arguments, "--resume", "--seed", "1")
+    assert status == 2 and "seed is 1" in error and "measured with 0" in error
+
+
+def test_ctrl_c_says_that_it_stopped(capsys, monkeypatch):
+    def interrupted(self, *arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tyro.extras.SubcommandApp.cli", interrupted)
+    assert run(capsys, monkeypatch, "info") == (130, "", "r2id: stopped\n")
+
+
+@pytest.mark.parametrize(("names", "unknown"), [(["cat", "dog"], "0"), (["0", "1", "2"], "3")])
+def test_a_model_of_other_labels_is_measured_by_what_it_reconstructs(names, unknown, capsys, monkeypatch, tmp_path):
+    pipeline = R2Pipeline.from_pretrained("mnist")
+    few = LabelConditioner(names, dim=pipeline.conditioner.config.dim)
+    R2Pipeline(pipeline.diffuser, few, pipeline.resampler).save_pretrained(tmp_path / "few")
+    arguments = ("--model", tmp_path / "few", "--data", FIXTURES / "digits", "--limit", "2", "--latent-size", "4x4")
+    status, out, error = run(capsys, monkeypatch, "evaluate", *arguments, "--size", "16x16")
+    assert status == 0 and "reconstruction of 2 images" in out and "generated" not in out
+    assert error.strip().count("\n") == 0
+    assert f"generation and t-scrape cannot be measured: label '{unknown}' is not known" in error
+    assert ", ".join(names) in error
+
+
+def test_pictures_without_labels_are_measured_by_how_they_are_reconstructed(capsys, monkeypatch, tmp_path):
+    pictures = tmp_path / "data" / "test"
+    pictures.mkdir(parents=True)
+    for index in range(2):
+        Image.new("L", (32, 32), 100 * index).save(pictures / f"{index}.png")
+    arguments = ("--data", tmp_path / "data", "--latent-size", "4x4", "--size", "16x16")
+    status, out, error = run(capsys, monkeypatch, "evaluate", *arguments)
+    assert status == 0 and "reconstruction of 2 images" in out and "no labels" in error
 
 
 BAD_EVALUATIONS = [
@@ -196,9 +234,13 @@ BAD_EVALUATIONS = [
     (("--data", "no-such-data"), ["no-such-data"]),
     (("--latent-size", "0x4"), ["'0x4'", "at least 1"]),
     (("--count", "-1"), ["count is -1", "at least 0"]),
+    (("--count", "0", "--limit", "0", "--t-scrape", "0"), ["all 0", "at least one"]),
     (("--size", "90000x90000"), ["90000x90000", "GiB"]),
-    (("--guidance", "nan", "--limit", "0"), ["nan", "finite"]),
-    (("--guidance-interval", "0.8", "0.3", "--limit", "0"), ["(0.8, 0.3)", "lower first"]),
+    (("--latent-size", "100000x100000", "--count", "0"), ["100000x100000", "GiB"]),
+    (("--guidance", "nan"), ["nan", "finite"]),
+    (("--guidance-interval", "0.8", "0.3"), ["(0.8, 0.3)", "lower first"]),
+    (("--resume",), ["--resume", "--output"]),
+    (("--output", "/dev/null/figures", "--limit", "1"), ["/dev/null/figures", "cannot be read or written"]),
 ]
 
 

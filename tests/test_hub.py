@@ -347,13 +347,19 @@ class TestCards:
         pipeline = make_pipeline(canvas=(8, 8), training={"data": "Hugging Face data set a/b, split train, 9 images"})
         rows = [{"latents": "4x4", "pictures": size, "MSE": value, "method": "R2IR"} for size, value in SIZES.items()]
         report = {
-            "settings": {"weights": pipeline.checksum(), "data": "Hugging Face data set a/b, split test, 5 images"},
+            "settings": {
+                "weights": pipeline.checksum(),
+                "data": "Hugging Face data set a/b, split test, 5 images",
+                "limit": 5,
+                "count": 6,
+                "t_scrape": 5,
+            },
             "reconstruction": [*rows, {"latents": "4x4", "pictures": "8x8", "MSE": 0.9, "method": "Lanczos"}],
-            "5 generated pictures": [
+            "generation": [
                 {"latents": "real", "pictures": "8x8", "recognised": 1.0, "Fréchet": 0.0},
                 {"latents": "4x4", "pictures": "8x8", "recognised": 0.75, "Fréchet": None},
             ],
-            "t-scrape": [{"latents": "4x4", "t": 0.5, "error": 1.0}],
+            "t_scrape": [{"latents": "4x4", "t": 0.5, "error": 1.0}],
         }
         (tmp_path / "evaluation.json").write_text(json.dumps(report))
         card = model_card(pipeline, "a/model", evaluation=tmp_path / "evaluation.json", data_license="CC0")
@@ -362,6 +368,7 @@ class TestCards:
         assert found == {"mse": 0.25, "accuracy": 0.75} and card.data.eval_results[0].dataset_type == "a/b"
         assert card.data.datasets == ["a/b"] and "CC0" in card.text
         assert "| 4x4 | 8x8 | 0.25 |" in card.text and "0.9" not in card.text and "| real | 8x8 | 1 | 0 |" in card.text
+        assert "6 generated pictures:" in card.text
         report["settings"]["weights"] += 1
         (tmp_path / "other.json").write_text(json.dumps(report))
         with pytest.raises(InputError, match="other.json measured other weights"):

@@ -3,7 +3,8 @@
     python benchmarks/ablations/run.py --data MNIST
 
 writes docs/ablations.md and the pictures beside it. What was trained and measured is kept in the output folder, so the
-script can be interrupted and continued, and given other seeds or one question at a time; the page shows all of it.
+script can be interrupted and continued, and given other seeds or one question at a time; the page shows all of it that
+was trained and measured with the same options. With others, what depends on them is made anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -25,7 +27,7 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
-from r2id.evaluation.generation import Reference, digit_classifier, measure_generation
+from r2id.evaluation.generation import Reference, load_judge, measure_generation
 from r2id.evaluation.reconstruction import measure_reconstruction
 from r2id.files import write_whole
 from r2id.gallery import overview
@@ -300,17 +302,48 @@ QUESTIONS = (
 )
 
 
+@cache
+def weights_of(resampler: Path) -> int:
+    """A number that tells an R2IR from others."""
+    return R2IR.from_pretrained(resampler).checksum()
+
+
 def folder_of(variant: Variant, options: argparse.Namespace) -> Path:
-    """Where a variant's seeds are kept; equal variants of two questions share it."""
-    steps = options.resampler_steps if variant.network == "resampler" else options.diffuser_steps
-    key = json.dumps([variant.network, variant.settings, variant.change.__name__, steps])
+    """Where a variant's seeds are kept, named by all that its training depends on but the seed; equal variants of two
+    questions share it."""
+    resampling = variant.network == "resampler"
+    recipe = replace(RESAMPLER if resampling else DIFFUSER, **variant.settings)
+    trained_with = {
+        "recipe": asdict(recipe),
+        "change": variant.change.__name__,
+        "steps": options.resampler_steps if resampling else options.diffuser_steps,
+        "data": Path(options.data).resolve(),
+        "resampler": None if resampling else weights_of(options.resampler),
+    }
+    key = json.dumps([variant.network, trained_with], default=str)
     return options.output / f"{variant.network}-{zlib.crc32(key.encode()):08x}"
 
 
+def measured_how(variant: Variant, options: argparse.Namespace) -> dict[str, Any]:
+    """What a variant's figures depend on besides its training, in what JSON has."""
+    if variant.network == "resampler":
+        how = {"grids": RESAMPLER_GRIDS, "images": TEST_IMAGES, "disturbance": DISTURBANCE, "shown": SHOWN_SIZE}
+    else:
+        how = {"grids": DIFFUSER_GRIDS, "count": options.count}
+    return json.loads(json.dumps(how))
+
+
+def figures_in(folder: Path, variant: Variant, options: argparse.Namespace) -> dict[str, float] | None:
+    """The figures kept for a seed; None where there are none, or they were measured otherwise."""
+    file = folder / "figures.json"
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    return kept["figures"] if kept.get("how") == measured_how(variant, options) else None
+
+
 def run(variant: Variant, seed: int, options: argparse.Namespace) -> None:
-    """Train a variant from a seed and measure it, unless that was done before; leaves figures.json."""
+    """Train a variant from a seed and measure it, as far as that was not done before; leaves figures.json."""
     folder = folder_of(variant, options) / f"seed-{seed}"
-    if (folder / "figures.json").is_file():
+    if figures_in(folder, variant, options):
         return
     resampling = variant.network == "resampler"
     steps = options.resampler_steps if resampling else options.diffuser_steps
@@ -327,7 +360,8 @@ def run(variant: Variant, seed: int, options: argparse.Namespace) -> None:
             if not trained.exists():
                 train_diffuser(replace(DIFFUSER, resampler=str(options.resampler), **settings))
             measured = measure_diffuser(R2Pipeline.from_pretrained(trained), options)
-    write_whole(folder / "figures.json", lambda path: path.write_text(json.dumps(measured, indent=1)))
+    content = json.dumps({"how": measured_how(variant, options), "figures": measured}, indent=1)
+    write_whole(folder / "figures.json", lambda path: path.write_text(content))
 
 
 @torch.inference_mode()
@@ -352,12 +386,12 @@ def measure_diffuser(pipeline: R2Pipeline, options: argparse.Namespace) -> dict[
     """Recognised, Fréchet distance and diversity at each latent grid, sampled as by default."""
     data = load_images(options.data, "test", image_size=(32, 32))
     pipeline.set_progress_bar_config(disable=True)
-    judge = digit_classifier(pipeline, data)
+    judge = load_judge(pipeline.device)
     references = {(32, 32): Reference.of(judge, data, (32, 32))}
     figures: dict[str, float] = {}
     for grid in DIFFUSER_GRIDS:
         with HALF_PRECISION:
-            row = next(measure_generation(pipeline, judge, references, grid, options.count, 0, {}))
+            row = next(measure_generation(pipeline, judge, references, grid, count=options.count, seed=0))
         for name in ("recognised", "Fréchet", "diversity"):
             figures[f"{name} {size_text(grid)}"] = float(row[name])  # type: ignore[arg-type]
     return figures
@@ -381,23 +415,25 @@ def write_document(options: argparse.Namespace) -> None:
     for question in QUESTIONS:
         rows = []
         for variant in question.variants:
-            files = sorted(folder_of(variant, options).glob("seed-*/figures.json"))
-            if files:
-                rows.append((variant, files, [json.loads(file.read_text()) for file in files]))
+            folders = sorted(folder_of(variant, options).glob("seed-*"))
+            kept = {folder: figures_in(folder, variant, options) for folder in folders}
+            measured = {folder: figures for folder, figures in kept.items() if figures}
+            if measured:
+                rows.append((variant, list(measured), list(measured.values())))
         # Variants are shared between questions: one alone answers none.
         if len(rows) < 2:
             continue
         columns = list(rows[0][2][0])
         lines += ["", f"## {question.title}", ""]
         lines += [f"| | {' | '.join(columns)} | seeds |", "|---|" + "---|" * (len(columns) + 1)]
-        for variant, files, figures in rows:
+        for variant, folders, figures in rows:
             cells = [_cell([figure[column] for figure in figures]) for column in columns]
-            seeds = ", ".join(file.parent.name.removeprefix("seed-") for file in files)
+            seeds = ", ".join(folder.name.removeprefix("seed-") for folder in folders)
             lines.append(f"| {variant.name} | {' | '.join(cells)} | {seeds} |")
         lines += ["", f"**{question.answer}**"] if question.answer else []
-        for variant, files, _ in rows if question.shown else ():
+        for variant, folders, _ in rows if question.shown else ():
             name = "-".join(re.findall(r"\w+", f"{question.title} {variant.name}".lower())) + ".png"
-            content = (files[0].parent / "decoded.png").read_bytes()
+            content = (folders[0] / "decoded.png").read_bytes()
             write_whole(pictures / name, lambda path, content=content: path.write_bytes(content))
             caption = f"{variant.name}: test images through 4x4 latents, decoded at {size_text(SHOWN_SIZE)}"
             lines += ["", f"![{caption}]({pictures.name}/{name})", "", f"*{caption}*"]

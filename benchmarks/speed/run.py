@@ -25,7 +25,7 @@ import roofline
 import torch
 from measuring import machine, peak_memory, ratio, synchronize, take_turns
 
-from r2id.evaluation.generation import Reference, digit_classifier, measure_generation
+from r2id.evaluation.generation import Reference, load_judge, measure_generation
 from r2id.files import write_whole
 from r2id.training.data import load_images
 
@@ -209,7 +209,7 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
     pipeline = cases.ours()
     pipeline.set_progress_bar_config(disable=True)
     data = load_images(options.data, "test", image_size=(32, 32))
-    judge = digit_classifier(pipeline, data)
+    judge = load_judge(pipeline.device)
     references = {(32, 32): Reference.of(judge, data, (32, 32))}
     labels, config = list("0123456789") * 10, pipeline.scheduler.config
 
@@ -235,7 +235,9 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
         pipeline.scheduler = SAMPLERS[name].from_config(config)
         arguments = {"num_inference_steps": steps, "guidance_interval": interval}
         with torch.autocast(cases.DEVICE, torch.bfloat16):
-            row = next(measure_generation(pipeline, judge, references, (8, 8), options.count, 0, arguments))
+            row = next(
+                measure_generation(pipeline, judge, references, (8, 8), count=options.count, seed=0, sampling=arguments)
+            )
         quality.append({name: float(row[name]) for name in ("recognised", "Fréchet", "recall", "diversity")})
     return {"count": options.count, "seconds": seconds, "quality": quality}
 

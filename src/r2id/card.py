@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from r2id.errors import InputError
-from r2id.evaluation.report import figure_text
+from r2id.evaluation.report import figure_text, read_evaluation, title
 from r2id.sizes import size_text
 
 CARD = "README.md"
@@ -161,20 +161,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def _figures(model: Any, task: str | None, evaluation: str | Path) -> tuple[list[EvalResult], list[str]]:
     """Results for the metadata, and tables for the text, of the rows at the trained size."""
-    try:
-        report = dict(json.loads(Path(evaluation).read_text(encoding="utf-8")))
-        settings = report.pop("settings")
-        weights, data = settings["weights"], settings["data"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{evaluation} cannot be read as figures ({error}); accepted is an evaluation.json of r2id evaluate"
-        ) from error
+    settings, report = read_evaluation(evaluation)
+    weights, data = settings["weights"], settings["data"]
     if task is None or weights != model.checksum():
         raise InputError(f"{evaluation} measured other weights than these; accepted are figures of the same")
     how = {key: settings.get(key) for key in ("steps", "guidance", "guidance_interval", "precision", "seed")}
     results, tables = [], [f"Measured with `r2id evaluate` against {data}: {_record(how)}."]
     for section, rows in report.items():
-        if section.startswith("t-scrape"):
+        if section == "t_scrape":
             continue
         rows = [row for row in rows if row.get("method", "R2IR") == "R2IR"]
         sizes = [row["pictures"] for row in rows if "pictures" in row]
@@ -183,7 +177,8 @@ def _figures(model: Any, task: str | None, evaluation: str | Path) -> tuple[list
         rows = [row for row in rows if row.get("pictures", shown) == shown]
         head = [key for key in rows[0] if key != "method"]
         table = _table(head, [[figure_text(row.get(key)) for key in head] for row in rows])
-        tables.append(f"{section[0].upper()}{section[1:]}:\n\n{table}")
+        heading = title(section, settings)
+        tables.append(f"{heading[0].upper()}{heading[1:]}:\n\n{table}")
         results += [
             EvalResult(
                 task_type=task,

@@ -32,6 +32,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             temporary.replace(path)
 
 
+def check_writable(folder: Path) -> None:
+    """Make the folder if needed, and try whether it takes files. Raises OSError where it does not."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _temporary_folder(folder):
+            pass
+
+
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary folder, then put it in the place of `folder`.
 

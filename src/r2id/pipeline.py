@@ -223,10 +223,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             labels = [labels]
         if isinstance(labels, (str, int)):
             raise InputError(f"labels is {labels!r}; it must be a list of labels, one for each picture")
-        if not math.isfinite(guidance_scale):
-            raise InputError(f"guidance_scale is {guidance_scale}; it must be a finite number")
-        if not 0 <= guidance_interval[0] <= guidance_interval[1] <= 1:
-            raise InputError(f"guidance_interval is {guidance_interval}; it must be two times from 0 to 1, lower first")
+        check_guidance(guidance_scale, guidance_interval)
         if not labels:
             if self.text_encoder is not None:
                 raise InputError("no prompt given; this model shows what a text says")
@@ -342,6 +339,14 @@ def decode_some_at_once(resampler: R2IR, latents: Tensor, size: Size, canvas: tu
     """Pictures [B, C, H, W] in [−1, 1], small ones together, large ones or those of dense latents one by one."""
     together = max(1, 2**16 // max(size[0] * size[1], 16 * latents.shape[-2] * latents.shape[-1]))
     return [resampler.decode(some, size, canvas) for some in latents.split(together)]
+
+
+def check_guidance(scale: float, interval: tuple[float, float]) -> None:
+    """Raises InputError for a strength that is no number, or an interval that is none of times."""
+    if not math.isfinite(scale):
+        raise InputError(f"guidance_scale is {scale}; it must be a finite number")
+    if not 0 <= interval[0] <= interval[1] <= 1:
+        raise InputError(f"guidance_interval is {interval}; it must be two times from 0 to 1, lower first")
 
 
 def check_output_type(output_type: str) -> None:

@@ -1,8 +1,11 @@
 """The ablations: every variant is trained and measured once, and the page shows what has been measured."""
 
 import importlib.util
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -58,6 +61,56 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
     both = (tmp_path / "page.md").read_text()
     assert page.split("## ")[1].strip() in both
     assert "| | recognised 4x4 | Fréchet 4x4 | diversity 4x4 | seeds |" in both
+
+
+def test_changed_options_make_anew_what_depends_on_them(ablations, tmp_path, monkeypatch):
+    trained, measured = [], []
+
+    def train(config):
+        trained.append(config.output.name)
+        (config.output / ("pipeline" if hasattr(config, "resampler") else "resampler")).mkdir(parents=True)
+
+    def measure(network, options, folder=None):
+        measured.append((options.count, ablations.TEST_IMAGES))
+        return {"error": 0.5}
+
+    for name, stand_in in {
+        "train_resampler": train, "train_diffuser": train, "measure_resampler": measure, "measure_diffuser": measure,
+        "weights_of": str, "R2IR": SimpleNamespace(from_pretrained=str),
+        "R2Pipeline": SimpleNamespace(from_pretrained=str),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(ablations, name, stand_in)
+    resampler, diffuser = ablations.resampler("local"), ablations.diffuser("velocity")
+    questions = [ablations.Question("R2IR", (resampler, resampler)), ablations.Question("R2ID", (diffuser, diffuser))]
+    monkeypatch.setattr(ablations, "QUESTIONS", questions)
+
+    def made(**changed):
+        options = {"data": "digits", "output": tmp_path / "runs", "document": tmp_path / "page.md"} | changed
+        before = len(trained), len(measured)
+        ablations.main([word for name, value in options.items() for word in (f"--{name}", str(value))])
+        return len(trained) - before[0], len(measured) - before[1]
+
+    assert made() == (2, 2) and made() == (0, 0)
+    assert "## R2ID" in (tmp_path / "page.md").read_text()
+    assert made(count=7) == (0, 1) and measured[-1][0] == 7
+    # R2IR depends neither on the number of digits nor on another R2IR.
+    assert made(resampler="another") == (1, 1)
+    assert made(data="others") == (2, 2)
+    monkeypatch.setattr(ablations, "TEST_IMAGES", 9)
+    assert made() == (0, 2) and made() == (0, 0)
+    monkeypatch.setattr(ablations, "RESAMPLER", replace(ablations.RESAMPLER, batch_size=33))
+    assert made() == (1, 1)
+
+
+def test_figures_measured_otherwise_are_not_on_the_page(ablations, tmp_path):
+    variant = ablations.resampler("local")
+    options = SimpleNamespace(count=1)
+    (tmp_path / "figures.json").write_text(json.dumps({"error at 4x4": 0.5}))
+    assert ablations.figures_in(tmp_path, variant, options) is None
+    (tmp_path / "figures.json").write_text(
+        json.dumps({"how": ablations.measured_how(variant, options), "figures": {"error at 4x4": 0.5}})
+    )
+    assert ablations.figures_in(tmp_path, variant, options) == {"error at 4x4": 0.5}
 
 
 def test_every_question_changes_one_recipe(ablations):

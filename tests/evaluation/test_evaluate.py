@@ -1,24 +1,32 @@
-"""A whole evaluation: what cannot be measured is said, and what has been measured is kept."""
+"""A whole evaluation: what cannot be measured is said, what has been measured is kept, and gone on after."""
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from r2id.conditioning import LabelConditioner
 from r2id.errors import InputError
-from r2id.evaluation.evaluate import evaluate_generation, evaluate_reconstruction, evaluate_t_scrape
-from r2id.evaluation.report import Report
+from r2id.evaluation.evaluate import QUICK_MOST, Plan, evaluate
+from r2id.evaluation.generation import Reference
+from r2id.evaluation.report import read_evaluation
+from r2id.evaluation.t_scrape import TIMES
 from r2id.pipeline import R2Pipeline
 from r2id.training.data import load_images
 
 DIGITS = Path(__file__).parents[1] / "fixtures" / "digits"
-
-
-@contextmanager
-def no_progress(total, title):
-    yield int
+SMALL = {
+    "count": 20,
+    "limit": 8,
+    "t_scrape": 6,
+    "latent_size": ((2, 2), (3, 2)),
+    "size": ((16, 16), (8, 8)),
+    "steps": 2,
+}
+ONLY_RECONSTRUCTION = {"count": 0, "t_scrape": 0}
 
 
 @pytest.fixture(scope="module")
@@ -26,46 +34,213 @@ def pictures():
     return load_images(DIGITS, "test", image_size=(16, 16), limit=20)
 
 
-@pytest.fixture
-def pets(make_pipeline):
+def model_of(names, make_pipeline):
     tiny = make_pipeline()
-    return R2Pipeline(tiny.diffuser, LabelConditioner(["cat", "dog"], dim=8), tiny.resampler)
+    return R2Pipeline(tiny.diffuser, LabelConditioner(names, dim=8), tiny.resampler)
 
 
-def test_labels_without_a_classifier_are_skipped_with_a_sentence(pets, pictures, capsys):
-    report = Report({}, None)
-    evaluate_generation(pets, pictures, [(2, 2)], [(16, 16)], 10, 0, {}, report, no_progress)
-    assert not report.sections
-    assert "generation is not measured" in capsys.readouterr().out
+def assert_same(rows, others):
+    """Equal but for the last bits, which may depend on where in memory a tensor happens to lie."""
+    assert rows.keys() == others.keys()
+    for section in rows:
+        for row, other in zip(rows[section], others[section], strict=True):
+            assert row.keys() == other.keys()
+            for name, value in row.items():
+                assert value == (
+                    pytest.approx(other[name], rel=1e-4, abs=1e-6) if type(value) is float else other[name]
+                )
 
 
-def test_labels_the_model_does_not_know_have_no_t_scrape(pets, pictures):
-    with pytest.raises(InputError, match="label '7'.*cat, dog"):
-        evaluate_t_scrape(pets, pictures, [(2, 2)], 0, None, Report({}, None), no_progress)
-
-
-def test_a_model_of_pixels_has_nothing_to_reconstruct(make_pipeline, pictures, capsys):
-    report = Report({}, None)
-    evaluate_reconstruction(make_pipeline(resampler=None), pictures, [(2, 2)], [(16, 16)], report, no_progress)
-    assert not report.sections
-    assert "nothing to reconstruct" in capsys.readouterr().out
-
-
-def test_an_interrupted_evaluation_keeps_its_finished_rows(make_pipeline, pictures, tmp_path):
-    @contextmanager
-    def interrupted_at_the_second(total, title):
-        def on_batch(count):
-            if "4x4" in title:
-                raise KeyboardInterrupt
-
-        yield on_batch
-
-    report = Report({"seed": 0}, tmp_path / "evaluation.json")
-    with pytest.raises(KeyboardInterrupt):
-        evaluate_reconstruction(
-            make_pipeline(), pictures, [(2, 2), (4, 4)], [(16, 16), (8, 8)], report, interrupted_at_the_second
+class TestPlan:
+    def test_quick_limits_images_pictures_and_the_real_digits(self):
+        plan = Plan(quick=True).of(10_000)
+        assert {name: getattr(plan, name) for name in QUICK_MOST} == QUICK_MOST
+        assert plan.real == 1000 and plan.latent_size == ((8, 8),) and len(plan.size) == 2
+        assert Plan(quick=True, count=7, limit=5, latent_size=((2, 3),)).of(10_000) == replace(
+            plan, count=7, limit=5, consistency=5, latent_size=((2, 3),)
         )
-    kept = json.loads((tmp_path / "evaluation.json").read_text())
-    assert kept["settings"] == {"seed": 0}
-    (rows,) = (rows for section, rows in kept.items() if section.startswith("reconstruction"))
-    assert [row["latents"] for row in rows] == ["2x2"] * 6
+
+    def test_by_default_all_images_are_measured_and_sizes_named_twice_once(self):
+        plan = Plan(latent_size=((2, 2), (4, 4), (2, 2))).of(10_000)
+        assert (plan.limit, plan.real, plan.consistency, plan.count, plan.t_scrape) == (10_000, 10_000, 500, 1000, 512)
+        assert plan.latent_size == ((2, 2), (4, 4)) and len(plan.size) == 4
+
+    def test_no_more_is_planned_than_there_is(self):
+        plan = Plan().of(3)
+        assert (plan.limit, plan.real, plan.consistency, plan.count, plan.t_scrape) == (3, 3, 3, 1000, 3)
+
+    def test_nothing_to_measure_is_refused(self):
+        with pytest.raises(InputError, match="limit, count and t_scrape are all 0"):
+            Plan(limit=0, count=0, t_scrape=0)
+
+
+def test_a_quick_evaluation_looks_at_few_real_digits(make_pipeline, pictures, monkeypatch):
+    monkeypatch.setitem(QUICK_MOST, "real", 12)
+    looked_at, plain = [], Reference.of
+
+    def of(judge, data, size, on_batch):
+        looked_at.append((len(data), size))
+        return plain(judge, data, size, on_batch)
+
+    monkeypatch.setattr(Reference, "of", of)
+    plan = Plan(quick=True, limit=0, count=2, t_scrape=0, latent_size=((2, 2),), steps=1)
+    assert evaluate(make_pipeline(), pictures, plan).settings["real"] == 12
+    assert looked_at == [(12, (16, 16))]
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], ["0", "1", "2"]])
+def test_a_model_of_other_labels_is_measured_by_what_it_reconstructs(names, make_pipeline, pictures, capsys):
+    report = evaluate(model_of(names, make_pipeline), pictures, Plan(**SMALL))
+    assert set(report.rows) == {"reconstruction", "consistency"}
+    assert report.settings["count"] == report.settings["t_scrape"] == 0
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "generation and t-scrape cannot be measured: label " in sentence and names[-1] in sentence
+
+
+def test_data_without_labels_are_reconstructed(make_pipeline, pictures, capsys):
+    report = evaluate(make_pipeline(), replace(pictures, labels=None, label_names=()), Plan(**SMALL))
+    assert set(report.rows) == {"reconstruction", "consistency"}
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "generation and t-scrape cannot be measured: the data" in sentence and "no labels" in sentence
+
+
+def test_a_model_of_known_labels_that_are_no_digits_has_a_t_scrape(make_pipeline, pictures, capsys):
+    pets = replace(pictures, labels=pictures.labels % 2, label_names=("cat", "dog"))
+    report = evaluate(model_of(["cat", "dog"], make_pipeline), pets, Plan(**SMALL))
+    assert set(report.rows) == {"reconstruction", "consistency", "t_scrape"}
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("generation cannot be measured") and "cat, dog" in sentence
+
+
+def test_where_nothing_is_left_to_measure_that_is_an_error(make_pipeline, pictures):
+    with pytest.raises(InputError, match="reconstruction cannot be measured: this model works on pixels"):
+        evaluate(make_pipeline(resampler=None), pictures, Plan(**SMALL | ONLY_RECONSTRUCTION))
+    with pytest.raises(InputError, match="generation cannot be measured.*no labels"):
+        evaluate(make_pipeline(), replace(pictures, labels=None), Plan(**SMALL | {"limit": 0, "t_scrape": 0}))
+
+
+@pytest.mark.parametrize("wanted", ["limit", "count", "t_scrape"])
+def test_latents_that_memory_cannot_hold_are_refused_before_any_work(wanted, make_pipeline, pictures):
+    plan = Plan(**{"limit": 0, "count": 0, "t_scrape": 0, wanted: 1}, latent_size=((2, 2), (100_000, 100_000)))
+    with pytest.raises(InputError, match="1 times 100000x100000 needs .* GiB"):
+        evaluate(make_pipeline(), pictures, plan)
+
+
+def test_pictures_are_counted_as_they_are_made_together(make_pipeline, pictures, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "r2id.evaluation.evaluate.check_fits_in_memory",
+        lambda sizes, count, channels: asked.append((tuple(sizes), count)),
+    )
+    evaluate(make_pipeline(), pictures, Plan(**SMALL | ONLY_RECONSTRUCTION))
+    assert (((16, 16), (8, 8), (64, 64)), 8) in asked and max(count for _, count in asked) == 8
+
+
+def test_guidance_is_refused_before_any_work(make_pipeline, pictures, tmp_path):
+    with pytest.raises(InputError, match="guidance_scale is nan"):
+        evaluate(make_pipeline(), pictures, Plan(**SMALL | {"guidance": float("nan")}), output=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_takes_no_files_is_found_before_the_first_row(make_pipeline, pictures, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        evaluate(make_pipeline(), pictures, Plan(**SMALL), output=tmp_path / "file" / "figures")
+    assert "MSE" not in capsys.readouterr().out
+
+
+def test_one_picture_is_measured_as_far_as_one_can_be(make_pipeline, pictures, tmp_path):
+    def refused(constant):
+        raise AssertionError(constant)
+
+    evaluate(make_pipeline(), pictures.some(1), Plan(**SMALL | {"count": 1, "t_scrape": 0}), output=tmp_path)
+    kept = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=refused)
+    for row in kept["generation"]:
+        assert row["recognised"] is not None
+        assert all(row[name] is None for name in ("Fréchet", "precision", "recall", "diversity", "distance"))
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_others(make_pipeline, pictures):
+    pipeline = make_pipeline()
+    first, again, other = (
+        evaluate(pipeline, pictures, Plan(**SMALL | {"latent_size": ((2, 2),)}, seed=seed)).rows for seed in (3, 3, 4)
+    )
+    assert_same(first, again)
+    assert first["reconstruction"] == other["reconstruction"]
+    generated = [[row for row in rows["generation"] if row["latents"] != "real"] for rows in (first, other)]
+    assert generated[0][0]["distance"] != pytest.approx(generated[1][0]["distance"], rel=1e-2)
+    assert first["t_scrape"][1]["error"] != pytest.approx(other["t_scrape"][1]["error"], rel=1e-2)
+
+
+class TestResuming:
+    @pytest.fixture
+    def interrupted(self):
+        """A progress that is interrupted at its number `at`, and the titles it was given."""
+
+        def make(at):
+            titles = []
+
+            @contextmanager
+            def progress(total, title):
+                titles.append(title)
+
+                def on_batch(count):
+                    if len(titles) > at:
+                        raise KeyboardInterrupt
+
+                yield on_batch
+
+            return progress, titles
+
+        return make
+
+    def test_it_goes_on_after_the_last_finished_rows_to_the_same_file(
+        self, make_pipeline, pictures, tmp_path, interrupted
+    ):
+        pipeline, plan = make_pipeline(), Plan(**SMALL)
+        progress, titles = interrupted(10**6)
+        whole = evaluate(pipeline, pictures, plan, output=tmp_path / "whole", progress=progress)
+        assert len(titles) == 10
+        for at in (1, 3, 5, 7, 9):
+            folder = tmp_path / str(at)
+            with pytest.raises(KeyboardInterrupt, match="go on with --resume"):
+                evaluate(pipeline, pictures, plan, output=folder, progress=interrupted(at)[0])
+            _, before = read_evaluation(folder / "evaluation.json")
+            progress, again = interrupted(10**6)
+            evaluate(pipeline, pictures, plan, output=folder, progress=progress, resume=True)
+            settings, rows = read_evaluation(folder / "evaluation.json")
+            assert settings == whole.settings and before == {name: rows[name][: len(before[name])] for name in before}
+            assert_same(rows, whole.rows)
+            lines = [(path / "t-scrape.csv").read_text().splitlines() for path in (folder, tmp_path / "whole")]
+            assert len(lines[0]) == len(lines[1]) == 1 + 2 * 2 * len(TIMES)
+            # Real digits are looked at again, but for that nothing is measured twice.
+            assert again[-(10 - at) :] == titles[at:] and all(title.startswith("real") for title in again[: at - 10])
+
+    def test_the_t_scrape_is_a_file_as_soon_as_a_latent_size_is_done(
+        self, make_pipeline, pictures, tmp_path, interrupted
+    ):
+        plan = Plan(**SMALL | {"count": 0, "limit": 0})
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(make_pipeline(), pictures, plan, output=tmp_path, progress=interrupted(1)[0])
+        assert "2x2" in (tmp_path / "t-scrape.csv").read_text() and (tmp_path / "t-scrape.png").is_file()
+
+    def test_other_settings_and_other_weights_are_refused(self, make_pipeline, pictures, tmp_path):
+        pipeline, plan = make_pipeline(), Plan(**SMALL | ONLY_RECONSTRUCTION)
+        evaluate(pipeline, pictures, plan, about={"model": "one"}, output=tmp_path)
+        before = (tmp_path / "evaluation.json").read_bytes()
+        evaluate(pipeline, pictures, plan, about={"model": "the same elsewhere"}, output=tmp_path, resume=True)
+        with pytest.raises(InputError, match="limit is 7, and what .* was measured with 8"):
+            evaluate(pipeline, pictures, replace(plan, limit=7), output=tmp_path, resume=True)
+        with pytest.raises(InputError, match="images is "):
+            evaluate(pipeline, replace(pictures, images=255 - pictures.images), plan, output=tmp_path, resume=True)
+        with torch.no_grad():
+            next(pipeline.diffuser.parameters()).add_(1)
+        with pytest.raises(InputError, match="weights is "):
+            evaluate(pipeline, pictures, plan, output=tmp_path, resume=True)
+        assert (tmp_path / "evaluation.json").read_bytes() == before
+
+    def test_it_needs_a_folder_and_begins_where_that_is_empty(self, make_pipeline, pictures, tmp_path):
+        plan = Plan(**SMALL | ONLY_RECONSTRUCTION)
+        with pytest.raises(InputError, match="--resume is given without --output"):
+            evaluate(make_pipeline(), pictures, plan, resume=True)
+        assert evaluate(make_pipeline(), pictures, plan, output=tmp_path / "new", resume=True).rows["reconstruction"]

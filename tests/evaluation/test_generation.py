@@ -1,5 +1,6 @@
 """Figures of generated digits, against slow formulas and against sets whose answer is known."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from r2id.evaluation.classifier import load_classifier
 from r2id.evaluation.generation import (
     Judged,
     Reference,
-    digit_classifier,
+    check_digits,
     distance_within_labels,
     frechet_distance,
     measure_generation,
@@ -103,28 +104,46 @@ def test_the_judge_sees_pictures_of_any_size_as_32x32():
 
 def test_a_model_that_knows_nothing_is_found_out(make_pipeline, reference):
     pipeline = make_pipeline()
+    references, sampling = {(32, 32): reference, (16, 8): reference}, {"num_inference_steps": 2}
     rows = list(
-        measure_generation(
-            pipeline,
-            load_classifier(),
-            {(32, 32): reference, (16, 8): reference},
-            (2, 2),
-            60,
-            0,
-            {"num_inference_steps": 2},
-        )
+        measure_generation(pipeline, load_classifier(), references, (2, 2), count=60, seed=0, sampling=sampling)
     )
     assert [row["pictures"] for row in rows] == ["32x32", "16x8"]
     for row in rows:
         assert row["recognised"] < 0.4 and row["recall"] < 0.1 and row["diversity"] < 0.6
         assert row["Fréchet"] > 20 * reference.halves
+        assert row["distance"] == pytest.approx(row["diversity"] * reference.distance)
+    assert reference.row(60)["distance"] == reference.distance and reference.row(60)["diversity"] == 1
+
+
+def test_figures_that_need_two_pictures_are_not_told_of_one(make_pipeline, reference):
+    def figures(count):
+        sampling = {"num_inference_steps": 1, "guidance_scale": 1.0}
+        judged = measure_generation(
+            make_pipeline(), load_classifier(), {(8, 8): reference}, (2, 2), count=count, seed=0, sampling=sampling
+        )
+        return next(judged)
+
+    one, nineteen, twenty = (figures(count) for count in (1, 19, 20))
+    assert all(math.isnan(one[name]) for name in ("Fréchet", "precision", "recall", "diversity", "distance"))
+    # One label has a single picture, which differs from no other.
+    assert math.isnan(nineteen["diversity"]) and nineteen["Fréchet"] > 0
+    assert twenty["diversity"] > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_few_real_digits_are_measured_as_far_as_they_can_be(count):
+    digits = load_images(DIGITS, "test", image_size=(32, 32)).some(count)
+    row = Reference.of(load_classifier(), replace(digits, labels=digits.labels * 0), (32, 32)).row(100)
+    assert math.isnan(row["Fréchet"]) == math.isnan(row["precision"]) == (count < 4)
+    assert math.isnan(row["diversity"]) == math.isnan(row["distance"]) == (count < 2)
 
 
 def test_a_model_of_other_labels_has_no_judge(make_pipeline):
     tiny = make_pipeline()
     pets = R2Pipeline(tiny.diffuser, LabelConditioner(["cat", "dog"], dim=8), tiny.resampler)
     digits = load_images(DIGITS, "test", image_size=(32, 32))
-    with pytest.raises(InputError, match="classifier of digits.* cat, dog"):
-        digit_classifier(pets, digits)
+    with pytest.raises(InputError, match="classifier of the digits.* cat, dog"):
+        check_digits(pets, digits)
     with pytest.raises(InputError, match="labels cat, dog; accepted are digits"):
-        digit_classifier(tiny, replace(digits, labels=digits.labels % 2, label_names=("cat", "dog")))
+        check_digits(tiny, replace(digits, labels=digits.labels % 2, label_names=("cat", "dog")))

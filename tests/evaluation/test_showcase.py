@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,15 @@ import torch
 from r2id import gallery
 from r2id.errors import InputError
 from r2id.evaluation import showcase
+from r2id.evaluation.reconstruction import METHODS
+from r2id.sizes import size_text
 from r2id.training.data import load_images
 
 DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
+SETTINGS = {
+    "data": "digits", "quick": True, "count": 60, "limit": 5, "consistency": 5, "t_scrape": 2, "image_size": None,
+    "latent_size": [[2, 3], [4, 4]], "size": [[8, 8]], "guidance_interval": [0.3, 0.8],
+}  # fmt: skip
 
 
 def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pipeline):
@@ -24,28 +31,52 @@ def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pip
     folder.mkdir()
     pipeline = make_pipeline(canvas=(32, 32))
     figures = {
-        "settings": {"weights": pipeline.checksum()},
-        "errors": [{"latents": "4x4", "MSE": 0.00123456}],
-        "60 pictures": [{"latents": "2x3", "pictures": "8x8", "recognised": 0.987}],
-        "t-scrape of 2 images": [{"t": 0.5}],
-    }
+        "settings": SETTINGS | {"weights": pipeline.checksum()},
+        "reconstruction": [
+            {"latents": latents, "pictures": size, "MSE": error, "PSNR": None, "method": METHODS[method]}
+            for latents, size, error, method in (
+                ("4x4", "32x32", 0.00123456, 0), ("4x4", "8x8", 0.002, 0), ("14x14", "32x32", 0.003, 0),
+                ("4x4", "32x32", 0.004, 2),
+            )
+        ],
+        "generation": [{"latents": "2x3", "pictures": "8x8", "recognised": 0.987, "recall": None}],
+        "t_scrape": [{"latents": "2x3", "t": 0.5}],
+    }  # fmt: skip
     (folder / "evaluation.json").write_text(json.dumps(figures))
     (folder / "t-scrape.png").write_bytes(b"")
     data = load_images(DIGITS, "test", image_size=(32, 32), limit=12)
-    page = showcase.write_showcase(pipeline, data, 0, folder)
+    (tmp_path / "ablations.md").write_text("")
+    page = showcase.write_showcase(pipeline, data, 0, folder, {"model": "a model", "precision": "bf16"})
     assert page == tmp_path / "gallery.md"
     text = page.read_text(encoding="utf-8")
     shown = re.findall(r"\]\(gallery/([^)]+)\)", text)
     assert len(set(shown)) == len(shown)
     assert set(shown) == {path.name for path in folder.glob("*.png")}
-    assert "| 4x4 | 0.001235 |" in text and "| 0.5 |" not in text
-    assert text.index("latents-2x3-to-8x8.png") < text.index("60 pictures: recognised 0.987.")
+    *_, last = text.split("\n### ")
+    assert "| latents | 32x32 | 8x8 |\n|---|---|---|\n| 4x4 | 0.001235 | 0.002 |\n| 14x14 | 0.003 | – |" in text
+    assert last.startswith(METHODS[2]) and "| 4x4 | 0.004 | – |" in last and "| 0.5 |" not in text
+    beside = text.index("latents-2x3-to-8x8.png")
+    assert beside < text.index("60 generated pictures: recognised 0.987, recall –.") < text.index("same-noise.png")
+    assert text.index("reconstructions.png") < text.index(
+        "- 4x4 latents: MSE 0.001235, PSNR –\n- 14x14 latents: MSE 0.003"
+    )
+    assert "[ablations](ablations.md#r2ir-blocks-in-each-direction)" in text
+    (block,) = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    evaluated, shown = (shlex.split(line) for line in block.replace("\\\n", " ").splitlines())
+    assert evaluated == shlex.split(
+        "r2id evaluate --data FOLDER --guidance-interval 0.3 0.8 --quick --count 60 --limit 5 --t-scrape 2 "
+        f"--latent-size 2x3 --latent-size 4x4 --size 8x8 --output '{folder}'"
+    )
+    assert shown == [
+        *("r2id", "showcase", "--data", "FOLDER", "--model", "a model", "--precision", "bf16", "--seed", "0"),
+        *("--output", str(folder)),
+    ]
 
-    figures["settings"] = {"weights": 0}
+    figures["settings"]["weights"] = 0
     (folder / "evaluation.json").write_text(json.dumps(figures))
     assert "Figures" not in showcase.write_showcase(pipeline, data, 0, folder).read_text(encoding="utf-8")
     (folder / "evaluation.json").write_text("{")
-    with pytest.raises(InputError, match="evaluation.json is damaged"):
+    with pytest.raises(InputError, match="evaluation.json cannot be read as figures"):
         showcase.write_showcase(pipeline, data, 0, folder)
 
 
@@ -69,3 +100,13 @@ def test_remarks_are_shown_only_beside_the_pictures_they_are_about(monkeypatch, 
     with torch.no_grad():
         next(pipeline.diffuser.parameters()).add_(1)
     assert "A crooked 5." not in showcase.write_showcase(pipeline, data, 3, folder).read_text(encoding="utf-8")
+
+
+def test_figures_of_every_published_experiment_stand_beside_its_picture():
+    rows = {"generation": [], "reconstruction": []}
+    for latents, size in gallery.EXPERIMENTS:
+        shown = {"latents": size_text(latents), "pictures": size_text(size)}
+        rows["generation"].append(shown | {"recognised": len(rows["generation"]) / 100})
+        sheet = gallery.Sheet("", "", "", (latents, size))
+        (note,) = showcase._generated(sheet, SETTINGS, rows)
+        assert note == f"60 generated pictures: recognised {rows['generation'][-1]['recognised']:.4g}."

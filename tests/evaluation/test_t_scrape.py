@@ -2,13 +2,13 @@
 
 import csv
 import math
-from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 
-from r2id.evaluation.evaluate import evaluate_t_scrape
-from r2id.evaluation.report import Report
+from r2id.errors import InputError
+from r2id.evaluation.evaluate import Plan, evaluate
 from r2id.evaluation.t_scrape import TIMES, measure_t_scrape
 from r2id.training.data import ImageDataset
 
@@ -34,12 +34,25 @@ def test_a_denoiser_that_always_answers_nothing(prediction_type, make_pipeline, 
         assert row["error"] == pytest.approx(expected, abs=0.06)
 
 
-def test_it_is_written_as_csv_and_plot(make_pipeline, pictures, tmp_path, capsys):
-    report = Report({}, None)
-    silent = lambda total, title: nullcontext(lambda done: None)  # noqa: E731
-    evaluate_t_scrape(make_pipeline(), pictures, [(2, 2), (3, 3)], 0, tmp_path, report, silent)
+def test_it_is_written_as_csv_and_plot_and_a_few_times_are_printed(make_pipeline, pictures, tmp_path, capsys):
+    plan = Plan(limit=0, count=0, latent_size=((2, 2), (3, 3)))
+    report = evaluate(make_pipeline(), pictures, plan, output=tmp_path)
     with (tmp_path / "t-scrape.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * 2 * len(TIMES) == len(report.sections["t-scrape of 70 images"])
+    assert len(rows) == 2 * 2 * len(TIMES) == len(report.rows["t_scrape"])
     assert rows[0].keys() == {"latents", "label", "t", "error"}
     assert (tmp_path / "t-scrape.png").read_bytes().startswith(b"\x89PNG")
+    printed = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert printed[0] == ["t-scrape", "of", "70", "images"] and len(printed) == 2 + 2 * 5
+    assert [line[1] for line in printed[2:7]] == ["0", "0.25", "0.5", "0.75", "1"]
+    given, dropped = (rows[5 + start]["error"] for start in (0, len(TIMES)))
+    assert printed[3] == ["2x2", "0.25", f"{float(given):.4g}", f"{float(dropped):.4g}"]
+
+
+def test_what_an_image_shows_must_be_known(make_pipeline, text_pipeline, pictures):
+    with pytest.raises(InputError, match=r"the data \(noise\) has no labels"):
+        next(measure_t_scrape(make_pipeline(), replace(pictures, labels=None), (2, 2), 0))
+    with pytest.raises(InputError, match=r"the data \(noise\) has no captions"):
+        next(measure_t_scrape(text_pipeline, pictures, (2, 2), 0))
+    with pytest.raises(InputError, match="label '10' is not known"):
+        next(measure_t_scrape(make_pipeline(), replace(pictures, label_names=(*pictures.label_names, "10")), (2, 2), 0))

@@ -3,106 +3,300 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from r2id.errors import InputError
-from r2id.evaluation.generation import Reference, digit_classifier, measure_generation, seen_size
-from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction
+from r2id.evaluation import generation, reconstruction, t_scrape
+from r2id.evaluation.generation import Reference, check_digits, load_judge, measure_generation, seen_size
+from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction, uncounted
 from r2id.evaluation.report import Report
-from r2id.evaluation.t_scrape import measure_t_scrape, plot_t_scrape
-from r2id.files import write_whole
-from r2id.pipeline import R2Pipeline
+from r2id.evaluation.t_scrape import conditions_of, measure_t_scrape, plot_t_scrape, side_by_side
+from r2id.files import check_writable, write_whole
+from r2id.model import checksum
+from r2id.pipeline import R2Pipeline, check_fits_in_memory, check_guidance
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
+"""Called with a total and a title; a context that yields what is called with the number done."""
+
+LATENT_SIZES: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
+SIZES: tuple[Size, ...] = ((32, 32), (64, 64), (27, 18), (16, 16))
+QUICK_LATENT_SIZES: tuple[Size, ...] = ((8, 8),)
+QUICK_SIZES: tuple[Size, ...] = ((32, 32), (27, 18))
+
+MOST = {"consistency": 500}
+"""Images at most. Decoding at four times the size costs as much as twenty reconstructions, and a few images tell."""
+
+QUICK_MOST = {"limit": 100, "consistency": 25, "count": 100, "real": 1000, "t_scrape": 50}
+"""Images at most that a minute on two cores is enough for."""
 
 
-def evaluate_reconstruction(
-    pipeline: R2Pipeline,
-    data: ImageDataset,
-    latent_sizes: Sequence[Size],
-    sizes: Sequence[Size],
-    report: Report,
-    progress: Progress,
-) -> None:
-    """Add the rows of reconstruction, and of consistency between sizes."""
-    resampler = pipeline.resampler
-    if resampler is None:
-        print("this model works on pixels: there is nothing to reconstruct")
-        return
-    for latent_size in latent_sizes:
-        with progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
-            for row in measure_reconstruction(resampler, data, latent_size, sizes, on_batch):
-                report.add(f"reconstruction of {len(data)} images, in [-1, 1]", row)
-    # Decoding at four times the size costs as much as twenty reconstructions, and a few images tell.
-    few = data.some(500)
-    for latent_size in latent_sizes:
-        with progress(len(few), f"latents {size_text(latent_size)}") as on_batch:
-            row = measure_consistency(resampler, few, latent_size, on_batch)
-        report.add(f"mean squared error of {len(few)} images between sizes, and at the border", row)
+@contextmanager
+def unseen(total: int, title: str) -> Iterator[Callable[[int], object]]:
+    """The progress that nobody looks at."""
+    yield uncounted
 
 
-def evaluate_generation(
-    pipeline: R2Pipeline,
-    data: ImageDataset,
-    latent_sizes: Sequence[Size],
-    sizes: Sequence[Size],
-    count: int,
-    seed: int,
-    arguments: Mapping[str, Any],
-    report: Report,
-    progress: Progress,
-) -> None:
-    """Add the rows of generation; says why there are none if no classifier knows the model's labels.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is measured, as the options of `r2id evaluate` say it.
 
-    `arguments` are those of the pipeline's call that say how to sample.
+    Attributes:
+        quick: measure at most as many as QUICK_MOST has, and fewer sizes by default.
+        count: pictures to generate at each latent size.
+        limit: test images to reconstruct; None for all.
+        t_scrape: test images whose noise is measured at every time.
+        latent_size, size: of the latents and of the pictures, (height, width); by default LATENT_SIZES and SIZES.
+        seed: of the generated pictures and of all noise.
+        precision: "no", or "bf16" for that of generation and of the t-scrape.
+        steps, guidance, guidance_interval: how to sample, as for `R2Pipeline`.
+        consistency, real: images to compare sizes on, and real ones to compare generated ones with; None for all.
+    Raises:
+        InputError: a number is too small, or there is nothing to measure.
     """
-    try:
-        classifier = digit_classifier(pipeline, data)
-    except InputError as error:
-        print(f"generation is not measured: {error}")
-        return
-    section = f"{count} generated pictures"
-    own = (data.images.shape[-2], data.images.shape[-1])
-    references: dict[Size, Reference] = {}
-    for seen in dict.fromkeys(seen_size(own, size) for size in sizes):
-        with progress(len(data), f"real ones at {size_text(seen)}") as on_batch:
-            references[seen] = Reference.of(classifier, data, seen, on_batch)
-        report.add(section, references[seen].row(count))
-    by_size = {size: references[seen_size(own, size)] for size in sizes}
-    for latent_size in latent_sizes:
-        with progress(count, f"latents {size_text(latent_size)}") as on_batch:
-            for row in measure_generation(pipeline, classifier, by_size, latent_size, count, seed, arguments, on_batch):
-                report.add(section, row)
+
+    quick: bool = False
+    count: int = 1000
+    limit: int | None = None
+    t_scrape: int = 512
+    latent_size: tuple[Size, ...] = ()
+    size: tuple[Size, ...] = ()
+    seed: int = 0
+    precision: str = "no"
+    steps: int = 20
+    guidance: float = 3.5
+    guidance_interval: tuple[float, float] = (0.3, 0.8)
+    consistency: int | None = None
+    real: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 0), ("limit", 0), ("t_scrape", 0), ("steps", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}; it must be at least {least}")
+        if not (self.count or self.limit is None or self.limit or self.t_scrape):
+            raise InputError("limit, count and t_scrape are all 0; at least one must be more, or nothing is measured")
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How to sample, as arguments of the pipeline's call."""
+        return {
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance,
+            "guidance_interval": self.guidance_interval,
+        }
+
+    def of(self, images: int) -> Plan:
+        """The same with every number and size filled in, for a data set of so many images."""
+        numbers: dict[str, Any] = dict.fromkeys(("limit", "consistency", "real", "t_scrape"), images)
+        numbers["count"] = self.count
+        for limits in (asdict(self), MOST, QUICK_MOST if self.quick else {}):
+            numbers |= {name: min(n, limits[name]) for name, n in numbers.items() if limits.get(name) is not None}
+        numbers["consistency"] = min(numbers["consistency"], numbers["limit"])
+        latent_sizes = self.latent_size or (QUICK_LATENT_SIZES if self.quick else LATENT_SIZES)
+        sizes = self.size or (QUICK_SIZES if self.quick else SIZES)
+        # What is named twice is measured once.
+        return replace(
+            self, latent_size=tuple(dict.fromkeys(latent_sizes)), size=tuple(dict.fromkeys(sizes)), **numbers
+        )
 
 
-def evaluate_t_scrape(
+def evaluate(
     pipeline: R2Pipeline,
     data: ImageDataset,
-    latent_sizes: Sequence[Size],
-    seed: int,
-    folder: Path | None,
-    report: Report,
-    progress: Progress,
-) -> None:
-    """Add the rows of the t-scrape; write them to `folder` as t-scrape.csv and t-scrape.png."""
-    rows: list[dict[str, Any]] = []
-    for latent_size in latent_sizes:
-        with progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
-            for row in measure_t_scrape(pipeline, data, latent_size, seed, on_batch):
-                rows.append(row)
-                report.add(f"t-scrape of {len(data)} images", row)
-    if folder:
-        write_whole(folder / "t-scrape.csv", lambda path: _write_csv(rows, path))
-        write_whole(folder / "t-scrape.png", lambda path: plot_t_scrape(rows, path))
+    plan: Plan,
+    *,
+    about: Mapping[str, Any] | None = None,
+    output: Path | None = None,
+    resume: bool = False,
+    progress: Progress = unseen,
+) -> Report:
+    """Measure what a plan says, print it, and keep it; says on standard error what cannot be measured, and why.
+
+    Args:
+        pipeline: what is measured.
+        data: what it is measured on.
+        plan: what to measure.
+        about: what else the figures are to be kept with, such as the model's name.
+        output: folder for evaluation.json, which is whole after every latent size, and the t-scrape as CSV and plot.
+        resume: keep the figures that are in `output`, and go on after them.
+        progress: shows how far it is.
+    Raises:
+        InputError: nothing can be measured, or memory does not hold it; or the figures to go on after were measured
+            otherwise.
+        OSError: `output` cannot be written to.
+        KeyboardInterrupt: with a sentence that says where the finished figures are.
+    """
+    if resume and output is None:
+        raise InputError("--resume is given without --output, the folder of the figures to go on after; give both")
+    pipeline.check_scheduler(plan.steps)
+    check_guidance(plan.guidance, plan.guidance_interval)
+    plan = _measurable(pipeline, data, plan.of(len(data)))
+    _check_fits_in_memory(pipeline, data, plan)
+    settings = dict(about or {}) | asdict(plan)
+    settings |= {"data": data.source, "images": checksum([data.images]), "weights": pipeline.checksum()}
+    report = Report(settings, output / "evaluation.json" if output else None)
+    if resume:
+        report.resume()
+    if output:
+        check_writable(output)
+    evaluation = _Evaluation(pipeline, data, plan, report, progress)
+    try:
+        if plan.limit:
+            evaluation.reconstruction()
+            evaluation.consistency()
+        with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+            if plan.count:
+                evaluation.generation()
+            if plan.t_scrape:
+                evaluation.t_scrape(output)
+    except KeyboardInterrupt:
+        kept = f"; the finished rows are in {report.path}, go on with --resume" if report.path and report.rows else ""
+        raise KeyboardInterrupt(f"stopped{kept}") from None
+    return report
 
 
-def _write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def _measurable(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> Plan:
+    """The plan without what cannot be measured of this model on these data; says so in one sentence for each reason."""
+
+    def check_reconstructs() -> None:
+        if pipeline.resampler is None:
+            raise InputError("this model works on pixels, and has no latents to encode to")
+
+    def check_judged() -> None:
+        conditions_of(pipeline, data)
+        check_digits(pipeline, data)
+
+    parts: dict[str, tuple[str, Callable[[], object]]] = {
+        "limit": ("reconstruction", check_reconstructs),
+        "count": ("generation", check_judged),
+        "t_scrape": ("t-scrape", lambda: conditions_of(pipeline, data)),
+    }
+    without: dict[str, list[str]] = {}
+    for option, (_, check) in parts.items():
+        if getattr(plan, option):
+            try:
+                check()
+            except InputError as error:
+                without.setdefault(str(error), []).append(option)
+    sentences = []
+    for reason, options in without.items():
+        names = " and ".join(parts[option][0] for option in options)
+        sentences.append(f"{names} cannot be measured: {reason}")
+    unmeasured = [option for options in without.values() for option in options]
+    if not any(getattr(plan, option) for option in parts if option not in unmeasured):
+        raise InputError("; ".join(sentences))
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
+    nothing: dict[str, Any] = dict.fromkeys(unmeasured, 0)
+    return replace(plan, **nothing)
+
+
+def _check_fits_in_memory(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> None:
+    """Raises InputError for latents or pictures that the memory does not hold in batches, before hours are spent."""
+    height, width = data.images.shape[-2:]
+    channels = data.images.shape[1]
+    # A sample, its features in a block, and the feed-forward's four times as many.
+    features = 4 * pipeline.diffuser.config.dim
+    denoised = max(min(generation.BATCH, plan.count), min(t_scrape.BATCH, plan.t_scrape))
+    if plan.limit:
+        images = min(reconstruction.BATCH, plan.limit)
+        check_fits_in_memory([*plan.size, (4 * height, 4 * width)], images, channels)
+        for latent_size in plan.latent_size:
+            check_fits_in_memory([latent_size], images, 4 * pipeline.resampler.config.dim)
+    check_fits_in_memory(plan.size, min(generation.BATCH, plan.count), channels)
+    for latent_size in plan.latent_size:
+        check_fits_in_memory([latent_size], denoised, features)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """The parts of an evaluation, each of which leaves out what the report has already."""
+
+    pipeline: R2Pipeline
+    data: ImageDataset
+    plan: Plan
+    report: Report
+    progress: Progress
+
+    def missing(self, section: str) -> list[Size]:
+        """The latent sizes of which a section has no rows yet."""
+        there = {row["latents"] for row in self.report.rows.get(section, ())}
+        return [size for size in self.plan.latent_size if size_text(size) not in there]
+
+    def reconstruction(self) -> None:
+        """Errors through each latent size, at every size of the pictures."""
+        resampler, data = self.pipeline.resampler, self.data.some(self.plan.limit or 0)
+        for latent_size in self.missing("reconstruction"):
+            with self.progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
+                rows = measure_reconstruction(resampler, data, latent_size, self.plan.size, on_batch)
+                self.report.add("reconstruction", list(rows))
+
+    def consistency(self) -> None:
+        """Whether sizes agree."""
+        data = self.data.some(self.plan.limit or 0).some(self.plan.consistency or 0)
+        for latent_size in self.missing("consistency"):
+            with self.progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
+                row = measure_consistency(self.pipeline.resampler, data, latent_size, on_batch)
+                self.report.add("consistency", [row])
+
+    def generation(self) -> None:
+        """What real digits measure, and then the generated ones of each latent size."""
+        missing = self.missing("generation")
+        if not missing:
+            return
+        judge, data = load_judge(self.pipeline.device), self.data.some(self.plan.real or 0)
+        data_size = (data.images.shape[-2], data.images.shape[-1])
+        references: dict[Size, Reference] = {}
+        for seen in dict.fromkeys(seen_size(data_size, size) for size in self.plan.size):
+            with self.progress(len(data), f"real ones at {size_text(seen)}") as on_batch:
+                references[seen] = Reference.of(judge, data, seen, on_batch)
+            row = references[seen].row(self.plan.count)
+            if not self.report.has("generation", row):
+                self.report.add("generation", [row])
+        by_size = {size: references[seen_size(data_size, size)] for size in self.plan.size}
+        for latent_size in missing:
+            with self.progress(self.plan.count, f"latents {size_text(latent_size)}") as on_batch:
+                rows = measure_generation(
+                    self.pipeline,
+                    judge,
+                    by_size,
+                    latent_size,
+                    count=self.plan.count,
+                    seed=self.plan.seed,
+                    sampling=self.plan.sampling,
+                    on_batch=on_batch,
+                )
+                self.report.add("generation", list(rows))
+
+    def t_scrape(self, folder: Path | None) -> None:
+        """How well noise is told from latents of each size; to `folder` as t-scrape.csv and t-scrape.png."""
+        data, missing = self.data.some(self.plan.t_scrape), self.missing("t_scrape")
+        for latent_size in missing:
+            with self.progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
+                rows = list(measure_t_scrape(self.pipeline, data, latent_size, self.plan.seed, on_batch))
+            self.report.add("t_scrape", rows, shown=side_by_side(rows))
+            if folder:
+                _write_t_scrape(self.report.rows["t_scrape"], folder)
+        # An interruption may have come between the last rows and these files.
+        if folder and not missing:
+            _write_t_scrape(self.report.rows["t_scrape"], folder)
+
+
+def _write_t_scrape(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    def write_csv(path: Path) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_whole(folder / "t-scrape.csv", write_csv)
+    write_whole(folder / "t-scrape.png", lambda path: plot_t_scrape(rows, path))

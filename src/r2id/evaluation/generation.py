@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from r2id.errors import InputError
 from r2id.evaluation.classifier import DigitClassifier, as_judged, digit_labels, load_classifier
-from r2id.evaluation.reconstruction import lanczos
+from r2id.evaluation.reconstruction import lanczos, uncounted
 from r2id.pipeline import R2Pipeline
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
@@ -51,7 +52,12 @@ class Judged:
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Fréchet distance between two sets of features [N, D] taken as Gaussian (Heusel et al. 2017, arXiv:1706.08500)."""
+    """Fréchet distance between two sets of features [N, D] taken as Gaussian (Heusel et al. 2017, arXiv:1706.08500).
+
+    NaN where a set has fewer than two, and so no covariance.
+    """
+    if min(len(first), len(second)) < 2:
+        return math.nan
     measure = FrechetInceptionDistance(feature=_Features(first.shape[1]))
     measure.set_dtype(torch.float64)
     measure.update(first.double(), real=True)
@@ -71,8 +77,11 @@ def precision_and_recall(real: Tensor, generated: Tensor) -> tuple[float, float]
     """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991), with 3 neighbours.
 
     Precision is the share of generated features [N, D] that lie no further from some real one than its third nearest
-    real neighbour; recall the same with real and generated exchanged.
+    real neighbour; recall the same with real and generated exchanged. NaN where a set has fewer than two, and so no
+    neighbours.
     """
+    if min(len(real), len(generated)) < 2:
+        return math.nan, math.nan
     return _covered(generated, real), _covered(real, generated)
 
 
@@ -83,17 +92,22 @@ def _covered(points: Tensor, by: Tensor) -> float:
 
 
 def distance_within_labels(pixels: Tensor, labels: Tensor) -> float:
-    """Mean Euclidean distance between two pictures [N, D] of one label, averaged over the labels."""
+    """Mean Euclidean distance between two pictures [N, D] of one label, averaged over the labels.
+
+    NaN where a label has only one.
+    """
     means = []
     for label in labels.unique():
         same = pixels[labels == label]
-        means.append(torch.cdist(same, same).sum() / max(1, len(same) * (len(same) - 1)))
+        if len(same) < 2:
+            return math.nan
+        means.append(torch.cdist(same, same).sum() / (len(same) * (len(same) - 1)))
     return torch.stack(means).mean().item()
 
 
-def seen_size(own: Size, size: Size) -> Size:
-    """At which size real digits of size `own` are compared with pictures of `size`: enlarging them adds nothing."""
-    return min(own[0], size[0]), min(own[1], size[1])
+def seen_size(data_size: Size, size: Size) -> Size:
+    """At which size real digits of `data_size` are compared with pictures of `size`: enlarging them adds nothing."""
+    return min(data_size[0], size[0]), min(data_size[1], size[1])
 
 
 @dataclass(frozen=True)
@@ -111,7 +125,7 @@ class Reference:
 
     @classmethod
     def of(
-        cls, classifier: DigitClassifier, data: ImageDataset, size: Size, on_batch: Callable[[int], object] = int
+        cls, classifier: DigitClassifier, data: ImageDataset, size: Size, on_batch: Callable[[int], object] = uncounted
     ) -> Reference:
         """The digits resized to `size` by `lanczos`, as the judge sees them; `on_batch` gets the number in each batch.
 
@@ -124,13 +138,12 @@ class Reference:
             parts.append(Judged.of(classifier, images, labels[some]))
             on_batch(len(some))
         judged = Judged.join(parts)
-        first, second = judged.features.chunk(2)
         distance = distance_within_labels(judged.pixels, judged.labels)
-        return cls(size, judged, distance, frechet_distance(first, second))
+        return cls(size, judged, distance, frechet_distance(*_halves(judged.features)))
 
     def row(self, count: int) -> dict[str, object]:
         """The row of real digits, one half against the other; precision and recall are of `count` of each."""
-        first, second = self.judged.features.chunk(2)
+        first, second = _halves(self.judged.features)
         precision, recall = precision_and_recall(first[:count], second[:count])
         right = (self.judged.taken_for == self.judged.labels).float().mean().item()
         return {
@@ -140,41 +153,54 @@ class Reference:
             "Fréchet": self.halves,
             "precision": precision,
             "recall": recall,
-            "diversity": 1.0,
+            "diversity": _ratio(self.distance, self.distance),
+            "distance": self.distance,
         }
 
 
-def digit_classifier(pipeline: R2Pipeline, data: ImageDataset) -> DigitClassifier:
-    """The judge of a pipeline's pictures beside those of `data`, on the pipeline's device.
+def _ratio(distance: float, real: float) -> float:
+    """NaN where all real pictures are alike."""
+    return distance / real if real else math.nan
 
-    Raises:
-        InputError: the labels of either are not the digits 0 to 9.
-    """
+
+def _halves(features: Tensor) -> tuple[Tensor, Tensor]:
+    middle = -(-len(features) // 2)
+    return features[:middle], features[middle:]
+
+
+def check_digits(pipeline: R2Pipeline, data: ImageDataset) -> None:
+    """Raises InputError where the judge does not know what a pipeline generates, or `data` shows other things."""
     digit_labels(data)
     names = pipeline.conditioner.label_names
     if names != [str(digit) for digit in range(10)]:
-        raise InputError(f"generation is judged by a classifier of digits; this model's labels are {', '.join(names)}")
+        shown = f"the labels {', '.join(names)}" if names else "what a text says"
+        raise InputError(f"pictures are judged by a classifier of the digits 0 to 9, and this model shows {shown}")
+
+
+def load_judge(device: torch.device) -> DigitClassifier:
+    """The bundled classifier, on a device."""
     classifier = load_classifier()
-    classifier.to(device=pipeline.device)  # type: ignore[call-arg]
+    classifier.to(device=device)  # type: ignore[call-arg]
     return classifier
 
 
 def measure_generation(
     pipeline: R2Pipeline,
-    classifier: DigitClassifier,
+    judge: DigitClassifier,
     references: Mapping[Size, Reference],
     latent_size: Size,
+    *,
     count: int,
     seed: int,
-    arguments: Mapping[str, Any],
-    on_batch: Callable[[int], object] = int,
+    sampling: Mapping[str, Any] | None = None,
+    on_batch: Callable[[int], object] = uncounted,
 ) -> Iterator[dict[str, object]]:
     """Rows of figures, one for each size of `references`, of `count` digits generated with latents of one size.
 
     Picture number i is of label i mod 10 and drawn from seed + i; all sizes show the same pictures. Precision and
-    recall compare equally many real and generated digits. Diversity is `distance_within_labels` over that of real
-    digits. `arguments` are those of the pipeline's call that say how to sample. `on_batch` is called with the number of
-    pictures after each batch.
+    recall compare equally many real and generated digits. Distance is `distance_within_labels`, and diversity that over
+    that of real digits. Of too few pictures to tell a figure, it is NaN. `sampling` are arguments of the pipeline's
+    call that say how. `on_batch` is called with the number of pictures after each batch.
     """
     judged: dict[Size, list[Judged]] = {size: [] for size in references}
     for numbers in torch.arange(count).split(BATCH):
@@ -185,15 +211,18 @@ def measure_generation(
             size=list(judged),
             generator=[torch.Generator().manual_seed(seed + number) for number in numbers.tolist()],
             output_type="pt",
-            **arguments,
+            **(sampling or {}),
         )
         for parts, pictures in zip(judged.values(), result.images, strict=True):
-            parts.append(Judged.of(classifier, pictures, labels))
+            parts.append(Judged.of(judge, pictures, labels))
         on_batch(len(numbers))
     for size, parts in judged.items():
         pictures, reference = Judged.join(parts), references[size]
-        alike = min(count, len(reference.judged.labels))
-        precision, recall = precision_and_recall(reference.judged.features[:alike], pictures.features[:alike])
+        equally_many = min(count, len(reference.judged.labels))
+        precision, recall = precision_and_recall(
+            reference.judged.features[:equally_many], pictures.features[:equally_many]
+        )
+        distance = distance_within_labels(pictures.pixels, pictures.labels)
         yield {
             "latents": size_text(latent_size),
             "pictures": size_text(size),
@@ -201,5 +230,6 @@ def measure_generation(
             "Fréchet": frechet_distance(reference.judged.features, pictures.features),
             "precision": precision,
             "recall": recall,
-            "diversity": distance_within_labels(pictures.pixels, pictures.labels) / reference.distance,
+            "diversity": _ratio(distance, reference.distance),
+            "distance": distance,
         }

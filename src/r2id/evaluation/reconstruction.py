@@ -23,6 +23,10 @@ SMALLEST_FOR_SSIM = 6
 """Pixels of a side that its window of 11 reaches from the border."""
 
 
+def uncounted(count: int) -> None:
+    """What is called after each batch where nobody counts them."""
+
+
 def lanczos(images: Tensor, size: Size) -> Tensor:
     """Images [B, C, H, W] resized by Pillow's antialiased Lanczos filter, kept within [−1, 1]."""
     if size == tuple(images.shape[-2:]):
@@ -39,26 +43,27 @@ def measure_reconstruction(
     data: ImageDataset,
     latent_size: Size,
     sizes: Sequence[Size],
-    on_batch: Callable[[int], object] = int,
+    on_batch: Callable[[int], object] = uncounted,
 ) -> Iterator[dict[str, object]]:
     """Rows of errors of images encoded to `latent_size` and decoded at each of `sizes`, in [−1, 1].
 
     The truth at a size is the source resized by `lanczos`. Beside R2IR stand two baselines (METHODS): decoding at the
     source's size and resizing that, and no network at all: the source resized to as many values as the latent has, and
-    resized again. `on_batch` is called with the number of images after each batch.
+    resized again. PSNR and SSIM are means over the images; PSNR is infinite where one of them is met exactly.
+    `on_batch` is called with the number of images after each batch.
     """
-    own = (data.images.shape[-2], data.images.shape[-1])
+    source_size = (data.images.shape[-2], data.images.shape[-1])
     values_per_point = resampler.config.latent_channels / resampler.config.image_channels
-    alike = (round(latent_size[0] * values_per_point**0.5), round(latent_size[1] * values_per_point**0.5))
+    as_many = (round(latent_size[0] * values_per_point**0.5), round(latent_size[1] * values_per_point**0.5))
     metrics = {(size, method): _metrics(size, resampler.device) for size in sizes for method in METHODS}
     for images in _batches(data, resampler.device):
-        field = resampler.field(resampler.encode(images, latent_size), own)
-        at_own = field.render(own)
+        field = resampler.field(resampler.encode(images, latent_size), source_size)
+        at_source_size = field.render(source_size)
         for size in sizes:
             answers = (
-                at_own if size == own else field.render(size),
-                lanczos(at_own, size),
-                lanczos(lanczos(images, alike), size),
+                at_source_size if size == source_size else field.render(size),
+                lanczos(at_source_size, size),
+                lanczos(lanczos(images, as_many), size),
             )
             for method, answer in zip(METHODS, answers, strict=True):
                 metrics[size, method].update(answer.float(), lanczos(images, size))
@@ -71,7 +76,7 @@ def measure_reconstruction(
 
 @torch.inference_mode()
 def measure_consistency(
-    resampler: R2IR, data: ImageDataset, latent_size: Size, on_batch: Callable[[int], object] = int
+    resampler: R2IR, data: ImageDataset, latent_size: Size, on_batch: Callable[[int], object] = uncounted
 ) -> dict[str, object]:
     """One row on whether sizes agree and borders are as good as the inside.
 
@@ -101,7 +106,7 @@ def measure_consistency(
 def _metrics(size: Size, device: torch.device) -> MetricCollection:
     metrics: dict[str, Metric | MetricCollection] = {
         "MSE": MeanSquaredError(),
-        "PSNR": PeakSignalNoiseRatio(data_range=2.0),
+        "PSNR": PeakSignalNoiseRatio(data_range=2.0, dim=(1, 2, 3)),
     }
     if min(size) >= SMALLEST_FOR_SSIM:
         metrics["SSIM"] = StructuralSimilarityIndexMeasure(data_range=2.0)

@@ -1,48 +1,113 @@
-"""Figures as rows: printed as a table while they come, and kept in a file that is whole after every row."""
+"""Figures as rows: printed as tables while they come, and kept in a file that is whole after every addition."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from r2id.errors import InputError
 from r2id.files import write_whole
+
+Row = Mapping[str, Any]
+Rows = dict[str, list[dict[str, Any]]]
+"""Rows by section."""
+
+TITLES = {
+    "reconstruction": "reconstruction of {limit} images, in [-1, 1]",
+    "consistency": "mean squared error of {consistency} images between sizes, and at the border",
+    "generation": "{count} generated pictures",
+    "t_scrape": "t-scrape of {t_scrape} images",
+}
+"""The sections of a report, and what people read above them; the numbers are settings."""
+
+CALLED = ("model",)
+"""Settings that name what other settings identify, and so may differ on resuming."""
 
 
 class Report:
-    """Rows of figures in named sections.
+    """Rows of figures in the sections of TITLES.
 
     Args:
-        settings: what was measured and how; kept with the rows.
-        path: JSON file to write after every row; None for none.
+        settings: what was measured and how, in what JSON has; kept with the rows.
+        path: JSON file to write after every addition; None for none.
     """
 
     def __init__(self, settings: Mapping[str, Any], path: Path | None) -> None:
-        self.settings, self.path = dict(settings), path
-        self.sections: dict[str, list[dict[str, Any]]] = {}
+        self.settings, self.path = dict(json.loads(json.dumps(settings))), path
+        self.rows: Rows = {}
 
-    def add(self, section: str, row: Mapping[str, Any]) -> None:
-        """Print a row, under its section's heading if it is the first, and keep it."""
-        rows = self.sections.setdefault(section, [])
-        if not rows:
-            print(f"\n{section}\n{_line({name: name for name in row}, row)}", flush=True)
-        rows.append(dict(row))
-        print(_line({name: figure_text(value) for name, value in row.items()}, row), flush=True)
+    def resume(self) -> None:
+        """Take the rows that the file has, if there is one.
+
+        Raises InputError where they were measured otherwise, or the file is damaged.
+        """
+        if self.path is None or not self.path.exists():
+            return
+        before, rows = read_evaluation(self.path)
+        for name, value in self.settings.items():
+            if name not in CALLED and before.get(name) != value:
+                raise InputError(
+                    f"{name} is {value}, and what {self.path} holds was measured with {before.get(name)}; "
+                    "leave out --resume to measure everything anew"
+                )
+        self.rows = rows
+        print(f"{sum(map(len, rows.values()))} rows are in {self.path} already", flush=True)
+
+    def has(self, section: str, row: Row) -> bool:
+        """Whether there is a row of the same latents and pictures."""
+        same = {name: row[name] for name in ("latents", "pictures")}
+        return any(kept.items() >= same.items() for kept in self.rows.get(section, ()))
+
+    def add(self, section: str, rows: Sequence[Row], shown: Sequence[Row] | None = None) -> None:
+        """Keep rows, all at once, and print them, or what of them is `shown`, under the section's heading."""
+        begun = section in self.rows
+        self.rows.setdefault(section, []).extend({name: _finite(value) for name, value in row.items()} for row in rows)
         if self.path:
-            sections = {name: [_finite(row) for row in rows] for name, rows in self.sections.items()}
-            content = json.dumps({"settings": self.settings} | sections, indent=1, ensure_ascii=False) + "\n"
+            content = json.dumps({"settings": self.settings} | self.rows, indent=1, ensure_ascii=False) + "\n"
             write_whole(self.path, lambda path: path.write_text(content, encoding="utf-8"))
+        shown = rows if shown is None else shown
+        if not begun:
+            print(f"\n{title(section, self.settings)}\n{_line({name: name for name in shown[0]}, shown[0])}")
+        for row in shown:
+            print(_line({name: figure_text(value) for name, value in row.items()}, row), flush=True)
 
 
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity, which is the PSNR of a perfect copy."""
-    finite = {name: not isinstance(value, float) or math.isfinite(value) for name, value in row.items()}
-    return {name: value if finite[name] else None for name, value in row.items()}
+def read_evaluation(path: str | Path) -> tuple[dict[str, Any], Rows]:
+    """The settings and the rows of a file that a `Report` wrote.
+
+    Raises:
+        InputError: it is not there, damaged, or no such file.
+    """
+    try:
+        rows = dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        settings = dict(rows.pop("settings"))
+        for name in ("weights", "data"):
+            settings[name]
+        for section, some in rows.items():
+            title(section, settings)
+            if not some or not all(isinstance(row, dict) and "latents" in row for row in some):
+                raise ValueError(f"section {section} has no rows of latents")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be read as figures ({error}); accepted is an evaluation.json of r2id evaluate"
+        ) from error
+    return settings, rows
 
 
-def _line(cells: Mapping[str, str], row: Mapping[str, Any]) -> str:
+def title(section: str, settings: Mapping[str, Any]) -> str:
+    """What people read above a section. Raises KeyError for one, or a number of it, that there is not."""
+    return TITLES[section].format_map(settings)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity, which is the PSNR of a perfect copy, and no number for what cannot be told."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _line(cells: Mapping[str, str], row: Row) -> str:
     """Cells in columns as wide as their heading needs; text to the left, numbers to the right."""
     columns = []
     for name, cell in cells.items():
@@ -52,7 +117,7 @@ def _line(cells: Mapping[str, str], row: Mapping[str, Any]) -> str:
 
 
 def figure_text(value: Any) -> str:
-    """Four figures of a number; a dash for what was kept as none."""
-    if value is None:
+    """Four figures of a number; a dash for what cannot be told, or was kept as none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

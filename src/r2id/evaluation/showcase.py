@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from r2id.errors import InputError
-from r2id.evaluation.report import figure_text
+from r2id.evaluation.reconstruction import METHODS
+from r2id.evaluation.report import Rows, figure_text, read_evaluation, title
 from r2id.files import write_whole
 from r2id.gallery import Sheet, contact_sheet, enlarged, overview, write_sheets
 from r2id.images import save_image
@@ -28,27 +30,52 @@ RECONSTRUCTIONS: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
 VARIETY: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
 """Latents of which ten pictures of one label are shown, to see whether they repeat each other."""
 
+OPTIONS = (
+    "model", "precision", "steps", "guidance", "guidance_interval", "split", "image_size", "quick", "count", "limit",
+    "t_scrape", "latent_size", "size", "seed",
+)  # fmt: skip
+"""Settings of an evaluation that are options of its command."""
+
+REPEATED = ("latent_size", "size")
+"""Options that are given once for each of their values."""
+
+ABLATIONS = "ablations.md"
+BLOCKS = "ablations.md#r2ir-blocks-in-each-direction"
+"""The page beside the gallery's with pictures through one block of R2IR and through four, and the place there."""
+
+RECONSTRUCTED = "reconstructions.png"
+"""The file of what is shown through latents and back."""
+
+COMMAND_WIDTH = 90
+"""Characters of a line after which a command goes on in the next."""
+
+T_SCRAPE_CAPTION = (
+    "how well noise is told from a noisy latent, solid with the label and dotted without; at t = 1 the latent is the "
+    "noise, and nothing is left to tell"
+)
+
 RECONSTRUCTION_NOTE = (
-    "The truth at a size is the image resized by a Lanczos filter. Pixels of R2IR are means of their area, so the "
-    "baselines, which end in the same filter, are nearer to it at every size but the image's own. A latent may hold as "
-    "many values as the image or more; then Lanczos alone has no error."
+    "Mean squared errors; evaluation.json has PSNR and SSIM, too. The truth at a size is the image resized by a "
+    "Lanczos filter. Pixels of R2IR are means of their area, so the baselines, which end in the same filter, are "
+    "nearer to it at every size but the image's own. A latent may hold as many values as the image or more; then "
+    "Lanczos alone has no error."
 )
 
 
-def write_showcase(pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: Path) -> Path:
+def write_showcase(
+    pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: Path, options: Mapping[str, Any] | None = None
+) -> Path:
     """Write all pictures to `folder`, and a page beside it, `folder`.md; returns the page's path.
 
     The figures are those that `r2id evaluate --output folder` left there, if they are of these weights. What somebody
     who looked at the pictures wrote in `folder`/remarks.json, a sentence or more by file name, is shown below them if
-    it is about this seed and these weights.
+    it is about this seed and these weights. `options` are those of the command, for the page to print.
 
     Raises:
         InputError: one of these two files is damaged.
     """
     about = {"seed": seed, "weights": pipeline.checksum()}
-    tables = _read(folder / "evaluation.json")
-    if tables.pop("settings", {}).get("weights") != about["weights"]:
-        tables = {}
+    settings, rows = _figures(folder / "evaluation.json", pipeline.checksum())
     written = _read(folder / "remarks.json")
     remarks = written["remarks"] if written.get("about") == about else {}
     labels = pipeline.conditioner.label_names[:10]
@@ -56,16 +83,54 @@ def write_showcase(pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: 
     sheets += _variety(pipeline, labels[len(labels) // 2], seed, folder)
     sheets += _reconstructions(pipeline, data, folder)
     sheets += _latent_pictures(pipeline, data, folder)
-    if tables and (folder / "t-scrape.png").is_file():
-        caption = (
-            "how well noise is told from a noisy latent, solid with the label and dotted without; at t = 1 the latent "
-            "is the noise, and nothing is left to tell"
-        )
-        sheets.append(Sheet("t-scrape", "t-scrape.png", caption))
+    if "t_scrape" in rows and (folder / "t-scrape.png").is_file():
+        sheets.append(Sheet("t-scrape", "t-scrape.png", T_SCRAPE_CAPTION))
+    notes = {sheet.name: [remarks[sheet.name]] if sheet.name in remarks else [] for sheet in sheets}
+    for sheet in sheets:
+        notes[sheet.name] += _generated(sheet, settings, rows)
+    notes[RECONSTRUCTED] += _reconstructed((data.images.shape[-2], data.images.shape[-1]), settings, rows)
+    if folder.with_name(ABLATIONS).is_file():
+        notes[RECONSTRUCTED].append(f"Through one block of R2IR, and through four: [ablations]({BLOCKS}).")
+    commands = command("showcase", dict(options or {}) | {"seed": seed}, folder)
+    if settings:
+        commands = command("evaluate", {name: settings.get(name) for name in OPTIONS}, folder) + "\n" + commands
+    text = _page(sheets, notes, list(_tables(settings, rows)), commands, folder.name)
     page = folder.with_name(folder.name + ".md")
-    text = _page(sheets, remarks, tables, folder.name)
     write_whole(page, lambda path: path.write_text(text, encoding="utf-8"))
     return page
+
+
+def command(name: str, options: Mapping[str, Any], folder: Path) -> str:
+    """A command of r2id that writes to `folder`, over as many lines as it needs; FOLDER stands for the data.
+
+    Args:
+        name: of the command.
+        options: what it was given, by name. None and False are left out.
+        folder: its output.
+    """
+    words = ["r2id", name, "--data", "FOLDER"]
+    for option, value in options.items():
+        if value is None or value is False:
+            continue
+        for one in value if option in REPEATED else (value,):
+            words.append("--" + option.replace("_", "-"))
+            if option in REPEATED or option == "image_size":
+                words.append(size_text((one[0], one[1])))
+            elif one is not True:
+                words += map(str, one) if isinstance(one, (list, tuple)) else [str(one)]
+    lines, words = [""], [shlex.quote(word) for word in [*words, "--output", folder.as_posix()]]
+    for word in words:
+        # An option stays on one line with its value.
+        if word.startswith("--") and len(lines[-1]) > COMMAND_WIDTH:
+            lines.append("   ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return " \\\n".join(lines)
+
+
+def _figures(path: Path, weights: int) -> tuple[dict[str, Any], Rows]:
+    """The settings and rows of an evaluation, if there is one of these weights."""
+    settings, rows = read_evaluation(path) if path.is_file() else ({}, {})
+    return (settings, rows) if settings.get("weights") == weights else ({}, {})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -94,11 +159,11 @@ def _reconstructions(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> 
     resampler = pipeline.resampler
     rows = [as_output(images, "pil")]
     rows += [as_output(resampler.decode(resampler.encode(images, one), size), "pil") for one in RECONSTRUCTIONS]
-    save_image(overview(rows), folder / "reconstructions.png")
+    save_image(overview(rows), folder / RECONSTRUCTED)
     caption = (
         f"test images and, below, the same through latents of {', '.join(map(size_text, RECONSTRUCTIONS))} and back"
     )
-    return [Sheet("Reconstructions", "reconstructions.png", caption)]
+    return [Sheet("Reconstructions", RECONSTRUCTED, caption)]
 
 
 @torch.inference_mode()
@@ -114,36 +179,72 @@ def _latent_pictures(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> 
     return sheets
 
 
-def _page(sheets: Sequence[Sheet], remarks: dict[str, str], tables: dict[str, Any], folder: str) -> str:
+def _page(
+    sheets: Sequence[Sheet], notes: Mapping[str, Sequence[str]], figures: Sequence[str], commands: str, folder: str
+) -> str:
+    """The page's text: sheets with the paragraphs that are `notes` on each, by its name; then the figures' lines."""
     lines = [
         "# Gallery",
         "",
-        "Written by `r2id showcase`, the figures by `r2id evaluate`. Only the seed is chosen by hand. Of small",
-        "pictures every pixel is enlarged to a square. Proportions other than those trained on stretch them.",
+        "Only the seed is chosen by hand. Of small pictures every pixel is enlarged to a square. Proportions other",
+        "than those trained on stretch them. Written by",
+        "",
+        f"```sh\n{commands}\n```",
     ]
     for heading, group in itertools.groupby(sheets, lambda sheet: sheet.heading):
         lines += ["", f"## {heading}"]
         for sheet in group:
             lines += ["", f"![{sheet.caption}]({folder}/{sheet.name})", "", f"*{sheet.caption}*"]
-            lines += ["", remarks[sheet.name]] if sheet.name in remarks else []
-            for section, row in _figures_of(sheet, tables):
-                shown = ", ".join(f"{name} {figure_text(value)}" for name, value in row.items())
-                lines += ["", f"{section}: {shown}."]
-    for section, rows in tables.items():
-        if not section.startswith("t-scrape"):
-            lines += ["", f"## Figures: {section}"]
-            lines += ["", RECONSTRUCTION_NOTE] if section.startswith("reconstruction") else []
-            lines += ["", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-            lines += ["| " + " | ".join(figure_text(value) for value in row.values()) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+            lines += [line for note in notes.get(sheet.name, ()) for line in ("", note)]
+    return "\n".join([*lines, *figures]) + "\n"
 
 
-def _figures_of(sheet: Sheet, tables: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What was measured of generated pictures such as a sheet shows, by section."""
+def _generated(sheet: Sheet, settings: Mapping[str, Any], rows: Rows) -> list[str]:
+    """What was measured of generated pictures such as a sheet shows."""
     if sheet.sizes is None:
-        return
-    sizes = {"latents": size_text(sheet.sizes[0]), "pictures": size_text(sheet.sizes[1])}
-    for section, rows in tables.items():
-        for row in rows:
-            if "recognised" in row and row.items() >= sizes.items():
-                yield section, {name: value for name, value in row.items() if name not in sizes}
+        return []
+    shown = {"latents": size_text(sheet.sizes[0]), "pictures": size_text(sheet.sizes[1])}
+    measured = [row for row in rows.get("generation", ()) if row.items() >= shown.items()]
+    return [f"{title('generation', settings)}: {_in_words(row, without=shown)}." for row in measured]
+
+
+def _reconstructed(size: Size, settings: Mapping[str, Any], rows: Rows) -> list[str]:
+    """What was measured at `size` through the latents that reconstructions are shown through."""
+    lines = []
+    for latent_size in map(size_text, RECONSTRUCTIONS):
+        shown = {"latents": latent_size, "pictures": size_text(size), "method": METHODS[0]}
+        measured = [row for row in rows.get("reconstruction", ()) if row.items() >= shown.items()]
+        lines += [f"- {latent_size} latents: {_in_words(row, without=shown)}" for row in measured]
+    if not lines:
+        return []
+    heading = title("reconstruction", settings)
+    return [f"{heading[0].upper()}{heading[1:]}:", "\n".join(lines)]
+
+
+def _tables(settings: Mapping[str, Any], rows: Rows) -> Iterator[str]:
+    """Lines of all figures but those of the t-scrape, which is a picture."""
+    for section, some in rows.items():
+        if section != "t_scrape":
+            yield from ("", f"## Figures: {title(section, settings)}", "")
+            yield from _by_sizes(some) if section == "reconstruction" else _table(list(some[0]), map(dict.values, some))
+
+
+def _by_sizes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Errors of every method as a table of the sizes of latents by those of pictures."""
+    latents = list(dict.fromkeys(row["latents"] for row in rows))
+    pictures = list(dict.fromkeys(row["pictures"] for row in rows))
+    lines = [RECONSTRUCTION_NOTE]
+    for method in METHODS:
+        errors = {(row["latents"], row["pictures"]): row["MSE"] for row in rows if row["method"] == method}
+        table = [[one, *(errors.get((one, size)) for size in pictures)] for one in latents]
+        lines += ["", f"### {method}", "", *_table(["latents", *pictures], table)]
+    return lines
+
+
+def _table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(figure_text(value) for value in row) + " |" for row in rows]
+
+
+def _in_words(row: Mapping[str, Any], without: Container[str]) -> str:
+    return ", ".join(f"{name} {figure_text(value)}" for name, value in row.items() if name not in without)

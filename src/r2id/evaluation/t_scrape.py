@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from r2id.errors import InputError
+from r2id.evaluation.reconstruction import uncounted
 from r2id.pipeline import R2Pipeline
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
 from r2id.training.objectives import DiffusionObjective
 
 TIMES = tuple(step / 20 for step in range(21))
+TIMES_SHOWN = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Those that are enough to read."""
+
+BATCH = 64
+
+
+def conditions_of(pipeline: R2Pipeline, data: ImageDataset) -> Sequence[str]:
+    """What the model is told of each image: its label, or its caption for a model of texts.
+
+    Raises:
+        InputError: the data has none, or a label that the model does not know.
+    """
+    if pipeline.text_encoder is not None:
+        if data.captions is None:
+            raise InputError(f"the data ({data.source}) has no captions")
+        return data.captions
+    if data.labels is None:
+        raise InputError(f"the data ({data.source}) has no labels")
+    for name in data.label_names:
+        pipeline.conditioner.index(name)
+    return [data.label_names[index] for index in data.labels]
 
 
 @torch.inference_mode()
@@ -21,7 +45,7 @@ def measure_t_scrape(
     data: ImageDataset,
     latent_size: Size,
     seed: int,
-    on_batch: Callable[[int], object] = int,
+    on_batch: Callable[[int], object] = uncounted,
 ) -> Iterator[dict[str, object]]:
     """Rows of E‖ε̂ − ε‖² per value at times t from 0 to 1, with the label and without.
 
@@ -29,18 +53,14 @@ def measure_t_scrape(
     of every image is the same at all times. `on_batch` is called with the number of images after each batch.
 
     Raises:
-        InputError: the data has a label that the model does not know.
+        InputError: the data has no labels, or one that the model does not know; for a model of texts, no captions.
     """
-    if pipeline.text_encoder is None and data.labels is not None:
-        names = [data.label_names[index] for index in data.labels]
-    else:
-        names = list(data.captions or ())
-    assert len(names) == len(data)
+    names = conditions_of(pipeline, data)
     diffuser, objective = pipeline.diffuser, DiffusionObjective(pipeline, 0.0).eval()
     generator = torch.Generator().manual_seed(seed)
     sums = {label: [0.0] * len(TIMES) for label in ("given", "dropped")}
     canvas = (data.images.shape[-2], data.images.shape[-1])
-    for indices in torch.arange(len(data)).split(64):
+    for indices in torch.arange(len(data)).split(BATCH):
         clean = objective.clean_samples(data.batch(indices).to(pipeline.device), latent_size)
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
         branches = [pipeline.tokens([names[index] for index in indices]), pipeline.tokens([None] * len(indices))]
@@ -60,7 +80,17 @@ def measure_t_scrape(
             yield {"latents": size_text(latent_size), "label": name, "t": time, "error": total / len(data)}
 
 
-def plot_t_scrape(rows: list[dict[str, object]], path: Path) -> None:
+def side_by_side(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A few of the times of one latent size, the errors with the label beside those without."""
+    dropped = {row["t"]: row["error"] for row in rows if row["label"] == "dropped"}
+    return [
+        {"latents": row["latents"], "t": row["t"], "with label": row["error"], "without": dropped[row["t"]]}
+        for row in rows
+        if row["label"] == "given" and row["t"] in TIMES_SHOWN
+    ]
+
+
+def plot_t_scrape(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """A curve for every latent size, with the label and without, on a logarithmic axis."""
     from matplotlib.figure import Figure
 
@@ -72,11 +102,11 @@ def plot_t_scrape(rows: list[dict[str, object]], path: Path) -> None:
             curve = [row for row in rows if row["latents"] == latent_size and row["label"] == label]
             name = f"{latent_size} latents" if label == "given" else f"{latent_size} latents, no label"
             times, errors = [row["t"] for row in curve], [row["error"] for row in curve]
-            axes.plot(times, errors, style, color=f"C{index}", label=name)  # type: ignore[arg-type]
+            axes.plot(times, errors, style, color=f"C{index}", label=name)
     axes.set(xlabel="t, from clean to noise", ylabel="mean squared error of the noise")
     axes.set_yscale("log", nonpositive="mask")
     # At t = 1 there is nothing but noise, and a velocity gives it without error but for rounding.
-    axes.set_ylim(bottom=min(float(row["error"]) for row in rows if row["t"] != 1) / 3)  # type: ignore[arg-type]
+    axes.set_ylim(bottom=min(float(row["error"]) for row in rows if row["t"] != 1) / 3)
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
