@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Sequence
-from functools import reduce
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,7 +11,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
-from r2id.attention import FeatureMap, LocalKernelAttention, Summary
+from r2id.attention import FeatureMap, LocalKernelAttention
 from r2id.coordinates import Grid, PositionProjection
 from r2id.errors import InputError
 from r2id.layers import AdaptiveNorm, DecoderBlock, EncoderBlock, TimeEmbedding
@@ -152,8 +150,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         # Without gradients, samples go through a block in pieces: what lies between its layers then fits in the cache.
         pieces = [x] if torch.is_grad_enabled() else list(x.split(max(1, SAMPLES_AT_ONCE // len(x)), dim=1))
         for block in self.encoder:
-            summary = _total(block.summarise(piece, time) for piece in pieces)
-            pieces = [block.answer(piece, time, summary) for piece in pieces]
+            pieces = block(pieces, time)
         # Where one branch fills a piece by itself, a batch of several would only have to be reordered for every head.
         together = len(branches) if len(pieces) == 1 else 1
         groups = [branches[first : first + together] for first in range(0, len(branches), together)]
@@ -166,9 +163,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         time = time.repeat(count, 1) if len(time) > 1 else time
         tokens = torch.cat(list(branches))
         for block in self.decoder:
-            summary = _total(block.summarise(piece, time) for piece in pieces)
-            conditioning = block.cross_attention.summarise(tokens)
-            pieces = [block.answer(piece, time, summary, conditioning) for piece in pieces]
+            pieces = block(pieces, time, tokens)
         x = torch.cat([self.out(self.out_norm(piece, time)) for piece in pieces], dim=1)
         return x.mT.unflatten(-1, size).unflatten(0, (count, -1)).unbind()
 
@@ -176,7 +171,3 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         if self.training and self.config.jitter == "sampled":
             return self.position(grid.points().jittered())
         return self.position(grid).flatten(0, 1)
-
-
-def _total(summaries: Iterable[Summary]) -> Summary:
-    return reduce(operator.add, summaries)

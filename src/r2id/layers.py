@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +118,8 @@ class AdaptiveNorm(nn.Module):
 class EncoderBlock(nn.Module):
     """AdaLN → self-attention → residual; AdaLN → feed-forward → residual. Composition, without conditioning.
 
-    Samples know of each other only through the summary: `answer` treats each on its own.
+    Samples know of each other only through the summary: `answer` treats each on its own. A block is called as a whole
+    and never by its parts: where weights are spread over processes, that is when they come together.
     """
 
     def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int) -> None:
@@ -125,9 +129,14 @@ class EncoderBlock(nn.Module):
         self.feed_norm = AdaptiveNorm(dim, time_dim)
         self.feed = FeedForward(dim)
 
-    def summarise(self, x: Tensor, time: Tensor) -> Summary:
-        """What samples x [B, N, dim] tell all others. Pieces add up."""
-        return self.self_attention.summarise(self.self_norm(x, time))
+    def forward(self, pieces: Sequence[Tensor], time: Tensor) -> list[Tensor]:
+        """pieces: samples [B, N, dim], all of them or in parts; time: as for AdaptiveNorm → the same parts."""
+        summary = self.summarise(pieces, time)
+        return [self.answer(piece, time, summary) for piece in pieces]
+
+    def summarise(self, pieces: Sequence[Tensor], time: Tensor) -> Summary:
+        """What all samples together tell each of them."""
+        return reduce(operator.add, (self.self_attention.summarise(self.self_norm(piece, time)) for piece in pieces))
 
     def answer(self, x: Tensor, time: Tensor, summary: Summary) -> Tensor:
         """Samples [B, N, dim] once they have read the summary of all."""
@@ -142,6 +151,12 @@ class DecoderBlock(EncoderBlock):
         super().__init__(dim, num_heads, feature_map, time_dim)
         self.cross_norm = AdaptiveNorm(dim, time_dim)
         self.cross_attention = LinearAttention(dim, num_heads, feature_map, token_dim)
+
+    def forward(self, pieces: Sequence[Tensor], time: Tensor, tokens: Tensor) -> list[Tensor]:  # type: ignore[override]
+        """The same; tokens: [B, T, token_dim]."""
+        summary = self.summarise(pieces, time)
+        conditioning = self.cross_attention.summarise(tokens)
+        return [self.answer(piece, time, summary, conditioning) for piece in pieces]
 
     def answer(self, x: Tensor, time: Tensor, summary: Summary, conditioning: Summary) -> Tensor:  # type: ignore[override]
         """The same; `conditioning` is the cross-attention's summary of the tokens."""

@@ -31,9 +31,55 @@ NETWORKS = {
 }
 
 
+SPREAD = """
+import torch
+from torch.distributed.tensor import DTensor
+
+from r2id.conditioning import LabelConditioner
+from r2id.diffuser import R2ID
+from r2id.layers import EncoderBlock, SelfBlock
+from r2id.pipeline import R2Pipeline
+from r2id.resampler import R2IR
+from r2id.training.objectives import DiffusionObjective, ReconstructionObjective
+from r2id.training.trainer import gather_weights, shard
+
+torch.distributed.init_process_group("gloo")
+resampler = R2IR(dim=32, num_heads=2, num_blocks=2, basis=4, pixel_dim=8, latent_channels=8)
+diffuser = R2ID(channels=8, dim=32, num_heads=2, encoder_blocks=2, decoder_blocks=2, token_dim=16, time_dim=16)
+for objective in (
+    ReconstructionObjective(resampler, 0.1, 0.5),
+    DiffusionObjective(R2Pipeline(diffuser, LabelConditioner(dim=16), R2IR(**resampler.config)), 0.1),
+):
+    total = sum(parameter.numel() for parameter in objective.parameters())
+    shard(objective, "cpu", 2)
+    blocks = [module for module in objective.modules() if isinstance(module, (EncoderBlock, SelfBlock))]
+    together = []
+
+    def count(*_):
+        together.append(sum(not isinstance(next(block.parameters()), DTensor) for block in blocks))
+
+    for block in blocks:
+        block.register_forward_pre_hook(count)
+    objective.train()(torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long), (2, 2)).backward()
+    held = sum(parameter.to_local().numel() for parameter in objective.parameters())
+    assert 0.48 * total < held < 0.52 * total, (held, total)
+    assert len(together) >= 4 and set(together) == {1}, together
+    gather_weights(objective)
+    if torch.distributed.get_rank() == 0:
+        objective(torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long), (2, 2)).backward()
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+print("spread evenly", flush=True)
+"""
+
+
 def by_two_processes(*arguments) -> subprocess.Popen:
+    return launch_two("-m", "r2id", "train", *map(str, arguments))
+
+
+def launch_two(*command: str) -> subprocess.Popen:
     launch = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    command = [sys.executable, "-m", *launch, "-m", "r2id", "train", *map(str, arguments)]
+    command = (sys.executable, "-m", *launch, *command)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -52,14 +98,17 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {f"{path.parent.name} {name}": value for path in paths for name, value in load_file(path).items()}
 
 
-@pytest.mark.parametrize(("network", "then"), [("resampler", ()), ("diffuser", ("--shard",))])
-def test_two_processes_learn_what_one_learns_even_if_killed(network, then, tmp_path):
-    """The second run of the diffuser has its weights spread over the processes."""
+@pytest.mark.parametrize(
+    ("network", "first", "then"),
+    [("resampler", (), ()), ("diffuser", (), ("--shard",)), ("resampler", ("--shard",), ("--shard",))],
+)
+def test_two_processes_learn_what_one_learns_even_if_killed(network, first, then, tmp_path):
+    """Before they are killed or after, weights may be spread over the processes."""
     alone, together = tmp_path / "alone", tmp_path / "together"
     with patch.object(sys, "argv", ["r2id", "train", *map(str, NETWORKS[network]), "--output", str(alone)]):
         cli.main()
     arguments = (*NETWORKS[network], "--checkpoint-every", "1", "--output", together)
-    process = by_two_processes(*arguments)
+    process = by_two_processes(*arguments, *first)
     deadline = time.monotonic() + 120
     while not list(together.glob("checkpoints/step-*[0-9]")) and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -79,6 +128,17 @@ def test_two_processes_learn_what_one_learns_even_if_killed(network, then, tmp_p
         torch.testing.assert_close(
             two[name], value, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_each_process_holds_half_and_whole_weights_of_one_block_only(tmp_path):
+    (tmp_path / "spread.py").write_text(SPREAD)
+    process = launch_two(str(tmp_path / "spread.py"))
+    try:
+        printed, _ = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        kill(process)
+        raise
+    assert process.returncode == 0 and printed.count("spread evenly") == 2, printed
 
 
 def test_one_process_has_nothing_to_spread_weights_over(tmp_path, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,19 @@ class Checkpoints:
 
         All processes must call this, as each may hold a part of every tensor; the main one writes.
         """
+
+        def gathered(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+            # One after the other: together they would not fit where they are spread because they do not fit.
+            whole_ones = ((name, whole(value)) for name, value in named)
+            return {name: value.cpu() for name, value in whole_ones if is_main_process}
+
         moments = optimizer.state_dict()["state"]
         tensors = {
-            "weights": {str(index): whole(value) for index, value in enumerate(parameters)},
-            "average": {str(index): whole(value) for index, value in enumerate(average)},
-            "optimizer": {
-                f"{index}.{name}": whole(value) for index, state in moments.items() for name, value in state.items()
-            },
+            "weights": gathered((str(index), value) for index, value in enumerate(parameters)),
+            "average": gathered((str(index), value) for index, value in enumerate(average)),
+            "optimizer": gathered(
+                (f"{index}.{name}", value) for index, state in moments.items() for name, value in state.items()
+            ),
         }
         if not is_main_process:
             return

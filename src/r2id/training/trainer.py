@@ -30,6 +30,7 @@ from r2id.conditioning import LabelConditioner, TextConditioner, load_text_encod
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
 from r2id.files import clear_leftovers, replace_folder
+from r2id.layers import EncoderBlock, SelfBlock
 from r2id.locks import alone
 from r2id.model import checksum, load_part
 from r2id.pipeline import R2Pipeline, as_output
@@ -212,7 +213,7 @@ def _train(
         raise InputError(f"the newest checkpoint is of step {start}; steps is {config.steps} and must be at least that")
     accelerator.init_trackers("logs")
     if config.shard:
-        fully_shard(objective, mesh=init_device_mesh(accelerator.device.type, (accelerator.num_processes,)))
+        shard(objective, accelerator.device.type, accelerator.num_processes)
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
@@ -279,8 +280,9 @@ def _train(
             if config.sample_every and done % config.sample_every == 0:
                 average.store(parameters)
                 average.copy_to(parameters)
-                with whole_weights(objective):
-                    if accelerator.is_main_process:
+                # Where weights are spread, a block gathers its own from all processes: all of them draw the pictures.
+                if accelerator.is_main_process or config.shard:
+                    with outer_weights(objective):
                         _log_preview(accelerator, objective, data[0], latent_sizes(config, data, data[0]), done)
                 average.restore(parameters)
             if stored:
@@ -372,9 +374,20 @@ def _step(
     return loss, whole(torch.as_tensor(norm))
 
 
+def shard(objective: nn.Module, device_type: str, processes: int) -> None:
+    """Spread the weights over the processes. A block's come together while it computes, what is outside of blocks for
+    all of a step."""
+    mesh = init_device_mesh(device_type, (processes,))
+    for module in list(objective.modules()):
+        # Blocks that are read by parts, those of the published R2IR, would not see their weights come together.
+        if isinstance(module, (EncoderBlock, SelfBlock)):
+            fully_shard(module, mesh=mesh)
+    fully_shard(objective, mesh=mesh)
+
+
 @contextmanager
-def whole_weights(objective: Any) -> Iterator[None]:
-    """Every process has all of the weights for a while, where they are spread over the processes."""
+def outer_weights(objective: Any) -> Iterator[None]:
+    """Every process has the weights outside of blocks for a while, where they are spread over the processes."""
     if not isinstance(objective, FSDPModule):
         yield
         return
@@ -389,6 +402,10 @@ def gather_weights(objective: nn.Module) -> None:
         for name, parameter in module.named_parameters(recurse=False):
             if isinstance(parameter, DTensor):
                 setattr(module, name, nn.Parameter(whole(parameter), parameter.requires_grad))
+        if isinstance(module, FSDPModule):
+            # Its hooks would wait for the other processes, to gather what is here by now.
+            module._forward_pre_hooks.clear()  # type: ignore[attr-defined]
+            module._forward_hooks.clear()  # type: ignore[attr-defined]
 
 
 def learning_rate(config: Training, step: int) -> float:
@@ -470,9 +487,10 @@ def _log_preview(
         pictures = as_output(module.preview(images, names, (height, width)), "pil")
         grid = make_image_grid(pictures, rows=len(pictures) // len(images), cols=len(images)).convert("RGB")
         array = torch.frombuffer(bytearray(grid.tobytes()), dtype=torch.uint8).view(1, grid.height, grid.width, 3)
-        accelerator.get_tracker("tensorboard").log_images(
-            {f"latents {height}x{width}": array.numpy()}, step, dataformats="NHWC"
-        )
+        if accelerator.is_main_process:
+            accelerator.get_tracker("tensorboard").log_images(
+                {f"latents {height}x{width}": array.numpy()}, step, dataformats="NHWC"
+            )
     module.train()
 
 
