@@ -5,6 +5,7 @@ import math
 import resource
 import shutil
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from r2id import cli
 from r2id.conditioning import LabelConditioner
 from r2id.diffuser import R2ID
 from r2id.errors import InputError
@@ -34,7 +36,8 @@ from r2id.training.trainer import (
     train_resampler,
 )
 
-DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+DIGITS = FIXTURES / "digits"
 
 SMALL = {
     "image_size": (8, 8),
@@ -572,6 +575,27 @@ class TestSettings:
         for preset in presets.values():
             with torch.device("meta"):
                 build(**network_arguments(preset.model))
+
+
+def test_preset_rgb_16x_trains_on_pictures_and_what_it_learnt_is_sampled(monkeypatch, tmp_path):
+    """The commands of docs/train.md with all that the preset says, but for channels and blocks."""
+    small = ("dim=32", "num_heads=2")
+    few = ("--data", FIXTURES / "emoji", "--no-compile", "--steps", "2", "--batch-size", "2")
+    resampler = (*RESAMPLER_PRESETS["rgb-16x"].model, *small, "pixel_dim=8", "basis=4")
+    diffuser = (*DIFFUSER_PRESETS["rgb-16x"].model, *small, "encoder_blocks=1", "decoder_blocks=1")
+    learnt = tmp_path / "resampler" / "resampler", tmp_path / "diffuser" / "pipeline"
+    for command in (
+        ("train", "resampler", "rgb-16x", *few, "--output", learnt[0].parent, "--model", *resampler),
+        ("train", "diffuser", "rgb-16x", *few, "--resampler", learnt[0], "--output", learnt[1].parent)
+        + ("--model", *diffuser),
+        ("sample", "--model", learnt[1], "--latent-size", "16x16", "--steps", "2", "--output", tmp_path / "one.png"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["r2id", *map(str, command)])
+        cli.main()
+    config = json.loads((learnt[1] / "diffuser" / "config.json").read_text())
+    assert (config["channels"], config["canvas"], config["noise_reference_size"]) == (768, [256, 256], 16)
+    with Image.open(tmp_path / "one.png") as picture:
+        assert (picture.mode, picture.size) == ("RGB", (256, 256))
 
 
 class TestSchedule:
