@@ -461,3 +461,13 @@ def test_parsers_read_what_help_promises():
 def test_label_ranges_that_are_refused(text):
     with pytest.raises(InputError, match="is not low-high"):
         cli.parse_labels(text)
+
+
+@pytest.mark.parametrize(("gpu", "precision"), [(True, "high"), (False, "highest")])
+def test_only_a_gpu_multiplies_as_tensor_float32(monkeypatch, gpu, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    try:
+        cli.choose_device("cpu")
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision("highest")

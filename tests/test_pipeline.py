@@ -355,3 +355,10 @@ def test_nobody_is_told_who_uses_it():
     environment = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
     printed = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert printed.stdout == "1 1\n", printed.stderr
+
+
+def test_what_a_call_returns_may_go_into_a_training(make_pipeline):
+    latents = make_pipeline()([1], generator=seeded(), **FEW).latents
+    weight = torch.ones(3, requires_grad=True)
+    (latents * weight[:, None, None]).sum().backward()
+    torch.testing.assert_close(weight.grad, latents.sum(dim=(0, 2, 3)))

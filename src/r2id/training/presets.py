@@ -57,7 +57,7 @@ class Training:
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
     precision: Literal["no", "bf16"] = "no"
-    """Mixed precision: no is float32."""
+    """Mixed precision: no is float32 (on GPUs TensorFloat32)."""
     compile: bool = False
     """Run the network through torch.compile: a minute or more for each latent grid, then faster steps."""
     shard: bool = False
