@@ -10,8 +10,10 @@ once, neighbourhoods summed up at every query, and once through the whole networ
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -20,9 +22,11 @@ import numpy
 import torch
 from PIL import Image
 from torch import Tensor
+from torch._inductor import config as inductor
 
 from r2id.conditioning import LabelConditioner
 from r2id.diffuser import R2ID
+from r2id.large import write_large
 from r2id.pipeline import R2Pipeline, as_levels
 from r2id.resampler import R2IR
 from r2id.sizes import Size
@@ -80,6 +84,19 @@ def _r2id_step(side: int, precision: torch.dtype) -> Work:
     def work() -> Tensor:
         with torch.inference_mode(), torch.autocast(DEVICE, HALF, enabled=precision == HALF):
             return _guided(*pipeline.diffuser.guidance_branches(sample, alpha_bar, tokens, (1, 1)))
+
+    return work
+
+
+def compiled_step(side: int, mode: str = "default") -> Work:
+    """R2ID's step through torch.compile. The first call compiles, without what earlier runs have left on disk."""
+    pipeline = ours()
+    sample, alpha_bar, tokens = _step_inputs(pipeline, side)
+    branches = torch.compile(pipeline.diffuser.guidance_branches, mode=mode, dynamic=False)
+
+    def work() -> Tensor:
+        with torch.inference_mode(), torch.autocast(DEVICE, HALF), inductor.patch(force_disable_caches=True):
+            return _guided(*branches(sample, alpha_bar, tokens, (1, 1)))
 
     return work
 
@@ -170,6 +187,7 @@ def _peer_step(build: Callable[[int], Any], arguments: dict[str, Tensor]) -> Cal
 _TIME, _LABELS = torch.tensor([500, 500]), torch.tensor([3, 10])
 STEPS: dict[str, Callable[[int], Work]] = {
     "R2ID": lambda side: _r2id_step(side, HALF),
+    "R2ID, compiled": compiled_step,
     "R2ID, float32": lambda side: _r2id_step(side, torch.float32),
     "R2ID, the plain way": _plain_step,
     "DiT": _peer_step(dit, {"timestep": _TIME, "class_labels": _LABELS}),
@@ -249,6 +267,23 @@ DECODERS: dict[str, Callable[[int], Work]] = {
     "AutoencoderKL": _autoencoder_decode,
     "Lanczos resize": _lanczos,
 }
+
+
+def decode_to_file(side: int) -> Work:
+    """One picture of side × side from an 8 × 8 latent, tile by tile into a file."""
+    resampler, latent = _latent()
+
+    def work() -> None:
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), torch.autocast(DEVICE, HALF):
+            field = resampler.field(latent)
+            write_large(field, (side, side), None, Path(folder) / "picture.tif", {}, _no_progress)
+
+    return work
+
+
+@contextmanager
+def _no_progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
+    yield lambda count: None
 
 
 def render(kind: str) -> Work:
@@ -364,6 +399,6 @@ RGB = ("R2IR, training step", "R2ID, training step", "guided step", "decode")
 """What `rgb` measures."""
 
 
-def parameters(network: Any) -> int:
-    """Parameters of a network."""
-    return sum(parameter.numel() for parameter in network.parameters())
+def parameters(*networks: Any) -> int:
+    """Parameters of networks."""
+    return sum(parameter.numel() for network in networks for parameter in network.parameters())

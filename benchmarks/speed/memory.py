@@ -1,6 +1,10 @@
-"""Runs one case in a process of its own and prints the bytes it took: `measuring.peak_memory` calls this."""
+"""Runs cases, each in a process of its own, and prints the bytes and seconds of each, for `measuring.peak_memory`.
+
+A line [case, arguments…] comes in, a line [bytes, seconds] goes out, or an empty one where the case failed.
+"""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -10,5 +14,13 @@ import cases  # noqa: E402
 from measuring import resident_peak  # noqa: E402
 
 if __name__ == "__main__":
-    case, *arguments = json.loads(sys.argv[1])
-    print(resident_peak(getattr(cases, case)(*arguments)))
+    for line in sys.stdin:
+        case, *arguments = json.loads(line)
+        if child := os.fork():
+            _, status = os.waitpid(child, 0)
+            if status:
+                print(flush=True)
+            continue
+        # Nothing of torch has run before the fork, so that no thread of it is missing after.
+        print(json.dumps(resident_peak(getattr(cases, case)(*arguments))), flush=True)
+        os._exit(0)

@@ -2,88 +2,107 @@
 
     python benchmarks/speed/run.py
 
-writes docs/benchmarks.md. Every section is kept in the results folder once it is measured, for each kind of device, and
-the page shows all that is there; --only measures some sections again.
+writes docs/benchmarks.md. Every section is kept in the results folder once it is measured, for each kind of device,
+with the command and the commit that made it, and the page shows all that is there; --only measures some sections again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import cases
 import diffusers
+import numpy
 import roofline
 import torch
-from measuring import machine, peak_memory, ratio, synchronize, take_turns
+from measuring import FEW, commit, extrapolate, growth, machine, peak_memory, ratio, synchronize, take_turns
 
 from r2id.evaluation.generation import Reference, load_judge, measure_generation
 from r2id.files import write_whole
 from r2id.training.data import load_images
+from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[1] / "docs" / "benchmarks.md"
-COMMAND = "python benchmarks/speed/run.py"
+COMMAND = ("python", "benchmarks/speed/run.py")
 
 STEP_SIDES = (8, 16, 32, 64, 128, 256)
 DECODE_SIDES = (64, 256, 512, 1024, 4096)
+FILE_SIDES = (1024, 4096, 16384)
 ROUNDS = 7
+COMPILED_SIDES = (16, 64)
+"""A compilation takes a minute or more for every size."""
+LARGEST = {"DiT": 128, "R2IR, the plain way": 1024}
+"""The largest side that is measured of what would take minutes or more memory than there is."""
 
 Section = Callable[[argparse.Namespace], dict[str, Any]]
 Rows = list[list[str]]
 
 
-def too_large(method: str, side: int) -> bool:
-    """Work that is left out because it would take minutes or more memory than there is."""
-    limits = {"DiT": 128, "R2IR, the plain way": 1024, "AutoencoderKL": 1024}
-    return side > limits.get(method, sys.maxsize)
+def left_out(method: str, side: int) -> bool:
+    """Work that takes too long or too much memory, which the page extrapolates or leaves empty, with the reason."""
+    if method == "R2ID, compiled":
+        return side not in COMPILED_SIDES
+    return side > LARGEST.get(method, sys.maxsize)
 
 
 def seconds_of(case: Callable[[str, int], cases.Work], methods: Sequence[str], side: int, rounds: int) -> dict:
     """Seconds of every method's work at one size, in turns."""
-    return take_turns({name: case(name, side) for name in methods if not too_large(name, side)}, rounds)
+    return take_turns({name: case(name, side) for name in methods if not left_out(name, side)}, rounds)
 
 
 def measure_step(options: argparse.Namespace) -> dict[str, Any]:
-    """Time and memory of a guided step at every latent size."""
+    """Time and memory of a guided step at every latent size, and what bfloat16 changes."""
     pipeline = cases.ours()
     networks = {"R2ID": pipeline.diffuser, "DiT": cases.dit(8), "Sana": cases.sana(8), "UNet": cases.unet(8)}
-    result: dict[str, Any] = {"parameters": {name: cases.parameters(one) for name, one in networks.items()}}
+    result: dict[str, Any] = {
+        "parameters": {name: cases.parameters(one) for name, one in networks.items()},
+        "compiling": {},
+        "errors": {},
+        "sides": {},
+    }
     for side in options.step_sides:
-        rounds = options.rounds if side < 128 else max(3, options.rounds // 2)
-        seconds = seconds_of(cases.guided_step, list(cases.STEPS), side, rounds)
-        memory = {name: peak_memory("guided_step", name, side) for name in seconds} if side >= 64 else {}
-        result[str(side)] = {"seconds": seconds, "memory": memory}
+        works = {name: cases.guided_step(name, side) for name in cases.STEPS if not left_out(name, side)}
+        if "R2ID, compiled" in works:
+            result["compiling"][side] = take_turns({"": works["R2ID, compiled"]}, 1, idle=0)[""][0]
+        seconds = take_turns(works, options.rounds if side < 128 else min(2, options.rounds))
+        held = [name for name in works if name != "R2ID, compiled"]
+        memory = {name: peak_memory("guided_step", name, side).bytes for name in held}
+        result["sides"][side] = {"seconds": seconds, "memory": memory}
+        half, single = (works[name]().float().cpu().numpy() for name in ("R2ID", "R2ID, float32"))
+        result["errors"][side] = difference(half, single)
     return result
 
 
+def difference(half: numpy.ndarray, single: numpy.ndarray) -> dict[str, float]:
+    """The largest and the mean difference of two results, and the spread of the second."""
+    apart = numpy.abs(half.astype(float) - single)
+    return {"largest": float(apart.max()), "mean": float(apart.mean()), "spread": float(single.std())}
+
+
 def show_step(result: dict[str, Any]) -> list[str]:
-    counts = ", ".join(f"{name} {count / 1e6:.1f} million" for name, count in result.pop("parameters").items())
-    sides = [int(side) for side in result]
-    names = list(next(iter(result.values()))["seconds"])
-    rows, memory = [], []
-    for name in names:
-        cells = []
-        for side in sides:
-            seconds = result[str(side)]["seconds"]
-            cells.append(_times(seconds, name, "R2ID") if name in seconds else "")
-        measured = [
-            (side, median(result[str(side)]["seconds"][name]))
-            for side in sides
-            if side >= 32 and name in result[str(side)]["seconds"]
-        ]
-        rows.append([name, *cells, f"{growth(measured):.2f}" if len(measured) > 1 else ""])
-        held = [result[str(side)]["memory"].get(name) for side in sides]
-        memory.append([name, *(_mebibytes(one) for one in held)])
+    counts = ", ".join(f"{name} {count / 1e6:.1f} million" for name, count in result["parameters"].items())
+    sides = {int(side): one for side, one in result["sides"].items()}
+    errors, compiling = result["errors"], result["compiling"]
     heads = [f"{side}×{side}" for side in sides]
+    rows, memory = [], []
+    for name in cases.STEPS:
+        seconds = {side: median(one["seconds"][name]) for side, one in sides.items() if name in one["seconds"]}
+        held = {side: one["memory"][name] for side, one in sides.items() if name in one["memory"]}
+        # Attention that is quadratic in time has a term in proportion, too; it is never held as a whole.
+        cells = _times_or_more(sides, name, "R2ID", (1, 2))
+        rows.append([name, *cells, _growth(seconds)])
+        memory.append([name, *_mebibytes_or_more(sides, name), _growth(held)])
+    compiled = " and ".join(f"{seconds:.0f} s at {side}×{side}" for side, seconds in compiling.items())
     return [
         "## One guided denoising step",
         "",
@@ -93,67 +112,123 @@ def show_step(result: dict[str, Any]) -> list[str]:
         "",
         *_table(["", *heads, "growth"], rows),
         "",
-        "Peak memory beyond the weights, in MiB:",
+        "Peak memory beyond the weights, in MiB, and the power with which it grows from 32×32 on. Some 10 to 30 MiB of "
+        "it are what the libraries set up in the first call, at any size:",
         "",
-        *_table(["", *heads], memory),
+        *_table(["", *heads, "growth"], memory),
+        "",
+        "≈: not measured, as a step would take minutes; extrapolated from the two largest sizes that were, time as "
+        "a·n + b·n² of n samples, memory as a + b·n. Growth is of what was measured. Empty: R2ID is compiled at "
+        f"{_and(f'{side}×{side}' for side in COMPILED_SIDES)} only, as every size takes a compilation"
+        + (f" ({compiled})" if compiled else "")
+        + ", and its memory is not measured, nor a growth from fewer than two sizes.",
+        "",
+        "What bfloat16 changes in the prediction of one step, for noise at ᾱ = 0.3:",
+        "",
+        *_table(
+            ["", *heads],
+            [
+                ["largest difference", *(f"{one['largest']:.2g}" for one in errors.values())],
+                ["mean difference", *(f"{one['mean']:.2g}" for one in errors.values())],
+                ["standard deviation of the prediction", *(f"{one['spread']:.2g}" for one in errors.values())],
+            ],
+        ),
     ]
-
-
-def growth(measured: list[tuple[int, float]]) -> float:
-    """Exponent of time over samples: the slope of a straight line through the logarithms."""
-    x = [2 * math.log(side) for side, _ in measured]
-    y = [math.log(seconds) for _, seconds in measured]
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    above = sum((one - mean_x) * (other - mean_y) for one, other in zip(x, y, strict=True))
-    return above / sum((one - mean_x) ** 2 for one in x)
 
 
 def measure_decode(options: argparse.Namespace) -> dict[str, Any]:
     """Time and memory of decoding, of a region of a huge picture, and of encoding a large image."""
-    result: dict[str, Any] = {}
+    resampler, peer = cases.ours().resampler, cases.autoencoder()
+    result: dict[str, Any] = {
+        "parameters": {
+            "decoder": {
+                "R2IR": cases.parameters(resampler.decoder),
+                "AutoencoderKL": cases.parameters(peer.decoder, peer.post_quant_conv),
+            },
+            "encoder": {
+                "R2IR": cases.parameters(resampler.encoder),
+                "AutoencoderKL": cases.parameters(peer.encoder, peer.quant_conv),
+            },
+        },
+        "errors": {},
+        "sides": {},
+    }
     for side in options.decode_sides:
-        seconds = seconds_of(cases.decode, list(cases.DECODERS), side, options.rounds if side < 4096 else 3)
-        result[str(side)] = {
-            "seconds": seconds,
-            "memory": {name: peak_memory("decode", name, side) for name in seconds} if side >= 256 else {},
-        }
+        rounds = options.rounds if side < 4096 else min(2, options.rounds)
+        seconds = seconds_of(cases.decode, list(cases.DECODERS), side, rounds)
+        memory = {name: peak_memory("decode", name, side).bytes for name in seconds}
+        result["sides"][side] = {"seconds": seconds, "memory": memory}
+        half, single = (cases.decode(name, side)() for name in ("R2IR", "R2IR, float32"))
+        result["errors"][side] = difference(half, single.astype(float))
+    result["files"] = {side: peak_memory("decode_to_file", side) for side in options.file_sides}
     result["render"] = take_turns({kind: cases.render(kind) for kind in ("region", "whole")}, options.rounds)
     methods = ["R2IR", "R2IR, float32", "R2IR, the plain way", "AutoencoderKL"]
     side = options.encode_side
-    encoders = take_turns({name: cases.encode(name, side) for name in methods}, 3)
-    held = {name: peak_memory("encode", name, side) for name in methods}
+    encoders = take_turns({name: cases.encode(name, side) for name in methods}, min(3, options.rounds))
+    held = {name: peak_memory("encode", name, side).bytes for name in methods}
     result["encode"] = {"side": side, "seconds": encoders, "memory": held}
     return result
 
 
 def show_decode(result: dict[str, Any]) -> list[str]:
-    render, encode = result.pop("render"), result.pop("encode")
-    sides = [int(side) for side in result]
-    rows, memory = [], []
-    for name in cases.DECODERS:
-        seconds = {side: result[str(side)]["seconds"] for side in sides}
-        rows.append([name, *(_times(seconds[side], name, "R2IR") if name in seconds[side] else "" for side in sides)])
-        memory.append([name, *(_mebibytes(result[str(side)]["memory"].get(name)) for side in sides)])
+    render, encode, errors = result["render"], result["encode"], result["errors"]
+    sides = {int(side): one for side, one in result["sides"].items()}
     heads = [f"{side}×{side}" for side in sides]
+    rows = [[name, *_times_or_more(sides, name, "R2IR", (0, 1))] for name in cases.DECODERS]
+    memory = [[name, *_mebibytes_or_more(sides, name)] for name in cases.DECODERS]
     rows_encode = [
         [name, _times(encode["seconds"], name, "R2IR"), _mebibytes(encode["memory"][name])]
         for name in encode["seconds"]
     ]
+    counts = _and(
+        f"the {part} of {name} has {count / 1e6:.2f} million"
+        for part, networks in result["parameters"].items()
+        for name, count in networks.items()
+    )
+    region, tiles = median(render["region"]), (16384 // 256) ** 2
     return [
         "## Decoding and encoding",
         "",
         "From an 8×8 latent (AutoencoderKL: from its own, an eighth of the picture; Lanczos: from 32×32 pixels) to "
-        "8-bit pixels, in bfloat16 but where it says float32; the plain way is float32. How many times as long as R2IR "
-        "each takes:",
+        "8-bit pixels, in bfloat16 but where it says float32; the plain way is float32. Parameters: "
+        f"{counts}. AutoencoderKL is without the attention of its middle block, which is quadratic in the pixels; with "
+        "it, it would take longer. How many times as long as R2IR each takes:",
         "",
         *_table(["", *heads], rows),
         "",
-        "Peak memory beyond weights and latent, the picture included, in MiB:",
+        "Peak memory beyond weights and latent, the picture included, in MiB. Some 15 to 25 MiB of it are what the "
+        "libraries set up in the first call, at any size:",
         "",
         *_table(["", *heads], memory),
         "",
+        "≈: not measured, as it would not fit in memory; extrapolated from the two largest sizes that were, as a + b·n "
+        "of n pixels.",
+        "",
+        "What bfloat16 changes in the picture, in levels of 256:",
+        "",
+        *_table(
+            ["", *heads],
+            [
+                ["largest difference", *(f"{one['largest']:.0f}" for one in errors.values())],
+                ["mean difference", *(f"{one['mean']:.2g}" for one in errors.values())],
+            ],
+        ),
+        "",
+        "To a file instead of into memory, in tiles of 256×256, as `r2id sample` writes pictures of over 4096×4096, in "
+        "bfloat16; each once:",
+        "",
+        *_table(
+            ["", *(f"{side}×{side}" for side in result["files"])],
+            [
+                ["peak memory, MiB", *(_mebibytes(held) for held, _ in result["files"].values())],
+                ["seconds", *(f"{seconds:.1f}" for _, seconds in result["files"].values())],
+            ],
+        ),
+        "",
         "256×256 pixels out of the middle of a picture of 16384×16384 take "
-        f"{ratio(render['region'], render['whole'])} times as long as a picture of 256×256.",
+        f"{ratio(render['region'], render['whole'])} times as long as a picture of 256×256: "
+        f"{1000 * region:.0f} ms. All {tiles} such regions, the full cost of that picture, would take "
+        f"≈{tiles * region:.0f} s, extrapolated from the one.",
         "",
         f"Encoding an image of {encode['side']}×{encode['side']} to an 8×8 latent:",
         "",
@@ -164,7 +239,9 @@ def show_decode(result: dict[str, Any]) -> list[str]:
 def measure_training(options: argparse.Namespace) -> dict[str, Any]:
     """Time of a training step of both networks."""
     return {
-        name: take_turns({kind: cases.training_step(kind, 128) for kind in (name, f"{name}, the plain way")}, 7)
+        name: take_turns(
+            {kind: cases.training_step(kind, 128) for kind in (name, f"{name}, the plain way")}, options.rounds
+        )
         for name in ("R2IR", "R2ID")
     }
 
@@ -229,7 +306,9 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
             generate(PUBLISHED, False)()
 
     alternatives = {"plain": plain} | {str(number): generate(choice, True) for number, choice in enumerate(CHOICES)}
-    seconds = take_turns(alternatives, 3)
+    # A round takes minutes; what one that does not count is for, two steps do as well.
+    generate(("DDIM", 2, (0.0, 1.0)), True)()
+    seconds = take_turns(alternatives, min(2, options.rounds), idle=0)
     quality = []
     for name, steps, interval in CHOICES:
         pipeline.scheduler = SAMPLERS[name].from_config(config)
@@ -300,8 +379,8 @@ def measure_rgb(options: argparse.Namespace) -> dict[str, Any]:
         work = cases.rgb(name, result["batch"])
         result["work"][name] = {
             "operations": roofline.count_operations(work),
-            "seconds": take_turns({name: work}, 3)[name],
-            "memory": peak_memory("rgb", name, result["batch"]),
+            "seconds": take_turns({name: work}, min(3, options.rounds))[name],
+            "memory": peak_memory("rgb", name, result["batch"]).bytes,
         }
         del work
     return result
@@ -355,6 +434,40 @@ def show_roofline(result: dict[str, Any]) -> list[str]:
     ]
 
 
+MODES = ("default", "max-autotune-no-cudagraphs", "reduce-overhead")
+"""Of torch.compile; the last is with CUDA graphs."""
+
+
+def measure_gpu(options: argparse.Namespace) -> dict[str, Any]:
+    """What counts on a GPU only: compiled steps at the largest latents, and the time of the recipe."""
+    side = max(options.step_sides)
+    works = {"eager": cases.guided_step("R2ID", side)} | {mode: cases.compiled_step(side, mode) for mode in MODES}
+    steps = take_turns(works, options.rounds, idle=3)
+    batch = RESAMPLER_PRESETS["mnist"].batch_size
+    training = {name: take_turns({name: cases.training_step(name, batch)}, options.rounds)[name] for name in NETWORKS}
+    return {"side": side, "steps": steps, "training": training}
+
+
+NETWORKS = {"R2IR": RESAMPLER_PRESETS["mnist"], "R2ID": DIFFUSER_PRESETS["mnist"]}
+
+
+def show_gpu(result: dict[str, Any]) -> list[str]:
+    steps, side = result["steps"], result["side"]
+    rows = [[name, f"{1 / median(one):.1f}", str(ratio(steps["eager"], one))] for name, one in steps.items()]
+    minutes = {name: NETWORKS[name].steps * median(one) / 60 for name, one in result["training"].items()}
+    each = _and(f"{name} {NETWORKS[name].steps} steps, {one:.1f} minutes" for name, one in minutes.items())
+    return [
+        "## Compiled, and how long the recipe takes",
+        "",
+        f"Guided steps at {side}×{side} latents in bfloat16, by mode of torch.compile:",
+        "",
+        *_table(["", "steps/s", "times as fast as eager"], rows),
+        "",
+        f"Preset `mnist` on this device: {each}, ≈{sum(minutes.values()):.1f} minutes together; extrapolated from "
+        "single steps at 8×8 latents, of all the recipe's grids a middling one.",
+    ]
+
+
 SECTIONS: dict[str, tuple[Section, Callable[[dict[str, Any]], list[str]]]] = {
     "step": (measure_step, show_step),
     "decode": (measure_decode, show_decode),
@@ -363,6 +476,7 @@ SECTIONS: dict[str, tuple[Section, Callable[[dict[str, Any]], list[str]]]] = {
     "start": (measure_start, show_start),
     "rgb": (measure_rgb, show_rgb),
     "roofline": (measure_roofline, show_roofline),
+    "gpu": (measure_gpu, show_gpu),
 }
 
 
@@ -371,9 +485,12 @@ def write_document(results: Path, document: Path) -> None:
     lines = [
         "# Benchmarks",
         "",
-        f"Written by `make bench`, which is `{COMMAND}`. Within a section all alternatives ran side by side, in turns, "
-        "in one process. Times are compared as ratios of medians; in brackets, the quartiles of the ratios of single "
-        "rounds. Peak memory is measured in a process for each. Absolute times are of a shared machine.",
+        "Written by `make bench`; below each section, in small letters, stand the command and the commit that it comes "
+        "from. Within a section all alternatives ran side by side, in turns, in one process. Times are compared as "
+        "ratios of medians; in brackets, the quartiles of the ratios of single rounds or, where these were fewer than "
+        f"{FEW}, the least and the greatest, and how many there were. Peak memory is measured in a process for each. "
+        "Absolute times are of a shared machine. What each choice of the code is worth: [speed, choice by "
+        "choice](speed.md).",
     ]
     for device in ("cpu", "cuda"):
         measured = {name: results / f"{device}-{name}.json" for name in SECTIONS}
@@ -384,7 +501,9 @@ def write_document(results: Path, document: Path) -> None:
         for name, path in measured.items():
             kept = json.loads(path.read_text())
             lines += ["", *SECTIONS[name][1](kept["result"])]
-            lines += ["", f"*{', '.join(f'{key} {value}' for key, value in kept['machine'].items())}*"]
+            about = ", ".join(f"{key} {value}" for key, value in kept["machine"].items())
+            revision = f", commit {kept['commit']}" if kept["commit"] else ""
+            lines += ["", f"*`{kept['command']}`{revision}; {about}*"]
     write_whole(document, lambda path: path.write_text("\n".join(lines) + "\n", encoding="utf-8"))
 
 
@@ -395,8 +514,48 @@ def _times(seconds: dict[str, list[float]], name: str, base: str) -> str:
     return str(ratio(seconds[name], seconds[base]))
 
 
-def _mebibytes(count: int | None) -> str:
+def _times_or_more(sides: Mapping[int, Any], name: str, base: str, powers: tuple[int, int]) -> list[str]:
+    """`_times` of every size; beyond the largest that was measured of this method, extrapolated."""
+    known = {side: median(one["seconds"][name]) for side, one in sides.items() if name in one["seconds"]}
+    cells = []
+    for side, one in sides.items():
+        if side in known:
+            cells.append(_times(one["seconds"], name, base))
+        elif name in LARGEST and len(known) > 1:
+            times = extrapolate(known, side, powers) / median(one["seconds"][base])
+            cells.append(f"≈ {times:.3g}")
+        else:
+            cells.append("")
+    return cells
+
+
+def _mebibytes(count: float | None) -> str:
     return "" if count is None else f"{count / 2**20:.0f}"
+
+
+def _mebibytes_or_more(sides: Mapping[int, Any], name: str) -> list[str]:
+    """Memory at every size; beyond the largest that was measured of this method, extrapolated."""
+    known = {side: one["memory"][name] for side, one in sides.items() if name in one["memory"]}
+    extrapolated = name in LARGEST and len(known) > 1
+    return [
+        _mebibytes(known[side])
+        if side in known
+        else f"≈ {_mebibytes(extrapolate(known, side, (0, 1)))}"
+        if extrapolated
+        else ""
+        for side in sides
+    ]
+
+
+def _growth(measured: Mapping[int, float]) -> str:
+    """The exponent from 32 × 32 on, empty where that is not to be had."""
+    large = {side: value for side, value in measured.items() if side >= 32}
+    return f"{growth(large):.2f}" if len(large) > 1 else ""
+
+
+def _and(parts: Iterable[str]) -> str:
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _table(heads: list[str], rows: Rows) -> list[str]:
@@ -412,12 +571,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds that count")
     parser.add_argument("--step-sides", type=int, nargs="+", default=STEP_SIDES)
     parser.add_argument("--decode-sides", type=int, nargs="+", default=DECODE_SIDES)
+    parser.add_argument("--file-sides", type=int, nargs="+", default=FILE_SIDES)
     parser.add_argument("--encode-side", type=int, default=4096)
-    parser.add_argument("--count", type=int, default=1000, help="digits to judge each sampler by")
+    parser.add_argument("--count", type=int, default=500, help="digits to judge each sampler by")
     options = parser.parse_args(arguments)
+    command = shlex.join([*COMMAND, *(sys.argv[1:] if arguments is None else arguments)])
+    revision = commit()
     for name in options.only:
+        if name == "gpu" and cases.DEVICE == "cpu":
+            continue
         synchronize()
-        kept = json.dumps({"machine": machine(), "result": SECTIONS[name][0](options)}, indent=1, ensure_ascii=False)
+        made = {
+            "command": command,
+            "commit": revision,
+            "machine": machine(),
+            "result": SECTIONS[name][0](options),
+        }
+        kept = json.dumps(made, indent=1, ensure_ascii=False)
         path = options.results / f"{cases.DEVICE}-{name}.json"
         write_whole(path, lambda path, kept=kept: path.write_text(kept, encoding="utf-8"))
         write_document(options.results, options.document)

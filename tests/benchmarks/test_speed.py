@@ -15,13 +15,30 @@ import run  # noqa: E402
 
 
 def test_a_ratio_is_of_medians_with_the_quartiles_of_the_rounds():
-    ratio = measuring.ratio([2.0, 4.0, 9.0], [1.0, 1.0, 3.0])
-    assert (ratio.value, ratio.low, ratio.high) == (4.0, 2.0, 4.0)
+    ratio = measuring.ratio([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], [1.0] * 7)
+    assert (ratio.value, ratio.low, ratio.high) == (4.0, 2.0, 6.0)
+    assert str(ratio) == "4 (2–6)"
+
+
+def test_of_few_rounds_a_ratio_has_the_range_and_their_number():
+    assert str(measuring.ratio([2.0, 4.0, 9.0], [1.0, 1.0, 3.0])) == "4 (2–4, of 3)"
+    assert str(measuring.ratio([2.0], [1.0])) == "2 (2–2, of 1)"
 
 
 def test_growth_is_the_exponent_of_the_number_of_samples():
-    assert run.growth([(32, 5.0), (64, 20.0), (128, 80.0)]) == pytest.approx(1)
-    assert run.growth([(32, 1.0), (64, 16.0)]) == pytest.approx(2)
+    assert measuring.growth({32: 5.0, 64: 20.0, 128: 80.0}) == pytest.approx(1)
+    assert measuring.growth({32: 1.0, 64: 16.0}) == pytest.approx(2)
+
+
+def test_what_is_too_large_is_extrapolated_from_the_two_largest():
+    measured = {side: 3.0 * side**2 + 0.5 * side**4 for side in (16, 32)} | {8: 1e9}
+    assert measuring.extrapolate(measured, 64, (1, 2)) == pytest.approx(3 * 64**2 + 0.5 * 64**4)
+    assert measuring.extrapolate({8: 100.0 + 64, 16: 100.0 + 256}, 32, (0, 1)) == pytest.approx(1124)
+
+
+def test_bf16_is_compared_with_float32():
+    half, single = torch.tensor([1.0, 2.0, 4.0]).numpy(), torch.tensor([1.0, 2.5, 3.0]).numpy()
+    assert run.difference(half, single) == pytest.approx({"largest": 1.0, "mean": 0.5, "spread": single.std()})
 
 
 def test_alternatives_take_turns_and_the_first_round_does_not_count():
@@ -31,7 +48,17 @@ def test_alternatives_take_turns_and_the_first_round_does_not_count():
 
 
 def test_peak_memory_is_that_of_the_work():
-    assert measuring.resident_peak(lambda: torch.ones(64, 2**20 // 4).sum()) == pytest.approx(64 * 2**20, rel=0.2)
+    held, seconds = measuring.resident_peak(lambda: torch.ones(64, 2**20 // 4).sum())
+    assert held == pytest.approx(64 * 2**20, rel=0.2) and seconds > 0
+
+
+def test_peak_memory_is_measured_in_a_process_each_and_survives_a_failure():
+    first = measuring.peak_memory("decode", "Lanczos resize", 2048)
+    assert first.bytes == pytest.approx(4 * 2**20, rel=0.3)
+    with pytest.raises(RuntimeError, match="no such case"):
+        measuring.peak_memory("no such case")
+    assert measuring.peak_memory("decode", "Lanczos resize", 2048).bytes == pytest.approx(first.bytes, rel=0.3)
+    assert measuring.peak_memory("decode_to_file", 300).bytes > 0
 
 
 def test_operations_and_bytes_are_counted():
@@ -59,8 +86,38 @@ def test_peers_do_the_same_work_with_about_as_many_parameters(network):
     assert 0.75 * own < cases.parameters(peer) < 1.35 * own
 
 
-def test_a_page_is_written_of_what_was_measured(tmp_path):
-    command = ["--data", "MNIST", "--results", str(tmp_path / "results"), "--document", str(tmp_path / "page.md")]
-    run.main([*command, "--only", "step", "--rounds", "2", "--step-sides", "4", "8"])
-    page = (tmp_path / "page.md").read_text()
+def page_of(tmp_path, *arguments) -> str:
+    run.main(["--results", str(tmp_path / "results"), "--document", str(tmp_path / "page.md"), *arguments])
+    return (tmp_path / "page.md").read_text()
+
+
+def row_of(page: str, name: str, number: int = 0) -> list[str]:
+    """Cells of the row of a name, in the table of this number that has it."""
+    return [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith(f"| {name} |")][number]
+
+
+def test_a_page_is_written_of_what_was_measured_with_the_command_that_did(tmp_path):
+    page = page_of(tmp_path, "--only", "step", "gpu", "--rounds", "2", "--step-sides", "4", "8")
     assert "| R2ID, the plain way |" in page and "| Sana |" in page and "## Training" not in page
+    assert "--only step gpu --rounds 2 --step-sides 4 8`, commit " in page and "GiB" in page
+    assert ", of 2)" in row_of(page, "DiT")[1] and "## Compiled" not in page
+
+
+def test_a_page_says_what_is_extrapolated(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "LARGEST", {"R2IR, the plain way": 24})
+    small = ("--decode-sides", "16", "24", "32", "--file-sides", "32", "64", "--encode-side", "40")
+    page = page_of(tmp_path, "--only", "decode", "--rounds", "1", *small)
+    assert row_of(page, "R2IR, the plain way")[3].startswith("≈") and "1.13 million" in page and "1.06 million" in page
+    assert row_of(page, "R2IR, the plain way", 1)[3].startswith("≈")
+    assert len(row_of(page, "peak memory, MiB")) == 3
+
+
+def test_only_what_is_too_large_is_extrapolated():
+    sides = {
+        32: {"seconds": {"R2ID": [1.0], "DiT": [2.0]}, "memory": {"DiT": 2**20}},
+        64: {"seconds": {"R2ID": [4.0], "DiT": [32.0]}, "memory": {"DiT": 2**22}},
+        128: {"seconds": {"R2ID": [16.0]}, "memory": {}},
+    }
+    assert run._times_or_more(sides, "DiT", "R2ID", (1, 2))[2] == "≈ 32"
+    assert run._mebibytes_or_more(sides, "DiT") == ["1", "4", "≈ 16"]
+    assert run._times_or_more(sides, "Sana", "R2ID", (1, 2)) == ["", "", ""]
