@@ -121,3 +121,13 @@ def test_only_what_is_too_large_is_extrapolated():
     assert run._times_or_more(sides, "DiT", "R2ID", (1, 2))[2] == "≈ 32"
     assert run._mebibytes_or_more(sides, "DiT") == ["1", "4", "≈ 16"]
     assert run._times_or_more(sides, "Sana", "R2ID", (1, 2)) == ["", "", ""]
+
+
+def test_a_gpu_has_a_section_of_its_own(tmp_path, monkeypatch):
+    """Where there is one. Here the work is nothing; how it is counted and shown is what this runs."""
+    monkeypatch.setattr(cases, "DEVICE", "cuda")
+    for name in ("guided_step", "compiled_step", "training_step"):
+        monkeypatch.setattr(cases, name, lambda *_: lambda: None)
+    page = page_of(tmp_path, "--only", "gpu", "--rounds", "2")
+    assert "# On a GPU" in page and "256×256 latents" in page
+    assert len(row_of(page, "reduce-overhead")) == 3 and "R2IR 7000 steps" in page and "R2ID 21000 steps" in page
