@@ -16,8 +16,10 @@ from safetensors.torch import load_file
 from r2id import cli
 from r2id.conditioning import LabelConditioner
 from r2id.errors import InputError
+from r2id.large import _Tiles
 from r2id.model import PRETRAINED
 from r2id.pipeline import R2Pipeline
+from r2id.training.data import load_images
 
 FIXTURES = Path(__file__).parent / "fixtures"
 QUICK = ("--steps", "2")
@@ -107,6 +109,57 @@ def test_a_single_picture_goes_to_a_file_the_same_in_tiles_as_at_once(capsys, mo
         assert alike(tmp_path / name, tmp_path / "whole.png")
     status, _, error = run(capsys, monkeypatch, *sample, "--output", tmp_path / "tiles.jpg")
     assert status == 2 and "needs .tif or .png" in error
+
+
+def test_an_interrupted_large_picture_goes_on_where_it_was(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("r2id.large.LARGE", 100)
+    sample = ("sample", "--labels", "7", "--latent-size", "4x4", "--steps", "2", "--size", "300x280")
+    assert run(capsys, monkeypatch, *sample, "--output", tmp_path / "whole.tif")[0] == 0
+    append = _Tiles.append
+
+    def interrupted(self, levels):
+        if self.done == 2:
+            raise KeyboardInterrupt
+        append(self, levels)
+
+    monkeypatch.setattr(_Tiles, "append", interrupted)
+    status, _, error = run(capsys, monkeypatch, *sample, "--output", tmp_path / "tiles.tif")
+    assert status == 130 and "stopped after tile 2 of 4" in error and not (tmp_path / "tiles.tif").exists()
+    made = []
+    monkeypatch.setattr(_Tiles, "append", lambda self, levels: made.append(self.done) or append(self, levels))
+    in_half = (*sample, "--precision", "bf16", "--output", tmp_path / "tiles.tif")
+    status, _, error = run(capsys, monkeypatch, *in_half)
+    assert status == 2 and "its precision is no, not bf16" in error and not made
+    assert run(capsys, monkeypatch, *sample, "--output", tmp_path / "tiles.tif")[0] == 0
+    assert made == [2, 3] and alike(tmp_path / "tiles.tif", tmp_path / "whole.tif")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_precision_reaches_the_decoding(large, capsys, monkeypatch, tmp_path):
+    if large:
+        monkeypatch.setattr("r2id.large.LARGE", 100)
+    digit = tmp_path / "digit.png"
+    Image.fromarray(load_images(FIXTURES / "digits", limit=1).images[0, 0].numpy()).save(digit)
+    for name in ("no", "bf16"):
+        resample = ("resample", digit, "--size", "96x96", "--precision", name, "--output", tmp_path / f"{name}.tif")
+        assert run(capsys, monkeypatch, *resample)[0] == 0
+    exact, half = (numpy.asarray(Image.open(tmp_path / f"{name}.tif")).astype(int) for name in ("no", "bf16"))
+    assert 0 < abs(exact - half).max() <= 6 and abs(exact - half).mean() < 0.5
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_single_picture_is_encoded_however_large(large, capsys, monkeypatch, tmp_path):
+    levels = numpy.random.default_rng(0).integers(0, 256, (90, 70), dtype=numpy.uint8)
+    tifffile.imwrite(tmp_path / "image.tif", levels, tile=(32, 32))
+    resample = ("resample", tmp_path / "image.tif", "--output", tmp_path / "one.safetensors")
+    assert run(capsys, monkeypatch, *resample)[0] == 0
+    if large:
+        monkeypatch.setattr("r2id.large.LARGE", 100)
+    assert (
+        run(capsys, monkeypatch, "encode", "--data", tmp_path / "image.tif", "--output", tmp_path / "latents")[0] == 0
+    )
+    one, other = load_file(tmp_path / "one.safetensors"), load_file(tmp_path / "latents" / "00000000.safetensors")
+    assert torch.allclose(one["latents"], other["latents"], atol=2e-3)
 
 
 @pytest.mark.parametrize("more", [("--labels", "1,2"), ("--per-label", "2"), ("--size", "8x8")])
@@ -291,6 +344,7 @@ BAD_SAMPLES = [
     (("--size", "axb"), ["'axb'", "HxW"]),
     (("--latent-size", "8by8"), ["'8by8'", "HxW"]),
     (("--size", "900000x900000"), ["900000x900000", "GiB"]),
+    (("--size", "9" * 30 + "x1"), ["9" * 30, "HxW"]),
     (("--steps", "0"), ["0", "at least 1"]),
     (("--seed", "9" * 23), ["9" * 23, "from 0 to"]),
     (("--guidance", "nan"), ["nan", "finite"]),
@@ -308,6 +362,12 @@ def test_sample_refuses_bad_input_by_name_and_writes_nothing(arguments, expected
     for part in expected:
         assert part in unwrapped(error)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_size_over_the_limit_of_the_format_is_said_as_such(capsys, monkeypatch, tmp_path):
+    sample = ("sample", "--labels", "7", "--size", "3000000000x10", "--output", tmp_path / "big.tif")
+    status, _, error = run(capsys, monkeypatch, *sample)
+    assert status == 2 and "size 3000000000x10 is over the limit of .tif, 2147483647 pixels a side" in error
 
 
 def bad_images(folder: Path) -> dict[str, Path]:
