@@ -131,10 +131,10 @@ def wait_for(address: str, process: subprocess.Popen) -> Visitor:
 
 
 def visit(address: str, number: int, requests: int) -> list[tuple[str, float, str]]:
-    """One visitor's requests at random: kind, seconds, and what was wrong with the answer."""
+    """One visitor's first picture and then so many requests at random: kind, seconds, and what was wrong with each."""
     chance, visitor, results = random.Random(number), Visitor(address), []
     kinds = ("generate", "generate", "decode", "zoom", "zoom-out", "look", "upload", "save", "too large")
-    for count in range(requests):
+    for count in range(1 + requests):
         kind = chance.choice(kinds) if count else "generate"
         began = time.monotonic()
         try:
@@ -235,7 +235,7 @@ def measure(clients: int, requests: int) -> dict[str, Any]:
             sizes, results = [memory(process)], []
             with ThreadPoolExecutor(clients) as pool:
                 for part in range(PARTS):
-                    each = requests // clients // PARTS
+                    each = -(-requests // (clients * PARTS))
                     jobs = [pool.submit(visit, address, clients * part + number, each) for number in range(clients)]
                     results += [result for job in jobs for result in job.result()]
                     sizes.append(memory(process))
@@ -272,7 +272,9 @@ def measure(clients: int, requests: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=8, help="visitors at once")
-    parser.add_argument("--requests", type=int, default=200, help="of all visitors together")
+    parser.add_argument(
+        "--requests", type=int, default=200, help="of all visitors together, after their first pictures"
+    )
     arguments = parser.parse_args()
     measured = measure(arguments.clients, arguments.requests)
     RESULTS.mkdir(exist_ok=True)
