@@ -39,7 +39,8 @@ PARTS = 5
 """Of the requests; every part is by other visitors. Memory counts from the second on, as the first warms up."""
 THEIRS = ("torchinductor_root", ".ses")
 WATCHED = """
-import os, socket, sys
+import ctypes, os, signal, socket, sys
+signal.signal(signal.SIGUSR1, lambda *_: ctypes.CDLL(None).malloc_trim(0))
 def watch(event, arguments):
     if event == "socket.connect" and arguments[0].family in (socket.AF_INET, socket.AF_INET6):
         if arguments[1][0] not in ("127.0.0.1", "::1", "localhost"):
@@ -188,8 +189,11 @@ def request(visitor: Visitor, kind: str, chance: random.Random) -> str:
     return "" if right else "a wrong answer"
 
 
-def memory(process: subprocess.Popen) -> float:
-    """Resident memory in MiB."""
+def memory(process: subprocess.Popen, trimmed: bool = False) -> float:
+    """Resident memory in MiB, if trimmed without what was freed and the allocator still holds."""
+    if trimmed:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(3)
     return psutil.Process(process.pid).memory_info().rss / 2**20
 
 
@@ -239,6 +243,7 @@ def measure(clients: int, requests: int) -> dict[str, Any]:
                     jobs = [pool.submit(visit, address, clients * part + number, each) for number in range(clients)]
                     results += [result for job in jobs for result in job.result()]
                     sizes.append(memory(process))
+            in_use = memory(process, trimmed=True)
             reached = forbidden(visitor)
             kept = sum(path.stat().st_size for path in (folder / "tmp").rglob("*") if path.is_file()) / 2**20
         finally:
@@ -261,6 +266,7 @@ def measure(clients: int, requests: int) -> dict[str, Any]:
             "median request, s": round(statistics.median(seconds), 2),
             "longest request, s": round(max(seconds), 2),
             "memory before and after each part, MiB": [round(size) for size in sizes],
+            "memory in the end without what was freed, MiB": round(in_use),
             "memory grown, MiB": round(sizes[-1] - sizes[2]),
             "temporary files in the end, MiB": round(kept, 1),
             "temporary files left after the end": left,
