@@ -133,7 +133,8 @@ def test_a_visitor_generates_decodes_again_and_zooms(visit):
     keep_lines(browser)
     generate(browser)
     until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 64x64")
-    steps = [text for text in browser.execute_script("return window.lines") if re.fullmatch(r"step \d+ of 20", text)]
+    lines = [text.strip() for text in browser.execute_script("return window.lines")]
+    steps = [text for text in lines if re.fullmatch(r"step \d+ of 20", text)]
     assert steps == sorted(steps, key=lambda text: int(text.split()[1])) and len(set(steps)) > 1
     picture = browser.find_element(By.CSS_SELECTOR, "#strip img")
     assert picture.get_property("naturalHeight") == 64
