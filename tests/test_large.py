@@ -262,6 +262,20 @@ class TestReading:
         together = read_image(path, channels=channels, background=40)
         assert torch.equal(((whole + 1) * 127.5).round().to(torch.uint8), together)
 
+    @pytest.mark.parametrize("orientation", [0, *range(1, 10)])
+    def test_it_is_turned_as_the_camera_noted(self, tmp_path, orientation, monkeypatch):
+        path = tmp_path / "image.tif"
+        note = [(274, "H", 1, orientation, True)]
+        tifffile.imwrite(path, NOISE[..., :3], photometric="rgb", tile=(32, 16), extratags=note)
+        monkeypatch.setattr("r2id.large.PIECE", 64)
+        together = read_image(path, channels=3)
+        image = LargeImage(path, 3)
+        assert image.size == tiff_size(path) == together.shape[1:]
+        whole = torch.full((3, *image.size), torch.nan)
+        for rows, columns, pixels in image.pieces(lambda count: None):
+            whole[:, rows, columns] = pixels[0]
+        assert torch.equal(((whole + 1) * 127.5).round().to(torch.uint8), together)
+
     @pytest.mark.parametrize(
         ("levels", "options"),
         [(NOISE[..., 0].astype(numpy.float32), {}), (NOISE, {"photometric": "separated"})],

@@ -789,12 +789,10 @@ def choose_device(name: str | None) -> torch.device:
     """The named device, by default the GPU if there is one."""
     import torch
 
+    from r2id.model import usable_device
+
     # Of several processes on one machine, each takes its own GPU.
-    name = name or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=torch.device(name)).device
-    except Exception as error:
-        raise InputError(f"device {name!r} cannot be used; take cpu, or cuda on a machine with a GPU") from error
+    return usable_device(name or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"))
 
 
 def load_pipeline(choice: ModelChoice) -> R2Pipeline:

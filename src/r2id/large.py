@@ -37,6 +37,16 @@ READABLE = ("size", "region", "precision")
 """What of the identity of a picture is said where two differ; the rest are checksums."""
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+TURNS = {
+    2: (False, True, False),
+    3: (True, True, False),
+    4: (True, False, False),
+    5: (False, False, True),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (False, True, True),
+}
+"""For a TIFF's Orientation: whether its rows and its columns are to be reversed, and then exchanged."""
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
 
@@ -286,6 +296,7 @@ class LargeImage:
         try:
             self._file = tifffile.TiffFile(path)
             self._page: Any = self._file.pages.first
+            self._turn = turn_of(self._page)
             kind = self._page.axes, self._page.dtype
             chunk, needed = math.prod(self._page.chunks), math.prod(self._page.chunked)
             listed = len(self._page.dataoffsets)
@@ -296,7 +307,8 @@ class LargeImage:
                 f"{path} has {kind[1]} pixels in the order {kind[0]}, photometric {self._page.photometric}; a TIFF of "
                 f"over {LARGE} pixels is accepted with grey or RGB pixels of 8 or 16 bits, channels last"
             )
-        self.size: Size = (self._page.imagelength, self._page.imagewidth)
+        self.size = upright_size(self._page)
+        self._stored: Size = (self._page.imagelength, self._page.imagewidth)
         if chunk > LARGEST_CHUNK:
             raise InputError(
                 f"{path} is stored in pieces of {chunk} pixels; "
@@ -309,16 +321,16 @@ class LargeImage:
             )
 
     def pieces(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip. Can be read once."""
+        """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip, upright. Can be read once."""
         try:
             for levels, (_, _, top, left, _), (_, height, width, samples) in self._page.segments(maxworkers=1):
                 if levels is None:
                     levels = numpy.zeros((1, height, width, samples), self._page.dtype)
-                height, width = min(height, self.size[0] - top), min(width, self.size[1] - left)
+                height, width = min(height, self._stored[0] - top), min(width, self._stored[1] - left)
                 step = max(1, PIECE // width)
                 for y in range(0, height, step):
                     part = levels[0, y : min(y + step, height), :width]
-                    yield slice(top + y, top + y + len(part)), slice(left, left + width), self._values(part)
+                    yield self._upright(top + y, left, self._values(part))
                     advance(part.shape[0] * width)
         except InputError:
             raise
@@ -326,6 +338,16 @@ class LargeImage:
             raise InputError(f"{self.path} cannot be read ({reason(error)})") from error
         finally:
             self._file.close()
+
+    def _upright(self, top: int, left: int, values: Tensor) -> tuple[slice, slice, Tensor]:
+        """Rows, columns and pixels of a piece, turned as the picture is to be seen."""
+        starts, lengths, (*reversed_axes, exchanged) = [top, left], values.shape[-2:], self._turn
+        for axis in (0, 1):
+            if reversed_axes[axis]:
+                starts[axis] = self._stored[axis] - starts[axis] - lengths[axis]
+                values = values.flip(axis - 2)
+        rows, columns = (slice(first, first + length) for first, length in zip(starts, lengths, strict=True))
+        return (columns, rows, values.mT) if exchanged else (rows, columns, values)
 
     def _values(self, levels: numpy.ndarray) -> Tensor:
         if levels.dtype == numpy.uint16:
@@ -338,12 +360,22 @@ class LargeImage:
 
 
 def tiff_size(path: Path) -> Size | None:
-    """Height and width of a TIFF, from its header; None for any other file."""
+    """Height and width of a TIFF as it is to be seen, from its header; None for any other file."""
     if path.suffix.lower() not in TIFF_SUFFIXES:
         return None
     try:
         with tifffile.TiffFile(path) as file:
-            page: Any = file.pages.first
-            return page.imagelength, page.imagewidth
+            return upright_size(file.pages.first)
     except Exception:
         return None
+
+
+def turn_of(page: Any) -> tuple[bool, bool, bool]:
+    """Which of `TURNS` a page of a TIFF asks for; none for a value that no camera writes, as Pillow does."""
+    return TURNS.get(page.tags.valueof("Orientation", 1), (False, False, False))
+
+
+def upright_size(page: Any) -> Size:
+    """Height and width of a page of a TIFF as it is to be seen."""
+    size = page.imagelength, page.imagewidth
+    return size[::-1] if turn_of(page)[2] else size
