@@ -765,6 +765,7 @@ def train_diffuser(config: DiffuserPreset) -> None:
     """Train R2ID to generate the latents of a trained R2IR, or pixels, from a preset."""
     from r2id.training.trainer import train_diffuser as run
 
+    hide_loading_bars()
     announce(f"the trained pipeline is in {run(config)}")
 
 
@@ -795,17 +796,22 @@ def choose_device(name: str | None) -> torch.device:
     return usable_device(name or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"))
 
 
-def load_pipeline(choice: ModelChoice) -> R2Pipeline:
-    """The chosen pipeline on its device."""
+def hide_loading_bars() -> None:
+    """No progress bars for loading weights, which takes no time here."""
     import diffusers
-
-    from r2id.pipeline import R2Pipeline
 
     diffusers.utils.logging.disable_progress_bar()
     if diffusers.utils.is_transformers_available():
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+
+
+def load_pipeline(choice: ModelChoice) -> R2Pipeline:
+    """The chosen pipeline on its device."""
+    from r2id.pipeline import R2Pipeline
+
+    hide_loading_bars()
     device = choose_device(choice.device)
     pipeline = R2Pipeline.from_pretrained(choice.model).to(device)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), desc="denoising", leave=False)
