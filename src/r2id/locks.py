@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from r2id.errors import InputError
+from r2id.files import make_folder
 
 try:
     import fcntl
 except ImportError:
     fcntl = None  # type: ignore[assignment]
+
+ATTEMPTS = 20
+"""How often the folder of a lock may vanish as it is opened, before that is taken for an error."""
 
 
 @contextmanager
@@ -84,11 +88,7 @@ def _open(path: Path, shared: bool) -> Iterator[tuple[int | None, bool]]:
 def _lock(path: Path, shared: bool) -> tuple[int | None, bool]:
     """What `_open` yields. If others hold it, a shared one is shared, and another is open but not held."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the last holder has just removed the folder
-            continue
+        file = _open_or_make(path)
         is_first = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,3 +107,16 @@ def _lock(path: Path, shared: bool) -> tuple[int | None, bool]:
             if os.path.samestat(os.fstat(file), path.stat()):
                 return file, is_first
         os.close(file)
+
+
+def _open_or_make(path: Path) -> int:
+    for _ in range(ATTEMPTS):
+        # The last holder may have just removed the folder.
+        with suppress(FileNotFoundError, FileExistsError):
+            return _open_in_folder(path)
+    return _open_in_folder(path)
+
+
+def _open_in_folder(path: Path) -> int:
+    make_folder(path.parent)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
