@@ -233,7 +233,7 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
     """Generate a single picture and write it to the file `config.output`."""
     import torch
 
-    from r2id.large import check_target
+    from r2id.large import check_output
 
     if config.keep_latents:
         raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
@@ -244,7 +244,7 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
         )
     if pipeline.resampler is None:
         raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
-    check_target(config.output, sizes[0], pipeline.resampler.config.image_channels)
+    check_output(config.output, sizes[0], pipeline.resampler.config.image_channels)
     with torch.inference_mode(), autocast(pipeline, config):
         generator = torch.Generator().manual_seed(config.seed)
         latents = pipeline(requests, config.latent_size, [], generator=generator, **config.arguments).latents
@@ -279,7 +279,7 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     """Encode an image to a latent and decode it at any size."""
     import torch
 
-    from r2id.large import check_suffix, check_target, tiff_size
+    from r2id.large import check_output, check_suffix, tiff_size
     from r2id.latents import SUFFIX
     from r2id.pipeline import check_fits_in_memory
 
@@ -293,7 +293,7 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     resampler = load_resampler(config)
     check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
     if not keep:
-        check_target(config.output, expected, resampler.config.image_channels)
+        check_output(config.output, expected, resampler.config.image_channels)
     with torch.inference_mode(), autocast(resampler, config):
         latents = read_latent(resampler, config)
         if keep:
@@ -301,7 +301,7 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
             shown = latents.size
         else:
             size = config.size or latents.canvas
-            check_target(config.output, shown_size(size, region), resampler.config.image_channels)
+            check_output(config.output, shown_size(size, region), resampler.config.image_channels)
             values = latents.values.to(resampler.device, resampler.dtype)
             shown = write_picture(resampler, values, latents.canvas, size, region, config)
     print(f"{config.output}: {size_text(shown)}")
