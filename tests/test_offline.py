@@ -8,11 +8,12 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from r2id import cli
-from r2id.images import read_image
+from r2id.images import as_values, read_image
 from r2id.latents import Latents
 from r2id.offline import Pictures
 from r2id.pipeline import R2Pipeline
@@ -246,6 +247,48 @@ def test_encoding_goes_on_with_what_is_missing_and_refuses_other_settings(tmp_pa
         with pytest.raises(SystemExit):
             r2id(*ENCODE, "--output", tmp_path, "--resume", *change)
         assert "was made with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_single_picture_is_encoded_even_if_larger_than_memory(tmp_path, monkeypatch, capsys, large):
+    picture, output = tmp_path / "picture.tif", tmp_path / "out"
+    levels = torch.rand(1, 40, 90, generator=torch.Generator().manual_seed(0)).mul(255).byte()
+    tifffile.imwrite(picture, levels[0].numpy(), tile=(32, 16))
+    if large:
+        monkeypatch.setattr("r2id.large.LARGE", 100)
+        monkeypatch.setattr("r2id.images.read_image", None)
+    r2id("encode", "--data", picture, "--latent-size", "4x6", "--output", output)
+    assert f"1 latents of 4x6 in {output}" in capsys.readouterr().out
+    latents = Latents.load(output / "00000000.safetensors")
+    with torch.inference_mode():
+        resampler = R2Pipeline.from_pretrained("mnist").resampler
+        torch.testing.assert_close(latents.values, resampler.encode(as_values(levels[None]), (4, 6)), atol=2e-3, rtol=0)
+    assert latents.canvas == (40, 90) and latents.labels == ()
+    time_of = (output / "00000000.safetensors").stat().st_mtime_ns
+    r2id("encode", "--data", picture, "--latent-size", "4x6", "--output", output, "--resume")
+    monkeypatch.setenv("RANK", "1")
+    r2id("encode", "--data", picture, "--latent-size", "4x6", "--output", output)
+    assert (output / "00000000.safetensors").stat().st_mtime_ns == time_of
+    monkeypatch.setenv("RANK", "0")
+    (tmp_path / "other").mkdir()
+    tifffile.imwrite(tmp_path / "other" / "picture.tif", 255 - levels[0].numpy(), tile=(32, 16))
+    for change, sentence in (
+        (("--latent-size", "4x4"), "latent_size is [4, 4]; what"),
+        (("--background", "9"), "background is 9; what"),
+        (("--data", str(tmp_path / "other" / "picture.tif")), "images is"),
+        (("--image-size", "9x9"), "is one file, which is encoded as it is"),
+        (("--latent-size", "9" * 18 + "x" + "9" * 18), "GiB"),
+    ):
+        with pytest.raises(SystemExit):
+            r2id("encode", "--data", picture, "--latent-size", "4x6", "--output", output, "--resume", *change)
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_picture_is_not_encoded(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("no picture")
+    with pytest.raises(SystemExit):
+        r2id("encode", "--data", tmp_path / "text.txt", "--output", tmp_path / "out")
+    assert "text.txt cannot be read as an image" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_latents_of_other_weights_are_not_decoded(tmp_path, capsys):

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import tyro
 
 from r2id.errors import InputError
-from r2id.sizes import Region, Size, size_text
+from r2id.sizes import Region, Size, check_region, size_text
 from r2id.training.presets import (
     DIFFUSER_PRESETS,
     PRESET_NOTES,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 def parse_size(text: str) -> Size:
     """ "27x18" → (27, 18). Raises InputError for anything but two whole numbers of at least 1."""
-    sides = re.fullmatch("([0-9]{1,9})x([0-9]{1,9})", text.lower())
+    # More digits than any format takes, and few enough to be counted with.
+    sides = re.fullmatch("([0-9]{1,18})x([0-9]{1,18})", text.lower())
     if not sides:
         raise InputError(f"size {text!r} is not HxW, a height and a width in pixels such as 27x18")
     height, width = map(int, sides.groups())
@@ -84,6 +86,9 @@ def _read_option(parse: Callable[[str], Any], text: str) -> Any:
         raise OptionError(str(error)) from error
 
 
+LINE_EVERY = 60.0
+"""Seconds between two lines about the progress, where there is no terminal to show it."""
+
 SIZES = tyro.constructors.ConstructorRegistry()
 
 
@@ -119,7 +124,7 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorChoice(ModelChoice):
-    """Which model generates, where and how."""
+    """Which model makes pictures, where and how."""
 
     precision: Literal["no", "bf16"] = "no"
     """Precision of the networks: no is float32, bf16 is faster and changes the pictures a little."""
@@ -207,7 +212,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     for name in ("output", "resume", "batch_size", "device", "per_label", "prompt", "keep_latents"):
         settings.pop(name)
     share = Share.of_this_process()
-    with progress(len(share.of(len(requests))), "generating") as advance, autocast(pipeline, config):
+    with progress(len(share.of(len(requests))), "generating") as advance, autocast(pipeline.device, config):
         made = generate(
             pipeline,
             pictures,
@@ -233,9 +238,8 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
     """Generate a single picture and write it to the file `config.output`."""
     import torch
 
-    from r2id.large import check_suffix
+    from r2id.large import check_output
 
-    check_suffix(config.output, sizes[0])
     if config.keep_latents:
         raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
     if len(requests) != 1 or len(sizes) != 1:
@@ -245,17 +249,18 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
         )
     if pipeline.resampler is None:
         raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
+    check_output(config.output, sizes[0], pipeline.resampler.config.image_channels)
     with torch.inference_mode():
-        with autocast(pipeline, config):
+        with autocast(pipeline.device, config):
             generator = torch.Generator().manual_seed(config.seed)
             latents = pipeline(requests, config.latent_size, [], generator=generator, **config.arguments).latents
         canvas = pipeline.diffuser.config.canvas or config.latent_size
-        shown = write_picture(pipeline.resampler, latents, tuple(canvas), sizes[0], None, config.output)
+        shown = write_picture(pipeline.resampler, latents, tuple(canvas), sizes[0], None, config)
     print(f"{config.output}: {size_text(shown)}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resample(ModelChoice):
+class Resample(GeneratorChoice):
     """Encode an image to a latent and decode it at any size.
 
     The model can only show what it was trained on: the bundled one, single digits.
@@ -280,7 +285,8 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     """Encode an image to a latent and decode it at any size."""
     import torch
 
-    from r2id.large import check_suffix, tiff_size
+    from r2id.files import check_writable
+    from r2id.large import check_output, check_suffix, tiff_size
     from r2id.latents import SUFFIX
     from r2id.pipeline import check_fits_in_memory
 
@@ -288,12 +294,20 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     keep = config.output.suffix.lower() == SUFFIX
     if keep and (config.size or region):
         raise InputError(f"output {config.output} is a file of the latent, which has no --size and no --region")
+    # Of most pictures it is known only when they are read.
+    size = config.size or tiff_size(config.image)
+    shown = shown_size(size, region) if size else (1, 1)
     if not keep:
-        check_suffix(config.output, shown_size(config.size or tiff_size(config.image) or (1, 1), region))
+        check_suffix(config.output, shown)
     resampler = load_resampler(config)
     check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
+    if keep:
+        check_writable(config.output)
+    else:
+        check_output(config.output, shown, resampler.config.image_channels)
     with torch.inference_mode():
-        latents = encode_file(resampler, config)
+        is_latent = config.image.suffix.lower() == SUFFIX
+        latents = read_latent(resampler, config) if is_latent else encode_file(resampler, config.image, config)
         if keep:
             latents.save(config.output)
             shown = latents.size
@@ -301,42 +315,54 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
             size = config.size or latents.canvas
             check_suffix(config.output, shown_size(size, region))
             values = latents.values.to(resampler.device, resampler.dtype)
-            shown = write_picture(resampler, values, latents.canvas, size, region, config.output)
+            shown = write_picture(resampler, values, latents.canvas, size, region, config)
     print(f"{config.output}: {size_text(shown)}")
 
 
-def encode_file(resampler: R2IR, config: Resample) -> Latents:
-    """The latent of an image file, or the one that a file holds. A large TIFF is read tile by tile."""
+def encode_file(resampler: R2IR, path: Path, config: Resample | Encode) -> Latents:
+    """The latent of an image file. A large TIFF is read tile by tile."""
     from r2id.images import as_values, read_image
     from r2id.large import LargeImage, is_large, tiff_size
-    from r2id.latents import SUFFIX, Latents
+    from r2id.latents import Latents
 
-    if config.image.suffix.lower() == SUFFIX:
-        latents = Latents.load(config.image)
-        latents.check_weights(resampler, config.image, config.model)
-        if len(latents.values) != 1:
-            raise InputError(f"{config.image} holds {len(latents.values)} latents; decode shows them all, resample one")
-        return latents
     channels = resampler.config.image_channels
-    size = tiff_size(config.image)
+    size = tiff_size(path)
     if size and is_large(size):
-        image = LargeImage(config.image, channels, config.background)
-        with progress(size[0] * size[1], f"reading {config.image.name}") as advance:
+        image = LargeImage(path, channels, config.background)
+        with progress(size[0] * size[1], f"reading {path.name}") as advance:
             pieces = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.pieces(advance))
             return Latents(resampler.encode_pieces(pieces, size, config.latent_size), size, (), resampler.checksum())
-    whole = read_image(config.image, channels=channels, background=config.background)
+    whole = read_image(path, channels=channels, background=config.background)
     pixels = as_values(whole[None]).to(resampler.device, resampler.dtype)
     canvas = (whole.shape[-2], whole.shape[-1])
     return Latents(resampler.encode(pixels, config.latent_size), canvas, (), resampler.checksum())
 
 
+def read_latent(resampler: R2IR, config: Resample) -> Latents:
+    """The one latent that the file `config.image` holds."""
+    from r2id.latents import Latents
+
+    latents = Latents.load(config.image)
+    latents.check_weights(resampler, config.image, config.model)
+    if len(latents.values) != 1:
+        raise InputError(f"{config.image} holds {len(latents.values)} latents; decode shows them all, resample one")
+    return latents
+
+
 def shown_size(size: Size, region: Region | None) -> Size:
-    """Size of a picture, or of the region of it that is rendered."""
+    """Size of a picture, or of the region of it that is rendered. Raises InputError for a region outside of it."""
+    if region:
+        check_region(region, size)
     return (region[2] - region[0], region[3] - region[1]) if region else size
 
 
 def write_picture(
-    resampler: R2IR, latent: torch.Tensor, canvas: Size, size: Size, region: Region | None, path: Path
+    resampler: R2IR,
+    latent: torch.Tensor,
+    canvas: Size,
+    size: Size,
+    region: Region | None,
+    config: Sample | Resample,
 ) -> Size:
     """Decode one latent at `size`, or a region of that, to a file, a large one in tiles; returns the picture's size."""
     from r2id.images import save_image
@@ -344,14 +370,16 @@ def write_picture(
     from r2id.model import checksum
     from r2id.pipeline import as_output, check_fits_in_memory
 
-    field = resampler.field(latent, canvas)
     shown = shown_size(size, region)
-    if is_large(shown):
-        weights = {"model": resampler.checksum(), "latent": checksum([latent])}
-        write_large(field, size, region, path, weights, progress)
-    else:
-        check_fits_in_memory([shown], 1, field.channels)
-        save_image(as_output(field.render(size, region), "pil")[0], path)
+    with autocast(resampler.device, config):
+        field = resampler.field(latent, canvas)
+        if is_large(shown):
+            # Latents depend on the precision too, which is the more readable difference.
+            identity = {"precision": config.precision, "model": resampler.checksum(), "latent": checksum([latent])}
+            write_large(field, size, region, config.output, identity, progress)
+        else:
+            check_fits_in_memory([shown], 1, field.channels)
+            save_image(as_output(field.render(size, region), "pil")[0], config.output)
     return shown
 
 
@@ -362,7 +390,8 @@ class Encode(ModelChoice):
     output: Path
     """Folder to write to: OUTPUT/<index of the first image>.safetensors for each batch."""
     data: str = "ylecun/mnist"
-    """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
+    """A folder of images, a folder of MNIST-style IDX files, the id of a dataset on the Hugging Face hub, or a single
+    image file, which may be larger than memory as a tiled .tif."""
     split: str = "train"
     """Split of the data."""
     image_size: Size | None = None
@@ -380,13 +409,30 @@ class Encode(ModelChoice):
 @app.command(name="encode")
 def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     """Encode a data set to files of latents, shared between the processes of `accelerate launch`."""
+    import torch
+
     from r2id.offline import encode as run
+    from r2id.offline import encode_one
+    from r2id.pipeline import check_fits_in_memory
     from r2id.processes import Share
     from r2id.training.data import load_images
 
     if config.batch_size < 1:
         raise InputError(f"--batch-size is {config.batch_size}; it must be at least 1")
+    file = Path(config.data).expanduser()
+    if file.is_file() and config.image_size:
+        raise InputError(f"--image-size is given and {file} is one file, which is encoded as it is; leave it out")
     resampler = load_resampler(config)
+    check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
+    share = Share.of_this_process()
+    if file.is_file():
+        settings = {"latent_size": config.latent_size, "background": config.background, "model": resampler.checksum()}
+        with torch.inference_mode():
+            made = encode_one(
+                lambda: encode_file(resampler, file, config), file, settings, config.output, config.resume
+            )
+        print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{share}")
+        return
     data = load_images(
         config.data,
         config.split,
@@ -394,14 +440,13 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         channels=resampler.config.image_channels,
         background=config.background,
     )
-    share = Share.of_this_process()
     with progress(len(data) // share.count, "encoding") as advance:
         made = run(resampler, data, config.latent_size, config.output, config.batch_size, config.resume, advance)
     print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{share}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decode(ModelChoice):
+class Decode(GeneratorChoice):
     """Decode files of latents to pictures, at any number of sizes."""
 
     latents: tyro.conf.Positional[Path]
@@ -431,7 +476,8 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     sizes = config.size or (latents.canvas,)
     check_fits_in_memory(sizes, 1, resampler.config.image_channels)
     pictures = Pictures(config.output, latents.labels or ("picture",) * len(latents.values), sizes)
-    with progress(len(latents.values) * len(sizes), "decoding") as advance, torch.inference_mode():
+    decoding = autocast(resampler.device, config)
+    with progress(len(latents.values) * len(sizes), "decoding") as advance, torch.inference_mode(), decoding:
         for size in sizes:
             values = latents.values.to(resampler.device, resampler.dtype)
             indices = iter(range(len(values)))
@@ -551,7 +597,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     try:
         if limit:
             evaluate_reconstruction(pipeline, data.some(limit), latent_sizes, sizes, report, progress)
-        with autocast(pipeline, config):
+        with autocast(pipeline.device, config):
             if count:
                 evaluate_generation(
                     pipeline, data, latent_sizes, sizes, count, config.seed, config.arguments, report, progress
@@ -588,7 +634,7 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
     labels = parse_labels(config.labels) if config.labels is not None else None
     pipeline = load_pipeline(config)
     labels = labels or pipeline.conditioner.label_names[:10]
-    with autocast(pipeline, config):
+    with autocast(pipeline.device, config):
         page = write_gallery(pipeline, labels, config.seed, config.output)
     print(f"open {page}, or look at the pictures beside it")
 
@@ -617,7 +663,7 @@ def showcase(config: tyro.conf.OmitArgPrefixes[Showcase]) -> None:
     check_seed(config.seed)
     pipeline = load_pipeline(config)
     data = load_test_images(pipeline, config.data, config.split, config.image_size)
-    with autocast(pipeline, config):
+    with autocast(pipeline.device, config):
         print(f"open {write_showcase(pipeline, data, config.seed, config.output)}")
 
 
@@ -764,11 +810,25 @@ def announce(text: str) -> None:
 
 @contextmanager
 def progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
-    """A progress bar on a terminal; yields what advances it."""
+    """A progress bar on a terminal, elsewhere a line every minute; yields what advances it."""
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=title, leave=False, disable=not sys.stderr.isatty()) as bar:
-        yield bar.update
+    if sys.stderr.isatty():
+        with tqdm(total=total, desc=title, leave=False) as bar:
+            yield bar.update
+        return
+    begin = said = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, said
+        done, now = done + count, time.monotonic()
+        if now - said >= LINE_EVERY:
+            said = now
+            line = tqdm.format_meter(done, total, now - begin, ncols=0, prefix=title, unit_scale=total >= 10**6)
+            print(line, file=sys.stderr, flush=True)
+
+    yield advance
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -817,11 +877,11 @@ def load_resampler(choice: ModelChoice) -> R2IR:
     return resampler
 
 
-def autocast(pipeline: R2Pipeline, choice: GeneratorChoice) -> torch.autocast:
+def autocast(device: torch.device, choice: GeneratorChoice) -> torch.autocast:
     """The precision that was chosen, as a context."""
     import torch
 
-    return torch.autocast(pipeline.device.type, torch.bfloat16, enabled=choice.precision == "bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=choice.precision == "bf16")
 
 
 EXTRAS = {
