@@ -222,11 +222,12 @@ class TestWriting:
             (lambda file: file.write_bytes(b"garbage" * 100), "not a TIFF"),
             (lambda file: file.write_bytes(b""), ""),
             (lambda file: os.truncate(file, file.stat().st_size - 1), "bytes"),
+            (lambda file: os.truncate(file, file.stat().st_size + 1), "bytes"),
             (lambda file: os.truncate(file, 100), ""),
             (lambda file: tifffile.imwrite(file, numpy.zeros((300, 530), numpy.uint8)), "its . tiles are not the 6 of"),
             (lambda file: tifffile.imwrite(file, numpy.zeros((9, 9), numpy.uint8), tile=(256, 256)), "not the 6 of"),
         ],
-        ids=["garbage", "empty", "cut", "cut to its head", "not tiled", "of another size"],
+        ids=["garbage", "empty", "cut", "lengthened", "cut to its head", "not tiled", "of another size"],
     )
     def test_damaged_tiles_are_named(self, field, tmp_path, suffix, damage, why):
         path = tmp_path / f"big{suffix}"

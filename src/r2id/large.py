@@ -202,8 +202,8 @@ class _Tiles:
         try:
             noted = json.loads(self.progress.read_text())
             done, before = int(noted["done"]), dict(noted["picture"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.progress} is damaged ({error}); remove it to begin anew") from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise InputError(f"{self.progress} is damaged ({reason(error)}); remove it to begin anew") from error
         for name, value in self.identity.items():
             if before.get(name) != value:
                 which = "was begun with other latents or weights"
@@ -278,9 +278,12 @@ class _Tiles:
         expected = self._shape(), numpy.uint8, (TILE, TILE), tifffile.COMPRESSION.NONE
         if found != expected or len(self.offsets) != self.count:
             raise ValueError(f"its {len(self.offsets)} tiles are not the {self.count} of {size_text(self.size)} pixels")
-        size, whole = self.partial.stat().st_size, max(self.offsets) + self.tile_bytes
-        if size < whole:
-            raise ValueError(f"it has {size} of {whole} bytes")
+        first, size = self.offsets[0], self.partial.stat().st_size
+        if any(offset != first + index * self.tile_bytes for index, offset in enumerate(self.offsets)):
+            raise ValueError("its tiles do not lie one after the other")
+        whole = first + self.count * self.tile_bytes
+        if size != whole:
+            raise ValueError(f"it has {size} bytes instead of {whole}")
 
     def _note(self, done: int) -> None:
         noted = json.dumps({"picture": self.identity, "done": done})
