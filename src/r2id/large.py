@@ -220,24 +220,6 @@ class _Tiles:
         self.check_space()
         self.done = done
 
-    def _offsets(self) -> tuple[int, ...]:
-        """Where each tile lies in the file of tiles. Raises InputError unless that is whole."""
-        try:
-            with tifffile.TiffFile(self.partial) as file:
-                page: Any = file.pages.first
-                found = (page.imagelength, page.imagewidth), page.samplesperpixel, page.dtype, page.chunks[:2]
-                offsets, length = page.dataoffsets, file.filehandle.size
-        except Exception as error:
-            raise InputError(f"{self.partial} is damaged ({reason(error)}); remove it to begin anew") from error
-        wanted = self.size, self.channels, numpy.uint8, (TILE, TILE)
-        complete = found == wanted and len(offsets) == self.count and max(offsets) + self.tile_bytes <= length
-        if not complete or not 0 <= self.done <= self.count:
-            raise InputError(
-                f"{self.partial} is damaged: it does not hold {self.count} tiles of a picture of "
-                f"{size_text(self.size)}; remove it to begin anew"
-            )
-        return offsets
-
     def _create(self) -> None:
         make_folder(self.path.parent)
         self.partial.unlink(missing_ok=True)
