@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from r2id import cli
 from r2id.conditioning import LabelConditioner
 from r2id.errors import InputError
+from r2id.large import _Tiles
 from r2id.model import PRETRAINED
 from r2id.pipeline import R2Pipeline
 
@@ -109,6 +110,93 @@ def test_a_single_picture_goes_to_a_file_the_same_in_tiles_as_at_once(capsys, mo
     assert status == 2 and "needs .tif or .png" in error
 
 
+def test_what_cannot_be_written_is_refused_before_it_is_made(capsys, monkeypatch, tmp_path):
+    tifffile.imwrite(tmp_path / "image.tif", numpy.zeros((90, 70), numpy.uint8), tile=(32, 32))
+    (tmp_path / "folder.tif").mkdir()
+    (tmp_path / "folder.safetensors").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr("r2id.large.LARGE", 100)
+    monkeypatch.setattr("r2id.large.LargeImage.pieces", None)
+    monkeypatch.setattr("r2id.pipeline.R2Pipeline.__call__", None)
+    resample = ("resample", tmp_path / "image.tif")
+    for command in (("sample", "--labels", "7"), resample):
+        for output, size, sentence in (
+            ("folder.tif", "300x280", "folder.tif is a folder"),
+            ("image.tif/big.tif", "300x280", "image.tif is not a folder"),
+            ("big.tif", "3000000000x10", "size 3000000000x10 is over the limit of .tif"),
+            ("big.png", "2000000000x2000000000", "GiB of disk space"),
+        ):
+            status, _, error = run(capsys, monkeypatch, *command, "--size", size, "--output", tmp_path / output)
+            assert status == 2 and sentence in error and len(error.splitlines()) == 1, error
+    for more, sentence in (
+        (("--output", tmp_path / "folder.safetensors"), "folder.safetensors is a folder"),
+        (("--region", "0,0,91,70", "--output", tmp_path / "part.tif"), "region 0,0,91,70 is not inside"),
+    ):
+        status, _, error = run(capsys, monkeypatch, *resample, *more)
+        assert status == 2 and sentence in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_interrupted_large_picture_is_gone_on_with_by_the_same_command(capsys, monkeypatch, tmp_path):
+    levels = numpy.random.default_rng(0).integers(0, 256, (90, 70), dtype=numpy.uint8)
+    tifffile.imwrite(tmp_path / "image.tif", levels, tile=(32, 32))
+    monkeypatch.setattr("r2id.large.LARGE", 100)
+    # A line for every tile, as after a minute.
+    monkeypatch.setattr(cli, "LINE_EVERY", 0)
+    commands = {
+        "sample": ("sample", "--labels", "7", "--latent-size", "4x4", "--steps", "2", "--size", "300x280"),
+        "resample": ("resample", tmp_path / "image.tif", "--size", "300x280"),
+    }
+    append, places = _Tiles.append, []
+    for name, command in commands.items():
+        whole, interrupted = tmp_path / f"{name}.tif", tmp_path / f"{name}-again.tif"
+        assert run(capsys, monkeypatch, *command, "--output", whole)[0] == 0
+
+        def stopping(tiles, levels):
+            if tiles.done == 3:
+                raise KeyboardInterrupt
+            append(tiles, levels)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_Tiles, "append", stopping)
+            status, _, error = run(capsys, monkeypatch, *command, "--output", interrupted)
+        assert status == 130 and "stopped after tile 3 of 4; the same command goes on from there" in error
+        assert [line for line in error.splitlines() if "tif:  75% 3/4 [" in line], error
+        status, _, error = run(capsys, monkeypatch, *command, "--precision", "bf16", "--output", interrupted)
+        assert status == 2 and "its precision is no, not bf16; remove it to begin anew" in error
+        other = ("--seed", "1") if name == "sample" else ("--latent-size", "4x4")
+        status, _, error = run(capsys, monkeypatch, *command, *other, "--output", interrupted)
+        assert status == 2 and "was begun with other latents or weights; remove it" in error
+        places.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(_Tiles, "append", lambda tiles, levels: places.append(tiles.done) or append(tiles, levels))
+            status, printed, _ = run(capsys, monkeypatch, *command, "--output", interrupted)
+        assert (status, printed, places) == (0, f"{interrupted}: 300x280\n", [3])
+        assert interrupted.read_bytes() == whole.read_bytes()
+
+
+def test_bfloat16_changes_a_picture_by_two_levels_at_most(capsys, monkeypatch, tmp_path):
+    from r2id.training.data import load_images
+
+    digit = load_images(FIXTURES / "digits", "test", image_size=(32, 32), limit=1).images[0, 0]
+    Image.fromarray(digit.numpy()).save(tmp_path / "digit.png")
+    run(capsys, monkeypatch, "encode", "--data", tmp_path / "digit.png", "--output", tmp_path / "latents")
+    for large in (False, True):
+        if large:
+            monkeypatch.setattr("r2id.large.LARGE", 100)
+        pictures = {}
+        for precision in ("no", "bf16"):
+            more = ("--size", "280x300", "--precision", precision, "--output")
+            output = tmp_path / f"{large}-{precision}.png"
+            assert run(capsys, monkeypatch, "resample", tmp_path / "digit.png", *more, output)[0] == 0
+            folder = tmp_path / f"{large}-{precision}"
+            assert run(capsys, monkeypatch, "decode", tmp_path / "latents", *more, folder)[0] == 0
+            for name, path in (("resample", output), ("decode", folder / "280x300" / "0-picture.png")):
+                pictures[name, precision] = numpy.asarray(Image.open(path)).astype(int)
+        for name in ("resample", "decode"):
+            assert 1 <= abs(pictures[name, "no"] - pictures[name, "bf16"]).max() <= 2
+
+
 @pytest.mark.parametrize("more", [("--labels", "1,2"), ("--per-label", "2"), ("--size", "8x8")])
 def test_several_pictures_do_not_go_to_one_file(more, capsys, monkeypatch, tmp_path):
     sample = ("sample", "--labels", "7", "--size", "9x9", "--output", tmp_path / "one.png", *more)
@@ -126,7 +214,7 @@ def test_a_large_tiff_is_resampled_in_tiles(capsys, monkeypatch, tmp_path):
     assert alike(tmp_path / "tiles.tif", tmp_path / "whole.png")
 
 
-@pytest.mark.parametrize("size", [(), ("--size", "270x300"), ("--size", "9x9", "--region", "0,0,270,300")])
+@pytest.mark.parametrize("size", [(), ("--size", "270x300"), ("--size", "999x999", "--region", "0,0,270,300")])
 def test_a_large_picture_of_another_type_is_refused_before_reading(size, capsys, monkeypatch, tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", numpy.zeros((90, 70), numpy.uint8), tile=(32, 32))
     monkeypatch.setattr("r2id.large.LARGE", 100)
@@ -290,7 +378,10 @@ BAD_SAMPLES = [
     (("--size", "32"), ["'32'", "HxW"]),
     (("--size", "axb"), ["'axb'", "HxW"]),
     (("--latent-size", "8by8"), ["'8by8'", "HxW"]),
+    (("--latent-size", "9" * 18 + "x" + "9" * 18), ["9" * 18, "GiB"]),
+    (("--size", "9" * 19 + "x1"), ["9" * 19, "HxW"]),
     (("--size", "900000x900000"), ["900000x900000", "GiB"]),
+    (("--size", "9" * 30 + "x1"), ["9" * 30, "HxW"]),
     (("--steps", "0"), ["0", "at least 1"]),
     (("--seed", "9" * 23), ["9" * 23, "from 0 to"]),
     (("--guidance", "nan"), ["nan", "finite"]),
@@ -308,6 +399,12 @@ def test_sample_refuses_bad_input_by_name_and_writes_nothing(arguments, expected
     for part in expected:
         assert part in unwrapped(error)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_size_over_the_limit_of_the_format_is_said_as_such(capsys, monkeypatch, tmp_path):
+    sample = ("sample", "--labels", "7", "--size", "3000000000x10", "--output", tmp_path / "big.tif")
+    status, _, error = run(capsys, monkeypatch, *sample)
+    assert status == 2 and "size 3000000000x10 is over the limit of .tif, 2147483647 pixels a side" in error
 
 
 def bad_images(folder: Path) -> dict[str, Path]:
@@ -450,7 +547,7 @@ def test_training_from_the_command_line_makes_a_model_that_samples(capsys, monke
 
 
 def test_parsers_read_what_help_promises():
-    assert cli.parse_size("27x18") == (27, 18)
+    assert cli.parse_size("27x18") == (27, 18) and cli.parse_size("3000000000x1") == (3_000_000_000, 1)
     assert cli.parse_region("0,1,2,3") == (0, 1, 2, 3)
     assert cli.parse_labels("0-3, 7,cat") == ["0", "1", "2", "3", "7", "cat"]
     with pytest.raises(InputError, match="'1x'"):

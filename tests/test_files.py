@@ -9,7 +9,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from r2id.files import TEMPORARY, clear_leftovers, fill_folder, remove_folder, replace_folder, write_whole
+from r2id.errors import InputError
+from r2id.files import (
+    TEMPORARY,
+    check_writable,
+    clear_leftovers,
+    fill_folder,
+    free_space,
+    remove_folder,
+    replace_folder,
+    write_whole,
+)
 
 
 class Killed(BaseException):
@@ -119,3 +129,35 @@ def test_a_full_disk_is_an_error_of_the_system_under_the_name_of_the_caller(tmp_
     assert names(tmp_path) == ["one", "three", "two"]
     kept = [tmp_path / "one", tmp_path / "two" / "file", tmp_path / "three" / "file"]
     assert [path.read_text() for path in kept] == ["old"] * 3 and names(tmp_path / "three") == ["file"]
+
+
+@pytest.mark.parametrize("write", [write_whole, fill_folder, replace_folder])
+def test_a_file_where_a_folder_should_be_is_named(write, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    for below in ("one/two", "one/two/three"):
+        with pytest.raises(NotADirectoryError, match=f"{tmp_path / 'file'} is not a folder"):
+            write(tmp_path / "file" / below, fill("new"))
+    assert names(tmp_path) == ["file"]
+
+
+def test_what_can_be_written_is_known_before_and_nothing_is_left_by_asking(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.tif").mkdir()
+    before = names(tmp_path)
+    for path in (tmp_path / "new.tif", tmp_path / "file", tmp_path / "new" / "below" / "new.tif"):
+        check_writable(path)
+    monkeypatch.chdir(tmp_path)
+    check_writable(Path("new/new.tif"))
+    with pytest.raises(InputError, match=r"folder.tif is a folder; give the path of a file"):
+        check_writable(tmp_path / "folder.tif")
+    with pytest.raises(NotADirectoryError, match=f"{tmp_path / 'file'} is not a folder"):
+        check_writable(tmp_path / "file" / "below" / "new.tif")
+    assert names(tmp_path) == before and free_space(tmp_path / "new" / "new.tif") > 0
+
+    def read_only(dir, prefix):
+        raise OSError(errno.EROFS, "Read-only file system", str(dir / prefix))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    with pytest.raises(OSError, match="Read-only") as error:
+        check_writable(tmp_path / "new" / "new.tif")
+    assert error.value.filename == str(tmp_path / "new" / "new.tif")

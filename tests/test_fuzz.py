@@ -3,6 +3,7 @@
 import io
 import json
 import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy
@@ -16,7 +17,7 @@ from PIL import Image
 from r2id.cli import parse_labels, parse_region, parse_size
 from r2id.errors import InputError
 from r2id.images import read_image
-from r2id.large import LargeImage, tiff_size
+from r2id.large import LargeImage, tiff_size, write_large
 from r2id.latents import Latents
 from r2id.pipeline import R2Pipeline
 from r2id.training.trainer import network_arguments
@@ -135,6 +136,52 @@ def test_damaged_large_images(tmp_path):
     check()
 
 
+def test_damaged_tiles_of_an_unfinished_picture(tmp_path, monkeypatch):
+    """Two tiles, of which one is written."""
+    monkeypatch.setattr("r2id.large.TILE", 16)
+    path, size = tmp_path / "big.tif", (16, 30)
+
+    class Ones:
+        channels = 1
+
+        def render(self, size, region):
+            return torch.ones(1, 1, region[2] - region[0], region[3] - region[1])
+
+    @contextmanager
+    def progress(total, title):
+        yield lambda count: None
+
+    @contextmanager
+    def one_tile(total, title):
+        def advance(count):
+            if count:
+                raise KeyboardInterrupt
+
+        yield advance
+
+    def write(progress):
+        write_large(Ones(), size, None, path, {"latent": 1}, progress)
+        return True
+
+    with suppress(KeyboardInterrupt):
+        write(one_tile)
+    left = {name: tmp_path / f".big.tif.partial{name}" for name in ("", ".json")}
+    contents = {name: file.read_bytes() for name, file in left.items()}
+
+    def check(name, changed):
+        for other, file in left.items():
+            file.write_bytes(changed if other == name else contents[other])
+        if refuses(lambda: write(progress)):
+            with tifffile.TiffFile(path) as file:
+                assert (file.pages.first.imagelength, file.pages.first.imagewidth) == size
+
+    RUN(given(damaged(contents[""]))(lambda changed: check("", changed)))()
+    RUN(given(damaged(contents[".json"]))(lambda changed: check(".json", changed)))()
+    for text in ('{"done": Infinity, "picture": {}}', "[" * 100_000, '{"done": 1, "picture": 3}', '{"done": "x"}'):
+        check(".json", text.encode())
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_damaged_latents(tmp_path):
     path, content = tmp_path / "latents.safetensors", latents_bytes()
 

@@ -13,7 +13,7 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import EntryNotFoundError
 
-from r2id import R2ID, R2IR, InputError, R2Pipeline, cli, hub
+from r2id import R2ID, R2IR, InputError, LabelConditioner, R2Pipeline, cli, hub
 from r2id.card import CARD, keep_card, model_card
 from r2id.model import PRETRAINED
 
@@ -135,8 +135,34 @@ class TestLoading:
         }
         loaded = R2Pipeline.from_pretrained(tmp_path, variant="fp16")
         assert loaded.dtype == torch.float32 and loaded.checksum() == pipeline.checksum()
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=f"^{tmp_path} has no weights without a variant; there are 'fp16'$"):
             R2Pipeline.from_pretrained(tmp_path)
+
+    def test_a_variant_that_is_not_there_is_named(self, pipeline, in_cache, tmp_path):
+        missing = "has no weights of variant 'fp16'; there are those without a variant$"
+        with pytest.raises(InputError, match=f"^mnist {missing}"):
+            R2Pipeline.from_pretrained("mnist", variant="fp16")
+        with pytest.raises(InputError, match=f"^mnist {missing}"):
+            R2ID.from_pretrained("mnist", subfolder="diffuser", variant="fp16")
+        pipeline.save_pretrained(tmp_path / "saved", max_shard_size="5KB")
+        in_cache(tmp_path / "saved", "someone/digits")
+        with pytest.raises(InputError, match=f"^someone/digits {missing}"):
+            R2Pipeline.from_pretrained("someone/digits", variant="fp16")
+        pipeline.resampler.save_pretrained(tmp_path / "saved" / "resampler", variant="bf16", max_shard_size="5KB")
+        with pytest.raises(InputError, match="'fp16'; there are those without a variant, 'bf16'$"):
+            R2IR.from_pretrained(tmp_path / "saved", subfolder="resampler", variant="fp16")
+
+    def test_it_may_be_loaded_to_a_device(self, pipeline, tmp_path):
+        pipeline.save_pretrained(tmp_path)
+        loaded = R2Pipeline.from_pretrained(tmp_path, device="meta")
+        assert {part.device.type for part in (loaded.diffuser, loaded.conditioner, loaded.resampler)} == {"meta"}
+        assert torch.equal(pictures(R2Pipeline.from_pretrained(tmp_path, device="cpu")), pictures(pipeline))
+        for kind, part in ((R2IR, "resampler"), (R2ID, "diffuser"), (LabelConditioner, "conditioner")):
+            assert kind.from_pretrained(tmp_path, subfolder=part, device=torch.device("meta")).device.type == "meta"
+        with pytest.raises(InputError, match="device 'gpu' cannot be used; take cpu, or cuda"):
+            R2Pipeline.from_pretrained(tmp_path, device="gpu")
+        with pytest.raises(InputError, match="device 'cpu' and device_map 'cpu' are both given"):
+            R2Pipeline.from_pretrained(tmp_path, device="cpu", device_map="cpu")
 
     def test_pickles_are_not_read_even_if_asked_for(self, pipeline, tmp_path):
         pipeline.resampler.save_pretrained(tmp_path, safe_serialization=False)
@@ -165,6 +191,15 @@ class TestPlainDiffusers:
         assert torch.equal(pictures(loaded), pictures(pipeline))
         loaded.save_pretrained(tmp_path / "again")
         assert files(tmp_path / "again") == files(tmp_path / "saved")
+
+    def test_it_loads_the_bundled_weights(self, tmp_path):
+        bundled = PRETRAINED / "mnist"
+        loaded = DiffusionPipeline.from_pretrained(bundled, trust_remote_code=True)
+        assert type(loaded) is R2Pipeline and loaded.checksum() == R2Pipeline.from_pretrained("mnist").checksum()
+        loaded.save_pretrained(tmp_path / "saved")
+        for path in bundled.rglob("*.py"):
+            assert path.read_bytes() == (tmp_path / "saved" / path.relative_to(bundled)).read_bytes()
+        assert files(tmp_path / "saved") == {name for name in files(bundled) if "__pycache__" not in name}
 
     def test_it_loads_one_from_the_cache_of_the_hub(self, pipeline, in_cache, tmp_path):
         pipeline.save_pretrained(tmp_path / "saved")
@@ -253,6 +288,37 @@ class TestCallbacks:
         assert torch.equal(result.latents, pipeline.resampler.destandardise(seen[-1]))
         pipeline([3], **FEW)
         assert not pipeline.interrupt
+
+    def test_one_may_change_the_guidance(self, pipeline):
+        """As those of diffusers do, which set the private name and read the other."""
+        seen = []
+
+        def without(caller, step, timestep, tensors):
+            seen.append(caller.guidance_scale)
+            caller._guidance_scale = 1.0
+            return tensors
+
+        given = {"guidance_scale": 2.0, "guidance_interval": (0.0, 1.0)}
+        changed = pipeline([3], generator=seeded(), callback_on_step_end=without, **given | FEW)
+        guided = pipeline([3], generator=seeded(), **given | FEW)
+        assert seen == [2.0, 1.0, 1.0] and pipeline.guidance_scale == 2.0
+        assert not torch.equal(changed.images, guided.images)
+
+
+class TestOutputs:
+    def test_latents_take_the_place_of_pictures(self, pipeline):
+        pipeline.decode = None
+        result = pipeline([3, 8], generator=seeded(), **FEW | {"output_type": "latent"})
+        assert result.images is result.latents and result.latents.shape == (2, 3, 3, 2)
+
+    def test_a_tuple_holds_pictures_and_latents(self, pipeline):
+        images, latents = pipeline([3, 8], generator=seeded(), return_dict=False, **FEW)
+        result = pipeline([3, 8], generator=seeded(), **FEW)
+        assert torch.equal(images, result.images) and torch.equal(latents, result.latents)
+
+    def test_latents_are_not_decoded_to_latents(self, pipeline):
+        with pytest.raises(InputError, match="output_type is 'latent'; it must be 'pil', 'np' or 'pt'"):
+            pipeline.decode(torch.zeros(1, 3, 2, 2), (4, 4), output_type="latent")
 
 
 class TestSwitches:

@@ -136,7 +136,10 @@ def test_missing_file(tmp_path):
 def test_decompression_bomb(tmp_path, monkeypatch):
     file = save(picture(0, (30, 30)), tmp_path / "image.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(InputError, match="image.png is too large .* at most 200 pixels"):
+    with pytest.raises(InputError, match=r"image.png is too large .* at most 200 pixels\.$"):
+        read_image(file, channels=3)
+    file = save(picture(0, (30, 30)), tmp_path / "image.tif")
+    with pytest.raises(InputError, match=r"image.tif is too large .* at most 200 pixels, and larger .tif alone, by"):
         read_image(file, channels=3)
 
 

@@ -1,9 +1,11 @@
 """Pictures in tiles: the same as in memory, resumable, and refused in a sentence."""
 
 import errno
+import os
 import resource
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy
 import pytest
@@ -13,7 +15,7 @@ from PIL import Image
 
 from r2id.errors import InputError
 from r2id.images import read_image
-from r2id.large import LargeImage, _Tiles, check_target, is_large, tiff_size, write_large
+from r2id.large import LargeImage, check_output, is_large, tiff_size, write_large
 from r2id.pipeline import as_levels
 
 SIZE = (300, 530)
@@ -93,9 +95,10 @@ class TestWriting:
         [
             ((300, 531), None, IDENTITY, "size is 300x530, not 300x531"),
             (SIZE, (0, 0, 300, 529), IDENTITY, "region"),
-            (SIZE, None, {"latent": 8}, "latent is another"),
+            (SIZE, None, {"latent": 8}, None),
+            (SIZE, None, {"latent": 7, "precision": "bf16"}, "precision is None, not bf16"),
         ],
-        ids=["size", "region", "latent"],
+        ids=["size", "region", "latent", "precision"],
     )
     def test_tiles_of_another_picture_are_kept_and_not_gone_on_with(
         self, field, tmp_path, suffix, size, region, identity, name
@@ -104,7 +107,8 @@ class TestWriting:
         with pytest.raises(Interrupted):
             write_large(field, SIZE, None, path, IDENTITY, interrupt_after(2))
         before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-        with pytest.raises(InputError, match=f"another picture: its {name}"):
+        sentence = f"another picture: its {name}" if name else "was begun with other latents or weights; remove it"
+        with pytest.raises(InputError, match=sentence):
             write_large(field, size, region, path, identity, silent)
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
@@ -114,50 +118,71 @@ class TestWriting:
             write_large(field, SIZE, None, tmp_path / f"big{suffix}", IDENTITY, silent)
         assert not list(tmp_path.iterdir())
 
-    def test_a_disk_that_fills_up_keeps_the_tiles(self, field, tmp_path, suffix, monkeypatch):
-        path = tmp_path / f"big{suffix}"
-        append = _Tiles.append
-
-        def full(self, levels):
-            if self.done == 1:
-                raise OSError(errno.ENOSPC, "No space left on device", str(path))
-            append(self, levels)
-
-        monkeypatch.setattr(_Tiles, "append", full)
-        with pytest.raises(OSError, match="No space left on device, after tile 1 of 6 .* goes on from there"):
+    def test_a_picture_that_does_not_compress_has_room_beside_its_tiles(self, field, tmp_path, suffix, monkeypatch):
+        path, tiles = tmp_path / f"big{suffix}", 6 * 256 * 256 * field.channels
+        noise = torch.rand(1, field.channels, *SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        monkeypatch.setattr(field, "render", lambda size, at: noise[:, :, at[0] : at[2], at[1] : at[3]])
+        write_large(field, SIZE, None, path, IDENTITY, silent)
+        largest = tiles + (path.stat().st_size if suffix == ".png" else 0)
+        path.unlink()
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 0, largest - 1))
+        with pytest.raises(InputError, match="needs 0.0 GiB"):
             write_large(field, SIZE, None, path, IDENTITY, silent)
+        enough = int(largest * 1.02)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 0, enough))
+        write_large(field, SIZE, None, path, IDENTITY, silent)
+
+    def test_the_space_of_all_tiles_is_taken_before_the_first(self, field, tmp_path, suffix):
+        with pytest.raises(Interrupted):
+            write_large(field, SIZE, None, tmp_path / f"big{suffix}", IDENTITY, interrupt_after(1))
+        taken = (tmp_path / f".big{suffix}.partial").stat()
+        assert taken.st_blocks * 512 >= 6 * 256 * 256 * field.channels
+
+    @pytest.mark.parametrize("at", ["tile", "note"])
+    def test_a_disk_that_fills_up_keeps_the_tiles(self, field, tmp_path, suffix, monkeypatch, at):
+        path, writes = tmp_path / f"big{suffix}", []
+        method = ("open", "write_text")[at == "note"]
+        write = getattr(Path, method)
+
+        def full(file, *arguments, **options):
+            # Room for a third of the tiles, after what reserves or begins the file.
+            writes.extend([file] if arguments == ("r+b",) or at == "note" else [])
+            if len(writes) > 3:
+                raise OSError(errno.ENOSPC, "No space left on device", str(file))
+            return write(file, *arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, full)
+            with pytest.raises(OSError, match="No space left on device; 2 of 6 tiles are kept") as error:
+                write_large(field, SIZE, None, path, IDENTITY, silent)
+        assert error.value.filename == str(path)
         assert sorted(file.name for file in tmp_path.iterdir()) == [
             f".{path.name}.partial",
             f".{path.name}.partial.json",
         ]
-        monkeypatch.setattr(_Tiles, "append", append)
         write_large(field, SIZE, None, path, IDENTITY, silent)
         assert numpy.abs(pixels_of(path).astype(int) - expected(field)).max() <= 1
 
-    def test_an_interruption_says_how_far_it_is(self, field, tmp_path, suffix, monkeypatch):
-        path, render = tmp_path / f"big{suffix}", field.render
-
-        def interrupted(size, region):
-            if region[0]:
-                raise KeyboardInterrupt
-            return render(size, region)
-
-        monkeypatch.setattr(field, "render", interrupted)
-        with pytest.raises(KeyboardInterrupt, match="stopped after tile 3 of 6 of .* the same command goes on"):
-            write_large(field, SIZE, None, path, IDENTITY, silent)
-
-    @pytest.mark.parametrize("damage", ["truncated", "garbage", "too far"])
-    def test_damaged_tiles_are_not_gone_on_with(self, field, tmp_path, suffix, damage):
+    @pytest.mark.parametrize("tiles", [0, 4, 6])
+    def test_ctrl_c_says_what_is_kept(self, field, tmp_path, suffix, monkeypatch, tiles):
         path = tmp_path / f"big{suffix}"
-        with pytest.raises(Interrupted):
-            write_large(field, SIZE, None, path, IDENTITY, interrupt_after(2))
-        partial, note = tmp_path / f".big{suffix}.partial", tmp_path / f".big{suffix}.partial.json"
-        if damage == "too far":
-            note.write_text(note.read_text().replace('"done": 2', '"done": 7'))
-        else:
-            partial.write_bytes(partial.read_bytes()[:100000] if damage == "truncated" else b"garbage" * 1000)
-        with pytest.raises(InputError, match="partial is damaged.*remove it to begin anew"):
-            write_large(field, SIZE, None, path, IDENTITY, silent)
+
+        @contextmanager
+        def progress(total, title):
+            done = 0
+
+            def advance(count):
+                nonlocal done
+                done += count
+                if done == tiles:
+                    raise KeyboardInterrupt
+
+            yield advance
+
+        with pytest.raises(KeyboardInterrupt, match=f"stopped after tile {tiles} of 6; the same command goes on"):
+            write_large(field, SIZE, None, path, IDENTITY, progress)
+        write_large(field, SIZE, None, path, IDENTITY, silent)
+        assert numpy.abs(pixels_of(path).astype(int) - expected(field)).max() <= 1
 
     def test_a_file_that_cannot_grow_is_named(self, field, tmp_path, suffix):
         path, limits = tmp_path / f"big{suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -168,7 +193,7 @@ class TestWriting:
                 write_large(field, SIZE, None, path, IDENTITY, silent)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert error.value.filename == str(path)
+        assert error.value.filename == str(path) and not list(tmp_path.iterdir())
 
     def test_a_second_writer_is_refused_while_the_first_writes(self, field, tmp_path, suffix, monkeypatch):
         path, render = tmp_path / f"big{suffix}", field.render
@@ -191,33 +216,59 @@ class TestWriting:
         with pytest.raises(InputError, match="is damaged .* remove it"):
             write_large(field, SIZE, None, path, IDENTITY, silent)
 
+    @pytest.mark.parametrize(
+        ("damage", "why"),
+        [
+            (lambda file: file.write_bytes(b"garbage" * 100), "not a TIFF"),
+            (lambda file: file.write_bytes(b""), ""),
+            (lambda file: os.truncate(file, file.stat().st_size - 1), "bytes"),
+            (lambda file: os.truncate(file, file.stat().st_size + 1), "bytes"),
+            (lambda file: os.truncate(file, 100), ""),
+            (lambda file: tifffile.imwrite(file, numpy.zeros((300, 530), numpy.uint8)), "its . tiles are not the 6 of"),
+            (lambda file: tifffile.imwrite(file, numpy.zeros((9, 9), numpy.uint8), tile=(256, 256)), "not the 6 of"),
+        ],
+        ids=["garbage", "empty", "cut", "lengthened", "cut to its head", "not tiled", "of another size"],
+    )
+    def test_damaged_tiles_are_named(self, field, tmp_path, suffix, damage, why):
+        path = tmp_path / f"big{suffix}"
+        with pytest.raises(Interrupted):
+            write_large(field, SIZE, None, path, IDENTITY, interrupt_after(2))
+        damage(tmp_path / f".big{suffix}.partial")
+        with pytest.raises(InputError, match=rf"\.big{suffix}\.partial is damaged \(.*{why}.*\); remove it") as error:
+            write_large(field, SIZE, None, path, IDENTITY, silent)
+        assert "\n" not in str(error.value)
+        (tmp_path / f".big{suffix}.partial").unlink()
+        write_large(field, SIZE, None, path, IDENTITY, silent)
+
+    @pytest.mark.parametrize("done", [-1, 7])
+    def test_more_tiles_than_there_are_are_not_believed(self, field, tmp_path, suffix, done):
+        path = tmp_path / f"big{suffix}"
+        with pytest.raises(Interrupted):
+            write_large(field, SIZE, None, path, IDENTITY, interrupt_after(2))
+        note = tmp_path / f".big{suffix}.partial.json"
+        note.write_text(note.read_text().replace('"done": 2', f'"done": {done}'))
+        with pytest.raises(InputError, match=f"is damaged .{done} of 6 tiles are said to be done.; remove it"):
+            write_large(field, SIZE, None, path, IDENTITY, silent)
+
     def test_a_size_over_the_limit_of_the_format_is_refused(self, field, tmp_path, suffix):
         with pytest.raises(InputError, match="over the limit"):
             write_large(field, (1, 2**31), None, tmp_path / f"big{suffix}", IDENTITY, silent)
 
 
-class TestTargets:
-    def test_a_folder_is_no_file(self, tmp_path):
-        (tmp_path / "big.tif").mkdir()
-        with pytest.raises(InputError, match="is a folder"):
-            check_target(tmp_path / "big.tif", (3, 3), 1)
-
-    def test_a_file_on_the_way_is_named(self, tmp_path):
-        (tmp_path / "file").write_text("")
-        with pytest.raises(InputError, match="file is a file and no folder"):
-            check_target(tmp_path / "file" / "big.tif", (3, 3), 1)
-
-    def test_what_cannot_be_written_is_named(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("r2id.large.os.access", lambda folder, mode: False)
-        with pytest.raises(InputError, match="the folder .* does not allow it"):
-            check_target(tmp_path / "big.tif", (3, 3), 1)
-
-    def test_a_png_needs_space_beside_its_tiles(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(2**40, 0, 3 * 2**29))
-        size = (2**15, 2**15)
-        check_target(tmp_path / "new" / "big.tif", size, 1)
-        with pytest.raises(InputError, match="needs 2.0 GiB of disk space .* 1.5 GiB are free"):
-            check_target(tmp_path / "new" / "big.png", size, 1)
+def test_what_would_not_be_written_is_refused_before(tmp_path, monkeypatch):
+    monkeypatch.setattr("r2id.large.LARGE", 100)
+    (tmp_path / "folder.tif").mkdir()
+    check_output(tmp_path / "new" / "big.tif", SIZE, 3)
+    for name, size, sentence in (
+        ("folder.tif", SIZE, "is a folder"),
+        ("folder.tif", (9, 9), "is a folder"),
+        ("big.jpg", SIZE, "needs .tif or .png"),
+        ("big.tif", (1, 2**31), "over the limit of .tif"),
+        ("big.png", (2**31 - 1, 2**31 - 1), "GiB of disk space"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            check_output(tmp_path / name, size, 3)
+    assert [file.name for file in tmp_path.iterdir()] == ["folder.tif"]
 
 
 def test_other_types_cannot_be_written_in_tiles(field, tmp_path):
@@ -260,6 +311,20 @@ class TestReading:
             whole[:, rows, columns] = pixels[0]
         assert sum(advanced) == 70 * 90
         together = read_image(path, channels=channels, background=40)
+        assert torch.equal(((whole + 1) * 127.5).round().to(torch.uint8), together)
+
+    @pytest.mark.parametrize("orientation", [0, *range(1, 10)])
+    def test_it_is_turned_as_the_camera_noted(self, tmp_path, orientation, monkeypatch):
+        path = tmp_path / "image.tif"
+        note = [(274, "H", 1, orientation, True)]
+        tifffile.imwrite(path, NOISE[..., :3], photometric="rgb", tile=(32, 16), extratags=note)
+        monkeypatch.setattr("r2id.large.PIECE", 64)
+        together = read_image(path, channels=3)
+        image = LargeImage(path, 3)
+        assert image.size == tiff_size(path) == together.shape[1:]
+        whole = torch.full((3, *image.size), torch.nan)
+        for rows, columns, pixels in image.pieces(lambda count: None):
+            whole[:, rows, columns] = pixels[0]
         assert torch.equal(((whole + 1) * 127.5).round().to(torch.uint8), together)
 
     @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Two runs at once: those that belong together share a folder, others are refused, and the dead hold nothing."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -128,10 +130,46 @@ def test_without_locks_nobody_is_refused(tmp_path, monkeypatch, reason):
     assert not began and not list(tmp_path.iterdir())
 
 
-def test_a_folder_in_which_no_file_can_be_made_is_an_error_and_no_endless_wait(tmp_path, monkeypatch):
-    def missing(*arguments):
-        raise FileNotFoundError(2, "No such file or directory", str(tmp_path / "lock"))
+def fail_to_open(monkeypatch, times: int, before=nothing) -> list[int]:
+    """Let files not be found so many times; returns a list of the attempts."""
+    open_file, attempts = os.open, []
 
-    monkeypatch.setattr(locks.os, "open", missing)
+    def opened(path, *arguments):
+        attempts.append(path)
+        if len(attempts) <= times:
+            before()
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return open_file(path, *arguments)
+
+    monkeypatch.setattr(locks.os, "open", opened)
+    return attempts
+
+
+def test_a_folder_in_which_no_file_can_be_made_is_an_error(tmp_path, monkeypatch):
+    fail_to_open(monkeypatch, 1000)
     with pytest.raises(FileNotFoundError), alone(tmp_path / "lock", "taken"):
+        pass
+
+
+@pytest.mark.parametrize(("times", "works"), [(3, True), (1000, False)])
+def test_a_folder_that_vanishes_meanwhile_is_made_again_some_times(tmp_path, monkeypatch, times, works):
+    path = tmp_path / "new" / "lock"
+    attempts = fail_to_open(monkeypatch, times, path.parent.rmdir)
+    if works:
+        with alone(path, "taken") as held:
+            assert held
+        assert len(attempts) == times + 1 and not path.parent.exists()
+    else:
+        with pytest.raises(FileNotFoundError), alone(path, "taken"):
+            pass
+        assert len(attempts) == locks.ATTEMPTS + 1
+
+
+@pytest.mark.parametrize("below", ["", "one", "one/other"])
+def test_a_file_where_a_folder_should_be_is_named(tmp_path, below):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(NotADirectoryError, match=f"{tmp_path / 'file'} is not a folder"),
+        alone(tmp_path / "file" / below / "lock", "taken"),
+    ):
         pass

@@ -1,18 +1,22 @@
 """Many pictures: shared without loss or doubles, and gone on with after an interruption."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from r2id import cli
-from r2id.images import read_image
+from r2id.images import as_values, read_image
 from r2id.latents import Latents
 from r2id.offline import Pictures
 from r2id.pipeline import R2Pipeline
@@ -73,6 +77,36 @@ def test_a_killed_run_is_gone_on_with(tmp_path, alone):
     assert contents(tmp_path).keys() == alone.keys()
 
 
+def test_what_a_killed_process_of_two_left_out_is_made_by_the_next_run(tmp_path, alone):
+    pictures, processes = tmp_path / "8x8", []
+    try:
+        for index in range(2):
+            environment = os.environ | {"RANK": str(index), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+            arguments = [sys.executable, "-m", *command(tmp_path, "--batch-size", "1")]
+            processes.append(subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True))
+        deadline = time.monotonic() + 120
+        # The second makes those of odd numbers.
+        while not list(pictures.glob("*[13579]-*.png")) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        processes[1].kill()
+        printed, _ = processes[0].communicate(timeout=120)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert f"8 pictures of 8x8 in {pictures} by process 0 of 2" in printed
+    times = {path: path.stat().st_mtime_ns for path in pictures.glob("*-*.png")}
+    made = sorted(int(path.name.partition("-")[0]) for path in times)
+    assert set(range(0, 15, 2)) < set(made) < set(range(15)) and not (pictures / "grid.png").exists()
+    sample(tmp_path, "--resume")
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert contents(tmp_path).keys() == alone.keys()
+    # One picture at a time may round a colour otherwise than two.
+    assert all(alike(pictures / name, io.BytesIO(content)) for name, content in alone.items() if name != "grid.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["8x8", "sample.json"]
+    assert not list(pictures.glob(".*"))
+
+
 def test_kept_latents_are_those_of_the_pictures(tmp_path, alone, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for index in range(2):
@@ -92,9 +126,9 @@ def test_kept_latents_are_those_of_the_pictures(tmp_path, alone, monkeypatch, ca
     assert alike(tmp_path / "4.png", tmp_path / "8x8" / "4-1.png")
 
 
-def alike(first: Path, second: Path) -> bool:
-    one, other = (read_image(path, channels=1).float() for path in (first, second))
-    return one.shape == other.shape and bool((one - other).abs().max() <= 1)
+def alike(first: Path | io.BytesIO, second: Path | io.BytesIO) -> bool:
+    one, other = (numpy.asarray(Image.open(path)).astype(int) for path in (first, second))
+    return one.shape == other.shape and bool(abs(one - other).max() <= 1)
 
 
 def test_going_on_makes_the_latents_that_are_missing(tmp_path, alone):
@@ -246,6 +280,48 @@ def test_encoding_goes_on_with_what_is_missing_and_refuses_other_settings(tmp_pa
         with pytest.raises(SystemExit):
             r2id(*ENCODE, "--output", tmp_path, "--resume", *change)
         assert "was made with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_single_picture_is_encoded_even_if_larger_than_memory(tmp_path, monkeypatch, capsys, large):
+    picture, output = tmp_path / "picture.tif", tmp_path / "out"
+    levels = torch.rand(1, 40, 90, generator=torch.Generator().manual_seed(0)).mul(255).byte()
+    tifffile.imwrite(picture, levels[0].numpy(), tile=(32, 16))
+    if large:
+        monkeypatch.setattr("r2id.large.LARGE", 100)
+        monkeypatch.setattr("r2id.images.read_image", None)
+    r2id("encode", "--data", picture, "--latent-size", "4x6", "--output", output)
+    assert f"1 latents of 4x6 in {output}" in capsys.readouterr().out
+    latents = Latents.load(output / "00000000.safetensors")
+    with torch.inference_mode():
+        resampler = R2Pipeline.from_pretrained("mnist").resampler
+        torch.testing.assert_close(latents.values, resampler.encode(as_values(levels[None]), (4, 6)), atol=2e-3, rtol=0)
+    assert latents.canvas == (40, 90) and latents.labels == ()
+    time_of = (output / "00000000.safetensors").stat().st_mtime_ns
+    r2id("encode", "--data", picture, "--latent-size", "4x6", "--output", output, "--resume")
+    monkeypatch.setenv("RANK", "1")
+    r2id("encode", "--data", picture, "--latent-size", "4x6", "--output", output)
+    assert (output / "00000000.safetensors").stat().st_mtime_ns == time_of
+    monkeypatch.setenv("RANK", "0")
+    (tmp_path / "other").mkdir()
+    tifffile.imwrite(tmp_path / "other" / "picture.tif", 255 - levels[0].numpy(), tile=(32, 16))
+    for change, sentence in (
+        (("--latent-size", "4x4"), "latent_size is [4, 4]; what"),
+        (("--background", "9"), "background is 9; what"),
+        (("--data", str(tmp_path / "other" / "picture.tif")), "images is"),
+        (("--image-size", "9x9"), "is one file, which is encoded as it is"),
+        (("--latent-size", "9" * 18 + "x" + "9" * 18), "GiB"),
+    ):
+        with pytest.raises(SystemExit):
+            r2id("encode", "--data", picture, "--latent-size", "4x6", "--output", output, "--resume", *change)
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_picture_is_not_encoded(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("no picture")
+    with pytest.raises(SystemExit):
+        r2id("encode", "--data", tmp_path / "text.txt", "--output", tmp_path / "out")
+    assert "text.txt cannot be read as an image" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_latents_of_other_weights_are_not_decoded(tmp_path, capsys):

@@ -228,7 +228,7 @@ class TestRefusals:
             ({"size": [(8, 8), (8, -2)]}, r"\(8, -2\)"),
             ({"size": (8.5, 8)}, r"8\.5"),
             ({"latent_size": (0, 2)}, r"latent size is \(0, 2\)"),
-            ({"output_type": "jpeg"}, "'jpeg'.*'pil', 'np' or 'pt'"),
+            ({"output_type": "jpeg"}, "'jpeg'.*'pil', 'np', 'pt' or 'latent'"),
             ({"num_inference_steps": 0}, "0"),
             ({"num_inference_steps": 5000}, "5000"),
             ({"size": (1_000_000, 1_000_000)}, "1000000x1000000"),

@@ -4,12 +4,13 @@
 
 Every third kill falls within milliseconds of the moment at which a checkpoint begins to be written, every third within
 half a second of a checkpoint, and every third anywhere in the life of a process. A training that is done before its
-kills are over is followed by another.
+kills are over is followed by another. Writes what happened to results/kills.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parent / "results"
 STEPS = 150
 COMMON = (
     *("mnist", "--data", str(ROOT / "tests" / "fixtures" / "digits"), "--image-size", "8x8"),
@@ -149,14 +151,17 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="how many, over both networks")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
-    total = Counter[str]()
+    counted: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory() as name:
         for number, network in enumerate(NETWORKS):
             kills = arguments.kills // 2 + (number < arguments.kills % 2)
-            counts = torture(network, kills, arguments.seed + number, Path(name) / network)
-            print(f"{network}: " + ", ".join(f"{key} {value}" for key, value in counts.items()), flush=True)
-            total += counts
-    print(f"{total['kills']} of {total['kills']} kills resumed, to the same weights bit for bit")
+            counted[network] = torture(network, kills, arguments.seed + number, Path(name) / network)
+            print(f"{network}: " + ", ".join(f"{key} {value}" for key, value in counted[network].items()), flush=True)
+    total = sum(counts["kills"] for counts in counted.values())
+    RESULTS.mkdir(exist_ok=True)
+    resumed = {"kills that were resumed to the same weights": total, "seed": arguments.seed, "steps": STEPS}
+    (RESULTS / "kills.json").write_text(json.dumps(resumed | {"of networks": counted}, indent=1) + "\n")
+    print(f"{total} of {total} kills resumed, to the same weights bit for bit")
 
 
 if __name__ == "__main__":

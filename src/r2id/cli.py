@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import tyro
 
 from r2id.errors import InputError
-from r2id.sizes import Region, Size, size_text
+from r2id.sizes import Region, Size, check_region, size_text
 from r2id.training.presets import (
     DIFFUSER_PRESETS,
     PRESET_NOTES,
@@ -33,8 +34,13 @@ if TYPE_CHECKING:
     from r2id.training.data import ImageDataset
 
 
+LINE_EVERY = 60.0
+"""Seconds between two lines about the progress, where there is no terminal to show it."""
+
+
 def parse_size(text: str) -> Size:
     """ "27x18" → (27, 18). Raises InputError for anything but two whole numbers of at least 1."""
+    # More digits than any format takes, and few enough to be counted with.
     sides = re.fullmatch("([0-9]{1,18})x([0-9]{1,18})", text.lower())
     if not sides:
         raise InputError(f"size {text!r} is not HxW, a height and a width in pixels such as 27x18")
@@ -118,15 +124,15 @@ class ModelChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreciseChoice(ModelChoice):
-    """Which model runs, where and how precisely."""
+class GeneratorChoice(ModelChoice):
+    """Which model makes pictures, where and how."""
 
     precision: Literal["no", "bf16"] = "no"
     """Precision of the networks: no is float32 (on GPUs TensorFloat32), bf16 is faster and pictures differ a little."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling(PreciseChoice):
+class Sampling(GeneratorChoice):
     """How to denoise."""
 
     steps: int = 20
@@ -207,7 +213,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     for name in ("output", "resume", "batch_size", "device", "per_label", "prompt", "keep_latents"):
         settings.pop(name)
     share = Share.of_this_process()
-    with progress(len(share.of(len(requests))), "generating") as advance, autocast(pipeline, config):
+    with progress(len(share.of(len(requests))), "generating") as advance, autocast(pipeline.device, config):
         made = generate(
             pipeline,
             pictures,
@@ -233,7 +239,7 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
     """Generate a single picture and write it to the file `config.output`."""
     import torch
 
-    from r2id.large import check_target
+    from r2id.large import check_output
 
     if config.keep_latents:
         raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
@@ -244,17 +250,18 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
         )
     if pipeline.resampler is None:
         raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
-    check_target(config.output, sizes[0], pipeline.resampler.config.image_channels)
-    with torch.inference_mode(), autocast(pipeline, config):
-        generator = torch.Generator().manual_seed(config.seed)
-        latents = pipeline(requests, config.latent_size, [], generator=generator, **config.arguments).latents
+    check_output(config.output, sizes[0], pipeline.resampler.config.image_channels)
+    with torch.inference_mode():
+        with autocast(pipeline.device, config):
+            generator = torch.Generator().manual_seed(config.seed)
+            latents = pipeline(requests, config.latent_size, [], generator=generator, **config.arguments).latents
         canvas = pipeline.diffuser.config.canvas or config.latent_size
         shown = write_picture(pipeline.resampler, latents, tuple(canvas), sizes[0], None, config)
     print(f"{config.output}: {size_text(shown)}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resample(PreciseChoice):
+class Resample(GeneratorChoice):
     """Encode an image to a latent and decode it at any size.
 
     The model can only show what it was trained on: the bundled one, single digits.
@@ -279,7 +286,8 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     """Encode an image to a latent and decode it at any size."""
     import torch
 
-    from r2id.large import check_suffix, check_target, tiff_size
+    from r2id.files import check_writable
+    from r2id.large import check_output, check_suffix, tiff_size
     from r2id.latents import SUFFIX
     from r2id.pipeline import check_fits_in_memory
 
@@ -287,40 +295,43 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     keep = config.output.suffix.lower() == SUFFIX
     if keep and (config.size or region):
         raise InputError(f"output {config.output} is a file of the latent, which has no --size and no --region")
-    expected = shown_size(config.size or tiff_size(config.image) or (1, 1), region)
+    # Of most pictures it is known only when they are read.
+    size = config.size or tiff_size(config.image)
+    shown = shown_size(size, region) if size else (1, 1)
     if not keep:
-        check_suffix(config.output, expected)
+        check_suffix(config.output, shown)
     resampler = load_resampler(config)
     check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
-    if not keep:
-        check_target(config.output, expected, resampler.config.image_channels)
-    with torch.inference_mode(), autocast(resampler, config):
-        latents = read_latent(resampler, config)
+    if keep:
+        check_writable(config.output)
+    else:
+        check_output(config.output, shown, resampler.config.image_channels)
+    with torch.inference_mode():
+        is_latent = config.image.suffix.lower() == SUFFIX
+        latents = read_latent(resampler, config) if is_latent else encode_file(resampler, config.image, config)
         if keep:
             latents.save(config.output)
             shown = latents.size
         else:
             size = config.size or latents.canvas
-            check_target(config.output, shown_size(size, region), resampler.config.image_channels)
+            check_suffix(config.output, shown_size(size, region))
             values = latents.values.to(resampler.device, resampler.dtype)
             shown = write_picture(resampler, values, latents.canvas, size, region, config)
     print(f"{config.output}: {size_text(shown)}")
 
 
 def read_latent(resampler: R2IR, config: Resample) -> Latents:
-    """The latent of an image file, or the one that a file of latents holds."""
-    from r2id.latents import SUFFIX, Latents
+    """The one latent that the file `config.image` holds."""
+    from r2id.latents import Latents
 
-    if config.image.suffix.lower() == SUFFIX:
-        latents = Latents.load(config.image)
-        latents.check_weights(resampler, config.image, config.model)
-        if len(latents.values) != 1:
-            raise InputError(f"{config.image} holds {len(latents.values)} latents; decode shows them all, resample one")
-        return latents
-    return encode_file(resampler, config.image, config.latent_size, config.background)
+    latents = Latents.load(config.image)
+    latents.check_weights(resampler, config.image, config.model)
+    if len(latents.values) != 1:
+        raise InputError(f"{config.image} holds {len(latents.values)} latents; decode shows them all, resample one")
+    return latents
 
 
-def encode_file(resampler: R2IR, path: Path, latent_size: Size, background: int) -> Latents:
+def encode_file(resampler: R2IR, path: Path, config: Resample | Encode) -> Latents:
     """The latent of an image file. A large TIFF is read tile by tile."""
     from r2id.images import as_values, read_image
     from r2id.large import LargeImage, is_large, tiff_size
@@ -329,44 +340,47 @@ def encode_file(resampler: R2IR, path: Path, latent_size: Size, background: int)
     channels = resampler.config.image_channels
     size = tiff_size(path)
     if size and is_large(size):
-        image = LargeImage(path, channels, background)
+        image = LargeImage(path, channels, config.background)
         with progress(size[0] * size[1], f"reading {path.name}") as advance:
             pieces = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.pieces(advance))
-            values = resampler.encode_pieces(pieces, size, latent_size).to(resampler.dtype)
-            return Latents(values, size, (), resampler.checksum())
-    whole = read_image(path, channels=channels, background=background)
+            return Latents(resampler.encode_pieces(pieces, size, config.latent_size), size, (), resampler.checksum())
+    whole = read_image(path, channels=channels, background=config.background)
     pixels = as_values(whole[None]).to(resampler.device, resampler.dtype)
     canvas = (whole.shape[-2], whole.shape[-1])
-    return Latents(resampler.encode(pixels, latent_size).to(resampler.dtype), canvas, (), resampler.checksum())
+    return Latents(resampler.encode(pixels, config.latent_size), canvas, (), resampler.checksum())
 
 
 def shown_size(size: Size, region: Region | None) -> Size:
-    """Size of a picture, or of the region of it that is rendered."""
+    """Size of a picture, or of the region of it that is rendered. Raises InputError for a region outside of it."""
+    if region:
+        check_region(region, size)
     return (region[2] - region[0], region[3] - region[1]) if region else size
 
 
 def write_picture(
-    resampler: R2IR, latent: torch.Tensor, canvas: Size, size: Size, region: Region | None, config: Sample | Resample
+    resampler: R2IR,
+    latent: torch.Tensor,
+    canvas: Size,
+    size: Size,
+    region: Region | None,
+    config: Sample | Resample,
 ) -> Size:
-    """Decode one latent at `size`, or a region of that, to the file `config.output`, a large one in tiles; returns the
-    picture's size."""
+    """Decode one latent at `size`, or a region of that, to a file, a large one in tiles; returns the picture's size."""
     from r2id.images import save_image
     from r2id.large import is_large, write_large
     from r2id.model import checksum
     from r2id.pipeline import as_output, check_fits_in_memory
 
-    field = resampler.field(latent, canvas)
     shown = shown_size(size, region)
-    if is_large(shown):
-        identity = {
-            "precision": config.precision,
-            "model": resampler.checksum(),
-            "latent": checksum([latent]),
-        }
-        write_large(field, size, region, config.output, identity, progress)
-    else:
-        check_fits_in_memory([shown], 1, field.channels)
-        save_image(as_output(field.render(size, region), "pil")[0], config.output)
+    with autocast(resampler.device, config):
+        field = resampler.field(latent, canvas)
+        if is_large(shown):
+            # Latents depend on the precision too, which is the more readable difference.
+            identity = {"precision": config.precision, "model": resampler.checksum(), "latent": checksum([latent])}
+            write_large(field, size, region, config.output, identity, progress)
+        else:
+            check_fits_in_memory([shown], 1, field.channels)
+            save_image(as_output(field.render(size, region), "pil")[0], config.output)
     return shown
 
 
@@ -377,8 +391,8 @@ class Encode(ModelChoice):
     output: Path
     """Folder to write to: OUTPUT/<index of the first image>.safetensors for each batch."""
     data: str = "ylecun/mnist"
-    """A folder of images, a folder of MNIST-style IDX files, the id of a dataset on the Hugging Face hub, or one image
-    file, which may be larger than memory as a tiled TIFF."""
+    """A folder of images, a folder of MNIST-style IDX files, the id of a dataset on the Hugging Face hub, or a single
+    image file, which may be larger than memory as a tiled .tif."""
     split: str = "train"
     """Split of the data."""
     image_size: Size | None = None
@@ -396,15 +410,29 @@ class Encode(ModelChoice):
 @app.command(name="encode")
 def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     """Encode a data set to files of latents, shared between the processes of `accelerate launch`."""
+    import torch
+
     from r2id.offline import encode as run
+    from r2id.offline import encode_one
+    from r2id.pipeline import check_fits_in_memory
     from r2id.processes import Share
     from r2id.training.data import load_images
 
     if config.batch_size < 1:
         raise InputError(f"--batch-size is {config.batch_size}; it must be at least 1")
+    file = Path(config.data).expanduser()
+    if file.is_file() and config.image_size:
+        raise InputError(f"--image-size is given and {file} is one file, which is encoded as it is; leave it out")
     resampler = load_resampler(config)
-    if Path(config.data).is_file():
-        encode_one(resampler, config)
+    check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
+    share = Share.of_this_process()
+    if file.is_file():
+        settings = {"latent_size": config.latent_size, "background": config.background, "model": resampler.checksum()}
+        with torch.inference_mode():
+            made = encode_one(
+                lambda: encode_file(resampler, file, config), file, settings, config.output, config.resume
+            )
+        print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{share}")
         return
     data = load_images(
         config.data,
@@ -413,28 +441,13 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         channels=resampler.config.image_channels,
         background=config.background,
     )
-    share = Share.of_this_process()
     with progress(len(data) // share.count, "encoding") as advance:
         made = run(resampler, data, config.latent_size, config.output, config.batch_size, config.resume, advance)
     print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{share}")
 
 
-def encode_one(resampler: R2IR, config: Encode) -> None:
-    """Encode a single image file, as it is, to a file of one latent."""
-    import torch
-
-    from r2id.latents import SUFFIX
-
-    if config.image_size:
-        raise InputError(f"--image-size is given and {config.data} is one file, which is encoded as it is")
-    path = config.output / f"{0:08d}{SUFFIX}"
-    with torch.inference_mode():
-        encode_file(resampler, Path(config.data), config.latent_size, config.background).save(path)
-    print(f"1 latent of {size_text(config.latent_size)} in {config.output}")
-
-
 @dataclass(frozen=True, kw_only=True)
-class Decode(PreciseChoice):
+class Decode(GeneratorChoice):
     """Decode files of latents to pictures, at any number of sizes."""
 
     latents: tyro.conf.Positional[Path]
@@ -464,11 +477,8 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     sizes = config.size or (latents.canvas,)
     check_fits_in_memory(sizes, 1, resampler.config.image_channels)
     pictures = Pictures(config.output, latents.labels or ("picture",) * len(latents.values), sizes)
-    with (
-        progress(len(latents.values) * len(sizes), "decoding") as advance,
-        torch.inference_mode(),
-        autocast(resampler, config),
-    ):
+    decoding = autocast(resampler.device, config)
+    with progress(len(latents.values) * len(sizes), "decoding") as advance, torch.inference_mode(), decoding:
         for size in sizes:
             values = latents.values.to(resampler.device, resampler.dtype)
             indices = iter(range(len(values)))
@@ -579,7 +589,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo(PreciseChoice):
+class Demo(GeneratorChoice):
     """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
 
     output: Path = Path("out")
@@ -601,13 +611,13 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
     labels = parse_labels(config.labels) if config.labels is not None else None
     pipeline = load_pipeline(config)
     labels = labels or pipeline.conditioner.label_names[:10]
-    with autocast(pipeline, config):
+    with autocast(pipeline.device, config):
         page = write_gallery(pipeline, labels, config.seed, config.output)
     print(f"open {page}, or look at the pictures beside it")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Showcase(PreciseChoice):
+class Showcase(GeneratorChoice):
     """Write every picture of the published experiments, and a page that shows them."""
 
     data: str = "ylecun/mnist"
@@ -631,7 +641,7 @@ def showcase(config: tyro.conf.OmitArgPrefixes[Showcase]) -> None:
     pipeline = load_pipeline(config)
     data = load_test_images(pipeline, config.data, config.split, config.image_size)
     options = {name: getattr(config, name) for name in ("model", "precision", "split", "image_size")}
-    with autocast(pipeline, config):
+    with autocast(pipeline.device, config):
         print(f"open {write_showcase(pipeline, data, config.seed, config.output, options)}")
 
 
@@ -767,6 +777,7 @@ def train_diffuser(config: DiffuserPreset) -> None:
     allow_tensor_float32()
     from r2id.training.trainer import train_diffuser as run
 
+    hide_loading_bars()
     announce(f"the trained pipeline is in {run(config)}")
 
 
@@ -780,25 +791,36 @@ def announce(text: str) -> None:
 
 @contextmanager
 def progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
-    """A progress bar on a terminal; yields what advances it."""
+    """A progress bar on a terminal, elsewhere a line every minute; yields what advances it."""
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=title, leave=False, disable=not sys.stderr.isatty()) as bar:
-        yield bar.update
+    if sys.stderr.isatty():
+        with tqdm(total=total, desc=title, leave=False) as bar:
+            yield bar.update
+        return
+    begin = said = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, said
+        done, now = done + count, time.monotonic()
+        if now - said >= LINE_EVERY:
+            said = now
+            line = tqdm.format_meter(done, total, now - begin, ncols=0, prefix=title, unit_scale=total >= 10**6)
+            print(line, file=sys.stderr, flush=True)
+
+    yield advance
 
 
 def choose_device(name: str | None) -> torch.device:
     """The named device, by default the GPU if there is one."""
     import torch
 
+    from r2id.model import usable_device
+
     # Of several processes on one machine, each takes its own GPU.
-    name = name or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.empty(0, device=torch.device(name)).device
-    except Exception as error:
-        raise InputError(f"device {name!r} cannot be used; take cpu, or cuda on a machine with a GPU") from error
     allow_tensor_float32()
-    return device
+    return usable_device(name or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"))
 
 
 def allow_tensor_float32() -> None:
@@ -812,17 +834,22 @@ def allow_tensor_float32() -> None:
         torch.set_float32_matmul_precision("high")
 
 
-def load_pipeline(choice: ModelChoice) -> R2Pipeline:
-    """The chosen pipeline on its device."""
+def hide_loading_bars() -> None:
+    """No progress bars for loading weights, which takes no time here."""
     import diffusers
-
-    from r2id.pipeline import R2Pipeline
 
     diffusers.utils.logging.disable_progress_bar()
     if diffusers.utils.is_transformers_available():
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+
+
+def load_pipeline(choice: ModelChoice) -> R2Pipeline:
+    """The chosen pipeline on its device."""
+    from r2id.pipeline import R2Pipeline
+
+    hide_loading_bars()
     device = choose_device(choice.device)
     pipeline = R2Pipeline.from_pretrained(choice.model).to(device)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), desc="denoising", leave=False)
@@ -846,11 +873,11 @@ def load_resampler(choice: ModelChoice) -> R2IR:
     return resampler
 
 
-def autocast(model: R2Pipeline | R2IR, choice: PreciseChoice) -> torch.autocast:
+def autocast(device: torch.device, choice: GeneratorChoice) -> torch.autocast:
     """The precision that was chosen, as a context."""
     import torch
 
-    return torch.autocast(model.device.type, torch.bfloat16, enabled=choice.precision == "bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=choice.precision == "bf16")
 
 
 EXTRAS = {

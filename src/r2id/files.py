@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from r2id.errors import InputError
+
 TEMPORARY = ".writing-"
 """How the name of every temporary folder begins."""
 
@@ -21,23 +24,56 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text)[:80]
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are not there; raises NotADirectoryError where a file is."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        there = _nearest(folder)
+        if there.is_dir():
+            raise
+        raise _not_a_folder(there, folder) from error
+
+
+def check_writable(path: Path) -> None:
+    """Raises, before the work for it is done, where no file can be written at `path`; leaves nothing there.
+
+    Raises InputError where `path` is a folder, and the system's OSError, with the name `path`, where it cannot be
+    written for another reason.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the path of a file")
+    folder = _nearest(path.parent)
+    if not folder.is_dir():
+        raise _not_a_folder(folder, path)
+    # Permissions alone do not tell: of a read-only disk, of /proc.
+    with writing(path), tempfile.TemporaryFile(dir=folder, prefix=TEMPORARY):
+        pass
+
+
+def free_space(path: Path) -> int:
+    """Bytes that are free on the disk where `path` is, or would be."""
+    return shutil.disk_usage(_nearest(path)).free
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself or, of those above it, the first that is there."""
+    return next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
+
+
+def _not_a_folder(file: Path, path: Path) -> NotADirectoryError:
+    return NotADirectoryError(errno.ENOTDIR, f"{file} is not a folder", str(path))
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file of the same name, then move it to `path`; makes the folder if needed."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMPORARY) as folder:
             temporary = Path(folder) / path.name
             write(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
-
-
-def check_writable(folder: Path) -> None:
-    """Make the folder if needed, and try whether it takes files. Raises OSError where it does not."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _temporary_folder(folder):
-            pass
 
 
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
@@ -47,7 +83,7 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
     does the old one lie hidden beside it, until `clear_leftovers`.
     """
     with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         with _temporary_folder(folder.parent) as temporary:
             new, old = temporary / "new", temporary / "old" / folder.name
             new.mkdir()
@@ -73,7 +109,7 @@ def remove_folder(folder: Path) -> None:
 def fill_folder(folder: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary folder, then move its files into `folder` one by one; other files there stay."""
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with _temporary_folder(folder) as temporary:
             write(temporary)
             _make_readable(temporary)

@@ -106,7 +106,14 @@ def unreadable(name: str, error: Exception) -> InputError:
     # Damaged files make decoders raise nearly every built-in type, so callers cannot list narrower ones.
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        return InputError(f"{name} is too large ({reason(error)}); accepted are images of at most {most} pixels.")
+        tiles = (
+            ", and larger .tif alone, by `r2id encode` and `resample`"
+            if name.lower().endswith((".tif", ".tiff"))
+            else ""
+        )
+        return InputError(
+            f"{name} is too large ({reason(error)}); accepted are images of at most {most} pixels{tiles}."
+        )
     why = "no known format" if isinstance(error, UnidentifiedImageError) else reason(error)
     return InputError(f"{name} cannot be read as an image ({why}); {ACCEPTED_IMAGES}.")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.field import ImageField
-from r2id.files import writing
+from r2id.files import check_writable, free_space, make_folder, writing
 from r2id.images import as_values, check_image_suffix, eight_bit, flatten, in_channels, pixels, reason, unreadable
 from r2id.locks import alone
 from r2id.pipeline import as_levels
@@ -33,10 +32,20 @@ LARGE = 1 << 24
 TILE = 256
 LARGEST_CHUNK = 1 << 26
 LONGEST_SIDE = 2**31 - 1
-READABLE = ("size", "region", "precision")
-"""What of the identity of a picture is said where two differ; the rest are checksums."""
-
 TIFF_SUFFIXES = (".tif", ".tiff")
+TURNS = {
+    2: (False, True, False),
+    3: (True, True, False),
+    4: (True, False, False),
+    5: (False, False, True),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (False, True, True),
+}
+"""For a TIFF's Orientation: whether its rows and its columns are to be reversed, and then exchanged."""
+
+CHECKSUMS = ("model", "latent")
+"""What of a picture's identity is a checksum, which says nothing to a reader."""
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
 
@@ -53,28 +62,22 @@ def check_suffix(path: Path, size: Size) -> None:
         check_large_suffix(path)
 
 
-def check_target(path: Path, size: Size, channels: int) -> None:
-    """Raises InputError where a picture could not be written in the end, before the work that it takes.
-
-    That is where the suffix names no type for its size, `path` is a folder, nothing can be written beside it or, for a
-    large picture of which there is nothing yet, where its tiles do not fit on the disk.
-    """
-    check_suffix(path, size)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a file to write the picture to")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir():
-        raise InputError(f"{path} cannot be written: {above} is a file and no folder")
-    if not os.access(above, os.W_OK):
-        raise InputError(f"{path} cannot be written: the folder {above} does not allow it")
-    if is_large(size):
-        _Tiles(size, channels, path).check_space(above)
-
-
 def check_large_suffix(path: Path) -> None:
     """Raises InputError unless the file's suffix names a type that can be written in tiles."""
     if path.suffix.lower() not in (*TIFF_SUFFIXES, ".png"):
         raise InputError(f"{path} cannot be written in tiles; a picture of over {LARGE} pixels needs .tif or .png")
+
+
+def check_output(path: Path, size: Size, channels: int) -> None:
+    """Raises, before a picture is made, where it cannot be written to `path`; leaves nothing there.
+
+    Raises InputError for another suffix, a size over the format's limit, a folder, or too little free disk space for a
+    large picture; OSError where the system lets nothing be written there.
+    """
+    check_suffix(path, size)
+    check_writable(path)
+    if is_large(size):
+        _Tiles(size, channels, path).check_space()
 
 
 def write_large(
@@ -88,17 +91,20 @@ def write_large(
     """Render a field of one picture to a tiled BigTIFF or a PNG, in memory that does not grow with the picture.
 
     Tiles are kept beside `path` under its name with a dot before and .partial behind, as an uncompressed BigTIFF. If
-    interrupted, the same call goes on after the last whole tile.
+    interrupted, the same call goes on after the last whole tile; what interrupts it says so.
 
     Args:
         field: what to render, a batch of one.
         size, region: as for `ImageField.render`.
         path: file to write, .tif or .png.
-        identity: what tells this picture from others, in what JSON has; tiles of another are not gone on with.
+        identity: what tells this picture from others, in what JSON has; tiles of another are not gone on with. Those of
+            CHECKSUMS are shown to nobody.
         progress: makes a progress bar of a total and a title.
     Raises:
-        InputError: for another suffix or size, too little free disk space, tiles of another picture, or where another
-            process is writing the same file.
+        InputError: for another suffix or size, too little free disk space, tiles of another picture or damaged ones, or
+            where another process is writing the same file.
+        OSError: where the disk is full, or the system lets nothing be written for another reason.
+        KeyboardInterrupt: at Ctrl-C.
     """
     check_large_suffix(path)
     top, left, bottom, right = check_region(region, check_size(size)) if region else (0, 0, *check_size(size))
@@ -106,15 +112,14 @@ def write_large(
     taken = f"another process is writing {path}; wait until it ends, or give another output"
     with writing(path), alone(path.with_name(f".{path.name}.lock"), taken):
         tiles.begin(identity | {"size": size_text(size), "region": [top, left, bottom, right]})
-        with progress(tiles.count, path.name) as advance, torch.inference_mode():
-            advance(tiles.done)
-            with tiles.kept():
+        with tiles.kept():
+            with progress(tiles.count, path.name) as advance, torch.inference_mode():
+                advance(tiles.done)
                 while tiles.done < tiles.count:
                     y, x, lower, farther = tiles.place(tiles.done)
                     picture = field.render(size, (top + y, left + x, top + lower, left + farther))
                     tiles.append(as_levels(picture[0]))
                     advance(1)
-        with tiles.kept():
             tiles.finish(progress)
 
 
@@ -140,19 +145,22 @@ class _Tiles:
     def begin(self, identity: dict[str, Any]) -> None:
         """Take up what an interrupted run left, or start anew."""
         self.identity = identity
-        if self._begun():
+        if self.progress.exists() and self.partial.exists():
             self._resume()
         else:
             self._create()
-        self.offsets = self._offsets()
 
-    def check_space(self, folder: Path) -> None:
-        """Raises InputError where the disk of an existing folder has too little space for tiles not yet begun."""
-        tiles = self.count * self.tile_bytes
-        # A PNG is made of the finished tiles, and deflating may lengthen it by a thousandth.
-        needed = tiles if self.path.suffix.lower() in TIFF_SUFFIXES else int(2.001 * tiles)
-        free = shutil.disk_usage(folder).free
-        if needed > free and not self._begun():
+    def check_space(self) -> None:
+        """Raises InputError where the disk has less space than the tiles and the picture may need."""
+        needed = self.count * self.tile_bytes
+        if self.path.suffix.lower() not in TIFF_SUFFIXES:
+            # Noise does not compress: a byte more for each row, and deflate's own and the chunks' heads.
+            rows = self.size[0] * (self.size[1] * self.channels + 1)
+            needed += rows + rows // 1000 + 4096
+        if self.partial.exists():
+            needed -= self.partial.stat().st_size
+        free = free_space(self.path)
+        if needed > free:
             raise InputError(
                 f"{self.path} needs {needed / 2**30:.1f} GiB of disk space while it is written "
                 f"and {free / 2**30:.1f} GiB are free"
@@ -160,14 +168,16 @@ class _Tiles:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Whatever ends the work inside says how far it is, and that it can go on."""
+        """Whatever interrupts the work says which tiles are kept."""
         try:
             yield
-        except (KeyboardInterrupt, OSError) as error:
-            state = f"tile {self.done} of {self.count} of {self.path}; the same command goes on from there"
-            if isinstance(error, OSError):
-                raise OSError(error.errno, f"{error.strerror or error}, after {state}") from error
-            raise KeyboardInterrupt(f"stopped after {state}") from error
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped after tile {self.done} of {self.count}; the same command goes on from there"
+            ) from None
+        except OSError as error:
+            why = f"{error.strerror or error}; {self.done} of {self.count} tiles are kept for the same command to go on"
+            raise OSError(error.errno, why, error.filename) from error
 
     def append(self, levels: numpy.ndarray) -> None:
         """Write the next tile, uint8 [height, width, channels]; then count it."""
@@ -176,8 +186,7 @@ class _Tiles:
         with self.partial.open("r+b") as file:
             file.seek(self.offsets[self.done])
             file.write(padded.tobytes())
-        self.done += 1
-        self._note()
+        self._note(self.done + 1)
 
     def finish(self, progress: Progress) -> None:
         """Put the whole picture in its place."""
@@ -193,57 +202,75 @@ class _Tiles:
         try:
             noted = json.loads(self.progress.read_text())
             done, before = int(noted["done"]), dict(noted["picture"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.progress} is damaged ({error}); remove it to begin anew") from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise InputError(f"{self.progress} is damaged ({reason(error)}); remove it to begin anew") from error
         for name, value in self.identity.items():
             if before.get(name) != value:
-                # Checksums say nothing to anybody.
-                other = f"{before.get(name)}, not {value}" if name in READABLE else "another"
-                raise InputError(
-                    f"{self.partial} holds tiles of another picture: its {name} is {other}; "
-                    "remove it to begin anew, or give another output"
-                )
+                which = "was begun with other latents or weights"
+                if name not in CHECKSUMS:
+                    which = f"holds tiles of another picture: its {name} is {before.get(name)}, not {value}"
+                raise InputError(f"{self.partial} {which}; remove it to begin anew, or give another output")
+        try:
+            self._read_offsets()
+            damage = None if 0 <= done <= self.count else f"{done} of {self.count} tiles are said to be done"
+        except Exception as error:
+            damage = reason(error)
+        if damage:
+            raise InputError(f"{self.partial} is damaged ({damage}); remove it to begin anew")
+        self.check_space()
         self.done = done
 
-    def _begun(self) -> bool:
-        return self.progress.exists() and self.partial.exists()
-
-    def _offsets(self) -> tuple[int, ...]:
-        """Where each tile lies in the file of tiles. Raises InputError unless that is whole."""
-        try:
-            with tifffile.TiffFile(self.partial) as file:
-                page: Any = file.pages.first
-                found = (page.imagelength, page.imagewidth), page.samplesperpixel, page.dtype, page.chunks[:2]
-                offsets, length = page.dataoffsets, file.filehandle.size
-        except Exception as error:
-            raise InputError(f"{self.partial} is damaged ({reason(error)}); remove it to begin anew") from error
-        wanted = self.size, self.channels, numpy.uint8, (TILE, TILE)
-        complete = found == wanted and len(offsets) == self.count and max(offsets) + self.tile_bytes <= length
-        if not complete or not 0 <= self.done <= self.count:
-            raise InputError(
-                f"{self.partial} is damaged: it does not hold {self.count} tiles of a picture of "
-                f"{size_text(self.size)}; remove it to begin anew"
-            )
-        return offsets
-
     def _create(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.check_space(self.path.parent)
+        make_folder(self.path.parent)
+        self.partial.unlink(missing_ok=True)
+        self.check_space()
         self.progress.unlink(missing_ok=True)
+        try:
+            self._reserve()
+        except BaseException:
+            self.partial.unlink(missing_ok=True)
+            raise
+        self._read_offsets()
+        self._note(0)
+
+    def _reserve(self) -> None:
         tifffile.imwrite(
             self.partial,
-            shape=self.size if self.channels == 1 else (*self.size, self.channels),
+            shape=self._shape(),
             dtype=numpy.uint8,
             bigtiff=True,
             tile=(TILE, TILE),
             photometric="minisblack" if self.channels == 1 else "rgb",
             metadata=None,
         )
-        self._note()
+        # The file is full of holes, and others could fill the disk meanwhile.
+        if hasattr(os, "posix_fallocate"):
+            with self.partial.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, self.partial.stat().st_size)
 
-    def _note(self) -> None:
-        noted = json.dumps({"picture": self.identity, "done": self.done})
+    def _shape(self) -> tuple[int, ...]:
+        return self.size if self.channels == 1 else (*self.size, self.channels)
+
+    def _read_offsets(self) -> None:
+        """Where the tiles lie in their file. Raises an error of any type if it is not as `_create` leaves it."""
+        with tifffile.TiffFile(self.partial) as file:
+            page: Any = file.pages.first
+            found = page.shape, page.dtype, page.tile, page.compression
+            self.offsets = page.dataoffsets
+        expected = self._shape(), numpy.uint8, (TILE, TILE), tifffile.COMPRESSION.NONE
+        if found != expected or len(self.offsets) != self.count:
+            raise ValueError(f"its {len(self.offsets)} tiles are not the {self.count} of {size_text(self.size)} pixels")
+        first, size = self.offsets[0], self.partial.stat().st_size
+        if any(offset != first + index * self.tile_bytes for index, offset in enumerate(self.offsets)):
+            raise ValueError("its tiles do not lie one after the other")
+        whole = first + self.count * self.tile_bytes
+        if size != whole:
+            raise ValueError(f"it has {size} bytes instead of {whole}")
+
+    def _note(self, done: int) -> None:
+        noted = json.dumps({"picture": self.identity, "done": done})
         self._put(self.progress, lambda path: path.write_text(noted))
+        self.done = done
 
     def _put(self, path: Path, write: Callable[[Path], object]) -> None:
         """Write a file whole; always under the same temporary name, so that killed processes leave no more than one."""
@@ -286,6 +313,7 @@ class LargeImage:
         try:
             self._file = tifffile.TiffFile(path)
             self._page: Any = self._file.pages.first
+            self._turn = turn_of(self._page)
             kind = self._page.axes, self._page.dtype
             chunk, needed = math.prod(self._page.chunks), math.prod(self._page.chunked)
             listed = len(self._page.dataoffsets)
@@ -296,7 +324,8 @@ class LargeImage:
                 f"{path} has {kind[1]} pixels in the order {kind[0]}, photometric {self._page.photometric}; a TIFF of "
                 f"over {LARGE} pixels is accepted with grey or RGB pixels of 8 or 16 bits, channels last"
             )
-        self.size: Size = (self._page.imagelength, self._page.imagewidth)
+        self.size = upright_size(self._page)
+        self._stored: Size = (self._page.imagelength, self._page.imagewidth)
         if chunk > LARGEST_CHUNK:
             raise InputError(
                 f"{path} is stored in pieces of {chunk} pixels; "
@@ -309,16 +338,16 @@ class LargeImage:
             )
 
     def pieces(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip. Can be read once."""
+        """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip, upright. Can be read once."""
         try:
             for levels, (_, _, top, left, _), (_, height, width, samples) in self._page.segments(maxworkers=1):
                 if levels is None:
                     levels = numpy.zeros((1, height, width, samples), self._page.dtype)
-                height, width = min(height, self.size[0] - top), min(width, self.size[1] - left)
+                height, width = min(height, self._stored[0] - top), min(width, self._stored[1] - left)
                 step = max(1, PIECE // width)
                 for y in range(0, height, step):
                     part = levels[0, y : min(y + step, height), :width]
-                    yield slice(top + y, top + y + len(part)), slice(left, left + width), self._values(part)
+                    yield self._upright(top + y, left, self._values(part))
                     advance(part.shape[0] * width)
         except InputError:
             raise
@@ -326,6 +355,16 @@ class LargeImage:
             raise InputError(f"{self.path} cannot be read ({reason(error)})") from error
         finally:
             self._file.close()
+
+    def _upright(self, top: int, left: int, values: Tensor) -> tuple[slice, slice, Tensor]:
+        """Rows, columns and pixels of a piece, turned as the picture is to be seen."""
+        starts, lengths, (*reversed_axes, exchanged) = [top, left], values.shape[-2:], self._turn
+        for axis in (0, 1):
+            if reversed_axes[axis]:
+                starts[axis] = self._stored[axis] - starts[axis] - lengths[axis]
+                values = values.flip(axis - 2)
+        rows, columns = (slice(first, first + length) for first, length in zip(starts, lengths, strict=True))
+        return (columns, rows, values.mT) if exchanged else (rows, columns, values)
 
     def _values(self, levels: numpy.ndarray) -> Tensor:
         if levels.dtype == numpy.uint16:
@@ -338,12 +377,22 @@ class LargeImage:
 
 
 def tiff_size(path: Path) -> Size | None:
-    """Height and width of a TIFF, from its header; None for any other file."""
+    """Height and width of a TIFF as it is to be seen, from its header; None for any other file."""
     if path.suffix.lower() not in TIFF_SUFFIXES:
         return None
     try:
         with tifffile.TiffFile(path) as file:
-            page: Any = file.pages.first
-            return page.imagelength, page.imagewidth
+            return upright_size(file.pages.first)
     except Exception:
         return None
+
+
+def turn_of(page: Any) -> tuple[bool, bool, bool]:
+    """Which of `TURNS` a page of a TIFF asks for; none for a value that no camera writes, as Pillow does."""
+    return TURNS.get(page.tags.valueof("Orientation", 1), (False, False, False))
+
+
+def upright_size(page: Any) -> Size:
+    """Height and width of a page of a TIFF as it is to be seen."""
+    size = page.imagelength, page.imagewidth
+    return size[::-1] if turn_of(page)[2] else size

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from r2id.errors import InputError
+from r2id.files import make_folder
 
 try:
     import fcntl
 except ImportError:
     fcntl = None  # type: ignore[assignment]
 
-
-MOST_ATTEMPTS = 100
-"""How often a lock file is tried to be made, while others may be removing its folder."""
+ATTEMPTS = 20
+"""How often the folder of a lock may vanish as it is opened, before that is taken for an error."""
 
 
 @contextmanager
@@ -87,17 +87,8 @@ def _open(path: Path, shared: bool) -> Iterator[tuple[int | None, bool]]:
 
 def _lock(path: Path, shared: bool) -> tuple[int | None, bool]:
     """What `_open` yields. If others hold it, a shared one is shared, and another is open but not held."""
-    attempts = 0
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            # The last holder may just have removed the folder; where no file can be made it stays so.
-            attempts += 1
-            if attempts == MOST_ATTEMPTS:
-                raise
-            continue
+        file = _open_or_make(path)
         is_first = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,3 +107,16 @@ def _lock(path: Path, shared: bool) -> tuple[int | None, bool]:
             if os.path.samestat(os.fstat(file), path.stat()):
                 return file, is_first
         os.close(file)
+
+
+def _open_or_make(path: Path) -> int:
+    for _ in range(ATTEMPTS):
+        # The last holder may have just removed the folder.
+        with suppress(FileNotFoundError, FileExistsError):
+            return _open_in_folder(path)
+    return _open_in_folder(path)
+
+
+def _open_in_folder(path: Path) -> int:
+    make_folder(path.parent)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

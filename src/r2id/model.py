@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from r2id.errors import InputError
@@ -25,7 +27,7 @@ class CheckedLoading(Publishing, NetworkSwitches):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **kwargs: Any) -> Any:
-        """Load from a folder or a Hugging Face hub id; other arguments are diffusers'.
+        """Load from a folder or a Hugging Face hub id, to `device` if that is given; other arguments are diffusers'.
 
         Raises InputError where nothing complete is there, where the config and the weights contradict each other, and
         where the weights are no safetensors.
@@ -76,18 +78,33 @@ def load_part(kind: Any, name: str, part: str) -> Any:
     return kind.from_pretrained(name, subfolder=part if is_pipeline else None)
 
 
-def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: str | Path, **kwargs: Any) -> Any:
+def load_pretrained(
+    load: Callable[..., Any],
+    name: str | os.PathLike,
+    marker: str | Path,
+    device: str | torch.device | None = None,
+    **kwargs: Any,
+) -> Any:
     """Call a `from_pretrained` on bundled weights, a folder or a hub id, with its failures as InputError.
 
     Args:
         load: the `from_pretrained`.
         name: the name of bundled weights, a folder that holds `marker`, or a hub id.
         marker: the file that makes a folder what `load` expects.
+        device: where to move what was loaded.
     """
+    if device is not None:
+        if kwargs.get("device_map") is not None:
+            raise InputError(
+                f"device {str(device)!r} and device_map {kwargs['device_map']!r} are both given; give one of them"
+            )
+        device = usable_device(device)
     bundled = sorted(path.parent.name for path in PRETRAINED.glob("*/model_index.json"))
     folder = PRETRAINED / name if str(name) in bundled else Path(name)
     if folder.exists() and not (folder / marker).is_file():
         raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
+    if folder.exists():
+        check_variant(folder / marker, kwargs.get("variant"), name)
     # A pickle may run any code as it is loaded.
     kwargs["use_safetensors"] = True
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
@@ -110,7 +127,34 @@ def load_pretrained(load: Callable[..., Any], name: str | os.PathLike, marker: s
     # diffusers keeps the whole path, which a model that is saved again would carry along.
     model = loaded[0] if isinstance(loaded, tuple) else loaded
     model.register_to_config(_name_or_path=folder.name if folder.exists() else str(name))
+    if device is not None:
+        model.to(device)
     return loaded
+
+
+def check_variant(marker: Path, variant: str | None, name: str | os.PathLike) -> None:
+    """Raises InputError where there are weights, but none of this variant.
+
+    Args:
+        marker: model_index.json of a pipeline, or config.json of a network.
+        variant: such as "fp16"; None for weights without one.
+        name: what to call the model.
+    """
+    weights = marker.parent.glob("*/*.safetensors" if marker.name == "model_index.json" else "*.safetensors")
+    # NAME.safetensors, NAME.fp16.safetensors, or one of many: NAME.fp16-00001-of-00002.safetensors.
+    found = {".".join(re.sub(r"-\d+-of-\d+", "", path.name).split(".")[1:-1]) for path in weights}
+    if found and (variant or "") not in found:
+        missing = f"of variant {variant!r}" if variant else "without a variant"
+        there = ", ".join(repr(one) if one else "those without a variant" for one in sorted(found))
+        raise InputError(f"{name} has no weights {missing}; there are {there}")
+
+
+def usable_device(name: str | torch.device) -> torch.device:
+    """The device of a name. Raises InputError where there is none."""
+    try:
+        return torch.empty(0, device=torch.device(name)).device
+    except Exception as error:
+        raise InputError(f"device {str(name)!r} cannot be used; take cpu, or cuda on a machine with a GPU") from error
 
 
 def checksum(tensors: Iterable[Tensor]) -> int:

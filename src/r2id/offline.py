@@ -6,6 +6,7 @@ Under `accelerate launch` or `torchrun`, every process does its share and needs 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -197,6 +198,44 @@ def encode(
                 encoded += len(indices)
             progress(len(indices))
     return encoded
+
+
+def encode_one(
+    encode_file: Callable[[], Latents], file: Path, settings: dict[str, Any], folder: Path, resume: bool
+) -> int:
+    """Encode a data set of one picture, by the first process alone; returns how many were encoded.
+
+    Args:
+        encode_file: what encodes it.
+        file: the picture.
+        settings: what the latent depends on beside the picture, in what JSON has.
+        folder, resume: as for `r2id encode`.
+    Raises:
+        InputError: on resuming, where the picture or the settings were others; where another process is writing with
+            others.
+    """
+    if Share.of_this_process().index:
+        return 0
+    record = Record(folder / "encode.json", {"data": file.name, "images": _file_checksum(file)} | settings)
+    if resume:
+        record.compare()
+    path = folder / f"{0:08d}{SUFFIX}"
+    with record.together():
+        if resume and path.exists():
+            return 0
+        latents = encode_file()
+        record.write()
+        latents.save(path)
+    return 1
+
+
+def _file_checksum(path: Path) -> int:
+    """Of a file that may be larger than memory."""
+    total = 0
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            total = zlib.crc32(part, total)
+    return total
 
 
 def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -28,7 +28,7 @@ from r2id.diffuser import R2ID
 from r2id.errors import InputError
 from r2id.files import fill_folder
 from r2id.hub import Publishing, add_code, fetch, for_upload, importable
-from r2id.model import checksum, load_pretrained
+from r2id.model import check_variant, checksum, load_pretrained
 from r2id.noise import alpha_bar_at, density, field_noise, shift_scheduler
 from r2id.resampler import R2IR
 from r2id.sizes import Size, check_size, size_text
@@ -41,7 +41,8 @@ class R2PipelineOutput(BaseOutput):
 
     Attributes:
         images: one picture per label, as PIL images, or stacked: numpy [B, H, W, C] in [0, 1], or tensors
-            [B, C, H, W] in [−1, 1]. Where several sizes were asked for, a list of that for each size.
+            [B, C, H, W] in [−1, 1]. Where several sizes were asked for, a list of that for each size. The latents,
+            where they were asked for in place of pictures.
         latents: [B, C, h, w] as the resampler decodes them, in [−1, 1].
     """
 
@@ -98,8 +99,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> R2Pipeline:
         """Load a pipeline: the name of bundled weights ("mnist"), a folder, or a Hugging Face hub id.
 
-        Raises InputError where there is no complete pipeline of that name. Other arguments are
-        `DiffusionPipeline.from_pretrained`'s.
+        Moved to `device`, if that is given. Raises InputError where there is no complete pipeline of that name. Other
+        arguments are `DiffusionPipeline.from_pretrained`'s.
         """
         return load_pretrained(super().from_pretrained, pretrained_model_name_or_path, "model_index.json", **kwargs)
 
@@ -119,7 +120,9 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         names = ("revision", "cache_dir", "token", "force_download", "local_files_only")
         where = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
         name = str(pretrained_model_name)
-        return fetch(name, cls.load_config(name, **where), kwargs.get("variant"), **where)
+        folder = fetch(name, cls.load_config(name, **where), kwargs.get("variant"), **where)
+        check_variant(Path(folder) / "model_index.json", kwargs.get("variant"), name)
+        return folder
 
     def save_pretrained(  # type: ignore[override]
         self,
@@ -187,6 +190,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         callback_on_step_end: Callable[..., dict] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         prompt: str | Sequence[str] | None = None,
+        return_dict: bool = True,
     ) -> R2PipelineOutput:
         """Generate one picture for each label or text.
 
@@ -204,11 +208,12 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             latents: noise [B, C, h, w] to start from instead of the generator's; then `latent_size` is unused.
             canvas: proportions of the picture; by default those the model was trained on. A `size` of other
                 proportions shows the same picture stretched.
-            output_type: "pil", "np" or "pt".
+            output_type: "pil", "np" or "pt"; "latent" for the latents in place of pictures, whatever `size`.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents, and set
                 `pipeline._interrupt` to end with what is there. A `PipelineCallback` of diffusers, or several.
             callback_on_step_end_tensor_inputs: what the callback is given; there are only "latents".
             prompt: the texts under the name that they have in other pipelines, one or several; then without `labels`.
+            return_dict: False for a tuple of pictures and latents.
         Raises:
             InputError: for an unknown label, a size below 1, or pictures that would not fit in memory.
         """
@@ -216,7 +221,9 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             raise InputError(f"size is {size!r}; it must be (height, width) or a list of such pairs")
         single = len(size) == 2 and all(isinstance(side, (int, float)) for side in size)
         sizes = [check_size(one) for one in ([size] if single else size)]  # type: ignore[list-item, arg-type]
-        check_output_type(output_type)
+        check_output_type(output_type, ("pil", "np", "pt", "latent"))
+        if output_type == "latent":
+            sizes = []
         if prompt is not None:
             if labels is not None:
                 raise InputError("labels and prompt are both given; they are two names of the same, give one")
@@ -259,6 +266,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         accepted = inspect.signature(scheduler.step).parameters
         step_arguments = {"generator": generator} if "generator" in accepted else {}
         self._interrupt, self._num_timesteps = False, len(scheduler.timesteps)
+        self._guidance_scale = guidance_scale
         # Some schedulers begin with numbers, and take differences, that half precision does not hold.
         sample = latents.to(self._execution_device, torch.float32) * scheduler.init_noise_sigma
         for step, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
@@ -267,11 +275,11 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             alpha_bar = alpha_bar_at(scheduler, timestep).reshape(1).to(sample.device)
             scaled = scheduler.scale_model_input(sample, timestep).to(dtype)
             time = float(timestep) / scheduler.config.num_train_timesteps
-            guided = guidance_scale != 1 and guidance_interval[0] <= time <= guidance_interval[1]
+            guided = self.guidance_scale != 1 and guidance_interval[0] <= time <= guidance_interval[1]
             branches = [tokens, no_tokens] if guided else [tokens]
             prediction, *unconditional = self.diffuser.guidance_branches(scaled, alpha_bar, branches, canvas)
             if guided:
-                prediction = unconditional[0] + guidance_scale * (prediction - unconditional[0])
+                prediction = unconditional[0] + self.guidance_scale * (prediction - unconditional[0])
             prediction = prediction.to(sample.dtype)
             sample = scheduler.step(prediction, timestep, sample, **step_arguments).prev_sample
             if callback_on_step_end:
@@ -281,9 +289,15 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         sample = sample.to(dtype)
         if self.resampler:
             sample = self.resampler.destandardise(sample)
-        images = [self.decode(sample, one, canvas, output_type) for one in sizes]
+        images: Any = [self.decode(sample, one, canvas, output_type) for one in sizes]
         self.maybe_free_model_hooks()
-        return R2PipelineOutput(images=images[0] if single else images, latents=sample)
+        if output_type == "latent":
+            images = sample
+        elif single:
+            images = images[0]
+        result = R2PipelineOutput(images=images, latents=sample)
+        # Annotated for what nearly everybody asks for, who would have to tell it from a tuple otherwise.
+        return result if return_dict else result.to_tuple()  # type: ignore[return-value]
 
     @torch.no_grad()
     def decode(
@@ -314,6 +328,11 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     def num_timesteps(self) -> int:
         """Steps of the call that runs, or ran last, for callbacks."""
         return self._num_timesteps
+
+    @property
+    def guidance_scale(self) -> float:
+        """Strength of guidance in the call that runs, or ran last, for callbacks; they may set `_guidance_scale`."""
+        return self._guidance_scale
 
     @property
     def interrupt(self) -> bool:
@@ -351,10 +370,11 @@ def check_guidance(scale: float, interval: tuple[float, float]) -> None:
         raise InputError(f"guidance_interval is {interval}; it must be two times from 0 to 1, lower first")
 
 
-def check_output_type(output_type: str) -> None:
-    """Raises InputError for anything but the three kinds of output."""
-    if output_type not in ("pil", "np", "pt"):
-        raise InputError(f"output_type is {output_type!r}; it must be 'pil', 'np' or 'pt'")
+def check_output_type(output_type: str, accepted: Sequence[str] = ("pil", "np", "pt")) -> None:
+    """Raises InputError for another kind of output."""
+    if output_type not in accepted:
+        names = ", ".join(map(repr, accepted[:-1]))
+        raise InputError(f"output_type is {output_type!r}; it must be {names} or {accepted[-1]!r}")
 
 
 def as_output(pictures: Tensor, output_type: str) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 
@@ -27,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
 ]
 SCREENSHOTS = os.environ.get("R2ID_SCREENSHOTS")
-"""A folder for a picture of the page, to look at."""
+"""A folder for pictures of the page, to look at."""
 # No network but the page's own.
 QUIET = ("background-networking", "component-update", "sync")
 
@@ -49,7 +50,7 @@ def visit(port, tmp_path):
     """Opens the page in a browser of its own; when all is done, none may have complained or asked anybody else."""
     opened: list[WebDriver] = []
 
-    def open_page(*arguments: str) -> WebDriver:
+    def open_page(*arguments: str, query: str = "") -> WebDriver:
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
         options.set_capability("goog:loggingPrefs", {"browser": "SEVERE", "performance": "ALL"})
@@ -60,7 +61,7 @@ def visit(port, tmp_path):
             options.add_argument(argument)
         browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
         opened.append(browser)
-        browser.get(f"http://127.0.0.1:{port}/")
+        browser.get(f"http://127.0.0.1:{port}/{query}")
         until(browser, lambda: browser.find_elements(By.ID, "generate"))
         return browser
 
@@ -70,9 +71,10 @@ def visit(port, tmp_path):
     for browser in opened:
         browser.quit()
     assert not complaints
-    assert f"http://127.0.0.1:{port}/" in asked
+    page = f"http://127.0.0.1:{port}/"
+    assert asked & {page, f"{page}?__theme=dark"}
     # The browser's own pages are chrome://.
-    own = (f"http://127.0.0.1:{port}/", "data:", "blob:", "chrome:", "chrome-untrusted:", "chrome-extension:")
+    own = (page, "data:", "blob:", "chrome:", "chrome-untrusted:", "chrome-extension:")
     assert not [address for address in asked if not address.startswith(own)]
 
 
@@ -97,14 +99,43 @@ def generate(browser: WebDriver) -> None:
     browser.find_element(By.ID, "generate").click()
 
 
+def keep_lines(browser: WebDriver) -> None:
+    """Have the page note every line of text that it shows, as some are there for a moment only."""
+    browser.execute_script(
+        "window.lines = []; new MutationObserver(() => window.lines.push(document.querySelector('#line').innerText))"
+        ".observe(document.body, {subtree: true, childList: true, characterData: true})"
+    )
+
+
+def look_like_a_phone(browser: WebDriver) -> None:
+    phone = {"width": 390, "height": 840, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+
+
+def screenshot(browser: WebDriver, name: str) -> None:
+    if SCREENSHOTS:
+        browser.save_screenshot(f"{SCREENSHOTS}/{name}.png")
+
+
+def text_level(browser: WebDriver) -> float:
+    """How light the line of text is, from 0, black, to 255."""
+    colour = browser.execute_script("return getComputedStyle(document.querySelector('#line p')).color")
+    return sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 3
+
+
 def viewed(browser: WebDriver) -> str:
     return browser.find_element(By.CSS_SELECTOR, "#viewer img").get_attribute("src")
 
 
 def test_a_visitor_generates_decodes_again_and_zooms(visit):
     browser = visit("--window-size=1280,1400")
+    keep_lines(browser)
     generate(browser)
     until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 64x64")
+    lines = [text.strip() for text in browser.execute_script("return window.lines")]
+    steps = [text for text in lines if re.fullmatch(r"step \d+ of 20", text)]
+    assert steps == sorted(steps, key=lambda text: int(text.split()[1])) and len(set(steps)) > 1
     picture = browser.find_element(By.CSS_SELECTOR, "#strip img")
     assert picture.get_property("naturalHeight") == 64
 
@@ -130,8 +161,7 @@ def test_a_visitor_generates_decodes_again_and_zooms(visit):
     browser.find_element(By.XPATH, "//button[contains(., 'channel by channel')]").click()
     latent = until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#latent img"))[0]
     assert until(browser, lambda: latent.get_property("naturalWidth")) > 100
-    if SCREENSHOTS:
-        browser.save_screenshot(f"{SCREENSHOTS}/page.png")
+    screenshot(browser, "page")
 
     browser.find_element(By.ID, "save").click()
     until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#files a")) >= 2)
@@ -160,8 +190,7 @@ def test_uploads_good_and_bad(visit, tmp_path):
 
 def test_two_visitors_at_once_each_get_their_own(visit):
     first, second = visit("--window-size=1280,1400"), visit()
-    phone = {"width": 390, "height": 840, "deviceScaleFactor": 2, "mobile": True}
-    second.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    look_like_a_phone(second)
     generate(first)
     generate(second)
     for browser in (first, second):
@@ -171,6 +200,54 @@ def test_two_visitors_at_once_each_get_their_own(visit):
     assert "decoded at 64x64" in line(second)
     # A phone has no need to scroll sideways.
     assert second.execute_script("return document.documentElement.scrollWidth") <= 390
+    screenshot(second, "phone")
+
+
+def test_a_finger_scrolls_up_and_down_and_zooms_sideways(visit):
+    browser = visit()
+    look_like_a_phone(browser)
+    generate(browser)
+    until(browser, lambda: "decoded at 64x64" in line(browser))
+    whole = viewed(browser)
+
+    def centre() -> tuple[float, float]:
+        """Of the picture, in the window."""
+        frame = "document.querySelector('#viewer .frame')"
+        browser.execute_script(f"{frame}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        box = browser.execute_script(f"return {frame}.getBoundingClientRect().toJSON()")
+        return box["left"] + box["width"] / 2, box["top"] + box["height"] / 2
+
+    def swipe(*places: tuple[float, float]) -> None:
+        for place in places:
+            kind = "touchStart" if place is places[0] else "touchMove"
+            points = [{"x": place[0], "y": place[1]}]
+            browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    x, y = centre()
+    before = browser.execute_script("return window.scrollY")
+    swipe(*((x + step / 5, y + 5 * step) for step in range(20)))
+    until(browser, lambda: browser.execute_script("return window.scrollY") < before)
+    assert viewed(browser) == whole
+
+    x, y = centre()
+    swipe(*((x + 5 * step, y + max(0, 5 * step - 30)) for step in range(20)))
+    until(browser, lambda: viewed(browser) != whole)
+
+
+@pytest.mark.parametrize("query", ["", "?__theme=dark"], ids=["as the system", "as the address says"])
+def test_it_is_dark_where_that_is_wished(visit, query):
+    browser = visit("--window-size=1280,1400", query=query)
+    if not query:
+        assert text_level(browser) < 128
+        dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
+        browser.refresh()
+        until(browser, lambda: browser.find_elements(By.ID, "generate"))
+    generate(browser)
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 64x64")
+    assert text_level(browser) > 128
+    screenshot(browser, "dark" if query else "dark-as-the-system")
 
 
 def test_a_port_that_is_taken_is_named(port):

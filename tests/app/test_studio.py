@@ -1,8 +1,12 @@
 """What the web page does with a pipeline, without the page."""
 
+import base64
 import gc
+import inspect
+import io
 import os
 import threading
+from dataclasses import replace
 
 import gradio
 import numpy
@@ -11,10 +15,11 @@ import torch
 from PIL import Image
 
 from r2id.app import studio as module
-from r2id.app.page import build
+from r2id.app.page import build, data_address
 from r2id.app.studio import WHOLE, Session, Studio, zoomed
 from r2id.errors import InputError
 from r2id.latents import Latents
+from r2id.sizes import size_text
 
 
 @pytest.fixture
@@ -114,6 +119,56 @@ def test_the_part_that_is_looked_at_is_rendered_from_the_field(studio, monkeypat
     part = Session(session.latents, session.labels, session.canvas, session.size, 1, (0.5, 0.0, 1.0, 0.75))
     large = quickly_decoded(studio, session.latents[1:], (48, 32))
     assert numpy.array_equal(numpy.asarray(studio.look(part)), large[24:, :24])
+
+
+@pytest.fixture
+def handlers(studio):
+    """What the page does when something is clicked, by name; each lists all that it has shown in turn."""
+
+    def listed(handler):
+        return lambda *inputs: list(handler(*inputs)) if inspect.isgeneratorfunction(handler) else [handler(*inputs)]
+
+    return {function.name: listed(function.fn) for function in build(studio).fns.values()}
+
+
+class TestDecodingAgain:
+    def opened(self, address):
+        return Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+
+    @pytest.mark.parametrize(("size", "views"), [((300, 200), 0), ((24, 10), 0), ((24, 16), 0), ((9, 6), 1)])
+    def test_the_field_is_rendered_once_where_that_is_enough(self, studio, handlers, monkeypatch, size, views):
+        monkeypatch.setattr(module, "SHOWN", 24)
+        session, looked = made_by(studio)[-1], []
+        look = studio.look
+        monkeypatch.setattr(studio, "look", lambda one: looked.append(one) or look(one))
+        *_, (pictures, view, latent, line, after) = handlers["decode"](session, *size)
+        assert len(looked) == views
+        assert [self.opened(one).size for one in pictures] == [size[::-1]] * 2
+        assert latent == gradio.skip() and line == f"2 latents of 2x3, decoded at {size_text(size)}"
+        assert after.size == size and after.view == WHOLE
+        shown, rendered = (numpy.asarray(one).astype(int) for one in (self.opened(view), look(after)))
+        assert shown.shape == rendered.shape and numpy.abs(shown - rendered).mean() < 3
+
+    def test_pictures_are_there_before_the_view(self, studio, handlers, monkeypatch):
+        monkeypatch.setattr(module, "SHOWN", 24)
+        first, last = handlers["decode"](made_by(studio)[-1], 9, 6)
+        assert first[0] == last[0] and first[1:] == (gradio.skip(),) * 4
+
+    def test_the_picked_one_is_viewed(self, studio, handlers, monkeypatch):
+        monkeypatch.setattr(module, "SHOWN", 24)
+        session = replace(made_by(studio)[-1], picked=1)
+        *_, (pictures, view, _, _, _) = handlers["decode"](session, 24, 10)
+        assert view == pictures[1]
+
+    def test_a_latent_that_is_new_is_shown(self, studio, handlers, tmp_path):
+        *_, (_, _, latent, line, session) = handlers["generate"](["3"], 2, 3, 9, 6, 2, 1.0, 0)
+        assert latent == data_address(studio.channels(session)) and line == "1 latent of 2x3, decoded at 9x6"
+        Image.new("L", (8, 4)).save(tmp_path / "mine.png")
+        *_, (_, _, latent, line, session) = handlers["encode"](str(tmp_path / "mine.png"), 2, 3, 9, 6)
+        assert latent == data_address(studio.channels(session)) and line == "1 latent of 2x3, decoded at 9x6"
+
+    def test_nothing_is_decoded_before_there_is_something(self, handlers):
+        assert handlers["decode"](None, 9, 6) == [(gradio.skip(),) * 5]
 
 
 def test_parts_of_parts():

@@ -1,6 +1,8 @@
 """Trainings that are really killed: fewer of them than benchmarks/hardening/kills.py does."""
 
+import json
 import sys
+from collections import Counter
 from pathlib import Path
 from unittest.mock import patch
 
@@ -37,3 +39,14 @@ def test_other_weights_in_the_end_are_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(kills, "weights", lambda output: {"weight": output.name.encode()})
     with pytest.raises(SystemExit, match="ended with other weights"):
         kills.torture("resampler", kills=1, seed=0, folder=tmp_path)
+
+
+def test_what_happened_is_written(tmp_path, monkeypatch):
+    happened = Counter({"kills": 1, "trainings": 1})
+    monkeypatch.setattr(kills, "torture", lambda network, kills, seed, folder: happened)
+    monkeypatch.setattr(kills, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(sys, "argv", ["kills.py", "--kills", "2", "--seed", "7"])
+    kills.main()
+    written = json.loads((tmp_path / "results" / "kills.json").read_text())
+    assert written["kills that were resumed to the same weights"] == 2 and written["seed"] == 7
+    assert written["of networks"] == {"resampler": happened, "diffuser": happened}

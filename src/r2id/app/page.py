@@ -74,17 +74,19 @@ def build(studio: Studio) -> gradio.Blocks:
             raise InputError(f"{name} is incomplete; give a height and a width")
         return check_size((height, width), name)
 
-    def shown(session: Session) -> tuple[Any, ...]:
-        """All that shows a session: pictures, the one looked at, its latent, a line of text, and the session."""
+    def shown(session: Session, latent: Any) -> Iterator[tuple[Any, ...]]:
+        """At first the pictures alone; then they, the one looked at, the `latent`, a line of text, and the session."""
         of = f"{len(session.latents)} latents" if len(session.latents) > 1 else "1 latent"
         latent_height, latent_width = session.latents.shape[-2:]
         line = f"{of} of {latent_height}x{latent_width}, decoded at {size_text(session.size)}"
-        pictures = [data_address(picture) for picture in studio.pictures(session)]
-        return pictures, *looked_at(session), line, session
+        pictures = studio.pictures(session)
+        addresses = [data_address(picture) for picture in pictures]
+        yield addresses, *(gradio.skip(),) * 4
+        yield addresses, data_address(studio.overview(session, pictures)), latent, line, session
 
-    def looked_at(session: Session) -> tuple[str, str]:
-        """The picture that is looked at, and its latent."""
-        return data_address(studio.look(session)), data_address(studio.channels(session))
+    def latent_of(session: Session) -> str:
+        """The latent of the picked picture."""
+        return data_address(studio.channels(session))
 
     @said
     def generate(labels, latent_height, latent_width, height, width, steps, guidance, seed):  # type: ignore[no-untyped-def]
@@ -94,7 +96,7 @@ def build(studio: Studio) -> gradio.Blocks:
             labels = [text.strip() for text in labels.splitlines() if text.strip()]
         for step, made in enumerate(studio.generate(labels, latent_size, size, int(steps), guidance, int(seed or 0))):
             if isinstance(made, Session):
-                yield shown(made)
+                yield from shown(made, latent_of(made))
             else:
                 skip = gradio.skip()
                 yield [data_address(one) for one in made], skip, skip, f"step {step + 1} of {int(steps)}", skip
@@ -102,20 +104,23 @@ def build(studio: Studio) -> gradio.Blocks:
     @said
     def encode(path, latent_height, latent_width, height, width):  # type: ignore[no-untyped-def]
         latent_size = size_of(latent_height, latent_width, "the latent size")
-        return shown(studio.encode(path, latent_size, size_of(height, width, "the picture size")))
+        session = studio.encode(path, latent_size, size_of(height, width, "the picture size"))
+        yield from shown(session, latent_of(session))
 
     @said
     def decode(session: Session | None, height, width):  # type: ignore[no-untyped-def]
         if session is None:
-            return (gradio.skip(),) * 5
-        return shown(replace(session, size=size_of(height, width, "the picture size"), view=WHOLE))
+            yield (gradio.skip(),) * 5
+        else:
+            session = replace(session, size=size_of(height, width, "the picture size"), view=WHOLE)
+            yield from shown(session, gradio.skip())
 
     @said
     def pick(session: Session | None, event: gradio.EventData):  # type: ignore[no-untyped-def]
         if session is None or not 0 <= event.index < len(session.latents):
             return (gradio.skip(),) * 3
         session = replace(session, picked=event.index, view=WHOLE)
-        return *looked_at(session), session
+        return data_address(studio.look(session)), latent_of(session), session
 
     @said
     def zoom(session: Session | None, event: gradio.EventData):  # type: ignore[no-untyped-def]
@@ -173,7 +178,9 @@ def build(studio: Studio) -> gradio.Blocks:
                 with gradio.Row():
                     out_button = gradio.Button("Zoom out", size="sm", elem_id="zoom-out")
                     save_button = gradio.Button("Prepare downloads", size="sm", elem_id="save")
-                gradio.Markdown("Drag over the picture to zoom into it; choose another one above.")
+                gradio.Markdown(
+                    "Drag over the picture to zoom into it, with a finger sideways first; choose another one above."
+                )
                 files = gradio.File(label="PNG and latents", interactive=False, elem_id="files")
                 with gradio.Accordion("The latent, channel by channel", open=False):
                     latent = gradio.HTML("", **_component("latent"))

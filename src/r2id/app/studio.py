@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,13 @@ class Studio:
         with self._quickly():
             field = self.resampler.field(session.latents[session.picked : session.picked + 1], session.canvas)
             return as_output(field.render(whole, (*first, *last)), "pil")[0]
+
+    def overview(self, session: Session, pictures: Sequence[Image.Image]) -> Image.Image:
+        """The whole picked picture as large as the page shows it, made of the session's if those are large enough."""
+        if max(session.size) < SHOWN:
+            return self.look(replace(session, view=WHOLE))
+        height, width = _fitted(session.size, SHOWN)
+        return pictures[session.picked].resize((width, height), Image.Resampling.LANCZOS)
 
     def channels(self, session: Session) -> Image.Image:
         """The picked latent, channel by channel."""

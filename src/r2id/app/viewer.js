@@ -10,9 +10,14 @@ const part = event => {
   const high = [0, 1].map(axis => Math.max(start[axis], end[axis]));
   return [...low, ...high];  // top, left, bottom, right
 };
+const stop = () => {
+  start = null;
+  const box = element.querySelector('.box');
+  if (box) box.style.display = 'none';
+};
 element.addEventListener('pointerdown', event => {
   const frame = event.target.closest('.frame');
-  if (!frame) return;
+  if (!frame || !event.isPrimary) return;
   start = place(event);
   frame.setPointerCapture(event.pointerId);
 });
@@ -25,9 +30,8 @@ element.addEventListener('pointermove', event => {
 element.addEventListener('pointerup', event => {
   if (!start) return;
   const chosen = part(event);
-  start = null;
-  const box = element.querySelector('.box');
-  if (box) box.style.display = 'none';
+  stop();
   if (chosen[2] - chosen[0] > 0.01 && chosen[3] - chosen[1] > 0.01) trigger('select', {part: chosen});
 });
-element.addEventListener('pointercancel', () => { start = null; });
+// A finger that begins up or down scrolls the page, and two fingers enlarge it: the browser takes over.
+element.addEventListener('pointercancel', stop);

@@ -147,7 +147,7 @@ def evaluate(
     if resume:
         report.resume()
     if output:
-        check_writable(output)
+        check_writable(output / "evaluation.json")
     evaluation = _Evaluation(pipeline, data, plan, report, progress)
     try:
         if plan.limit:
