@@ -111,7 +111,8 @@ def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder:
         if heading == same and size in OVERVIEW_SIZES:
             shown_together.append(pictures)
     save_image(overview(shown_together), folder / "overview.png")
-    sheets.insert(0, Sheet(same, "overview.png", "the same pictures at six sizes"))
+    caption = f"from top to bottom, pictures of {', '.join(size_text(size) for size in OVERVIEW_SIZES)}"
+    sheets.insert(0, Sheet(same, "overview.png", caption))
     by_latents = [pipeline.decode(_latents(pipeline, labels, size, seed), (32, 32)) for size in FIELD_SIZES]
     save_image(overview(by_latents), folder / "same-noise.png")
     caption = f"from top to bottom, latents of {', '.join(size_text(size) for size in FIELD_SIZES)}"

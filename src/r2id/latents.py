@@ -87,7 +87,8 @@ class Latents:
         """Read such a file. Raises InputError where it is none, or damaged."""
         path = Path(path)
         if not path.is_file():
-            raise InputError(f"{path} is not a file; accepted is a file of latents ({SUFFIX})")
+            what = "is not a file" if path.exists() else "does not exist"
+            raise InputError(f"{path} {what}; accepted is a file of latents ({SUFFIX}), as encode writes it")
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}

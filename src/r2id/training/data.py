@@ -109,7 +109,7 @@ def load_images(
         one, other = (size_text((data.images.shape[-2], data.images.shape[-1])) for data in datasets[:2])
         raise InputError(
             f"{datasets[0].source}, such as {one} and {other} (height x width); "
-            "accepted are images of one size, or an image size, which resizes them all."
+            "accepted are images of one size, or an image size (--image-size HxW), which resizes them all."
         )
     return datasets[0]
 
