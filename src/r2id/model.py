@@ -107,7 +107,8 @@ def load_pretrained(
         check_variant(folder / marker, kwargs.get("variant"), name)
     elif "/" not in str(name):
         # Asking the hub would take half a minute where there is no network, for what is a mistyped name.
-        raise InputError(f"{name} is no folder and not bundled ({', '.join(bundled)}); a model of the hub is OWNER/NAME")
+        known = ", ".join(bundled)
+        raise InputError(f"{name} is no folder and not bundled ({known}); a model of the hub is OWNER/NAME")
     # A pickle may run any code as it is loaded.
     kwargs["use_safetensors"] = True
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
