@@ -52,7 +52,7 @@ def test_a_truncated_file_is_named(latents, tmp_path, keep):
 
 
 def test_other_files_are_named(tmp_path):
-    with pytest.raises(InputError, match="gone.safetensors is not a file"):
+    with pytest.raises(InputError, match="gone.safetensors does not exist"):
         Latents.load(tmp_path / "gone.safetensors")
     save_file({"weight": torch.zeros(2)}, tmp_path / "weights.safetensors")
     with pytest.raises(InputError, match="weights.safetensors holds no latents"):
