@@ -151,7 +151,7 @@ def test_an_output_that_cannot_be_written_is_named_before_the_work(capsys, monke
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(_Graph, "write", None)
     error = command(capsys, monkeypatch, "--output", tmp_path / "file")
-    assert error == f"r2id: {tmp_path / 'file'} cannot be read or written: File exists\n"
+    assert error == f"r2id: {tmp_path / 'file'} cannot be read or written: {tmp_path / 'file'} is not a folder\n"
 
 
 def test_a_missing_runtime_is_named_with_its_remedy(capsys, monkeypatch, tmp_path):
