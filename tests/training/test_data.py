@@ -320,7 +320,9 @@ class TestFolders:
     def test_two_sizes_need_an_image_size(self, tmp_path):
         save(picture(1, (5, 4)), tmp_path / "a.png")
         save(picture(1, (7, 6)), tmp_path / "b.png")
-        with pytest.raises(InputError, match=r"2 images of 2 sizes, such as 4x5 and 6x7 .*image size .*, which resizes"):
+        with pytest.raises(
+            InputError, match=r"2 images of 2 sizes, such as 4x5 and 6x7 .*image size .*, which resizes"
+        ):
             load_images(tmp_path)
         assert load_images(tmp_path, image_size=(3, 2)).images.shape == (2, 3, 3, 2)
 
