@@ -31,7 +31,7 @@ class Interrupted(Exception):
     pass
 
 
-def interrupt_after(tiles):
+def interrupt_after(tiles, interruption=Interrupted):
     """A progress bar that fails once so many tiles are done."""
 
     @contextmanager
@@ -42,7 +42,7 @@ def interrupt_after(tiles):
             nonlocal done
             done += count
             if done == tiles:
-                raise Interrupted
+                raise interruption
 
         yield advance
 
@@ -166,21 +166,8 @@ class TestWriting:
     @pytest.mark.parametrize("tiles", [0, 4, 6])
     def test_ctrl_c_says_what_is_kept(self, field, tmp_path, suffix, monkeypatch, tiles):
         path = tmp_path / f"big{suffix}"
-
-        @contextmanager
-        def progress(total, title):
-            done = 0
-
-            def advance(count):
-                nonlocal done
-                done += count
-                if done == tiles:
-                    raise KeyboardInterrupt
-
-            yield advance
-
         with pytest.raises(KeyboardInterrupt, match=f"stopped after tile {tiles} of 6; the same command goes on"):
-            write_large(field, SIZE, None, path, IDENTITY, progress)
+            write_large(field, SIZE, None, path, IDENTITY, interrupt_after(tiles, KeyboardInterrupt))
         write_large(field, SIZE, None, path, IDENTITY, silent)
         assert numpy.abs(pixels_of(path).astype(int) - expected(field)).max() <= 1
 

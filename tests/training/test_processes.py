@@ -93,6 +93,15 @@ def kill(launcher: subprocess.Popen) -> None:
     launcher.communicate(timeout=60)
 
 
+def printed_by(process: subprocess.Popen) -> str:
+    """All that a process prints until it ends; one that does not is killed."""
+    try:
+        return process.communicate(timeout=120)[0]
+    except subprocess.TimeoutExpired:
+        kill(process)
+        raise
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     paths = sorted(folder.rglob("diffusion_pytorch_model.safetensors"))
     return {f"{path.parent.name} {name}": value for path in paths for name, value in load_file(path).items()}
@@ -114,11 +123,7 @@ def test_two_processes_learn_what_one_learns_even_if_killed(network, first, then
         time.sleep(0.002)
     kill(process)
     resumed = by_two_processes(*arguments, "--resume", *then)
-    try:
-        printed, _ = resumed.communicate(timeout=120)
-    except subprocess.TimeoutExpired:
-        kill(resumed)
-        raise
+    printed = printed_by(resumed)
     assert resumed.returncode == 0 and printed.count("the trained") == 1, printed
     config = next(together.rglob(f"{network}/config.json"))
     assert json.loads(config.read_text())["training"]["machine"].startswith("2 ×")
@@ -133,11 +138,7 @@ def test_two_processes_learn_what_one_learns_even_if_killed(network, first, then
 def test_each_process_holds_half_and_whole_weights_of_one_block_only(tmp_path):
     (tmp_path / "spread.py").write_text(SPREAD)
     process = launch_two(str(tmp_path / "spread.py"))
-    try:
-        printed, _ = process.communicate(timeout=120)
-    except subprocess.TimeoutExpired:
-        kill(process)
-        raise
+    printed = printed_by(process)
     assert process.returncode == 0 and printed.count("spread evenly") == 2, printed
 
 

@@ -204,6 +204,7 @@ DIFFUSER_PRESETS = {
         warmup_steps=2_000,
         precision="bf16",
         compile=True,
+        # The neighbourhood is one and a half cells of 16x16 latents, as it is of 4x4 in preset mnist.
         model=(*_RGB, "time_dim=256", "token_dim=1024", "sample_size=16", "noise_reference_size=16", "radius=0.09375"),
     ),
 }
