@@ -53,9 +53,9 @@ def test_sample_writes_every_picture_at_every_size_and_the_same_files_for_the_sa
         status, _, error = run(capsys, monkeypatch, *arguments, "--output", tmp_path / name)
         assert status == 0, error
     first = files(tmp_path / "first")
-    names = [f"{index}-{label}.png" for index, label in enumerate("337788")] + ["grid.png"]
+    names = [f"{index}-{label}.png" for index, label in enumerate("337788")]
     pictures = [f"{size}/{name}" for size in ("20x12", "9x9") for name in names]
-    assert sorted(first) == sorted([*pictures, "sample.json"])
+    assert sorted(first) == sorted([*pictures, "20x12.png", "9x9.png", "sample.json"])
     assert first == files(tmp_path / "second")
     assert Image.open(tmp_path / "first" / "20x12" / "0-3.png").size == (12, 20)
     status, _, _ = run(capsys, monkeypatch, *arguments[:-1], "6", "--output", tmp_path / "third")

@@ -178,7 +178,6 @@ class TestTraining:
         assert {path.name for path in (tmp_path / "out" / "8x8").iterdir()} == {
             "0-a_red_circle.png",
             "1-a_.._b_c.png",
-            "grid.png",
         }
         capsys.readouterr()
         assert run(*output) == 2 and "no text given" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -157,8 +158,8 @@ class Sample(Sampling):
     """Generate pictures of labels or texts and write each at every size."""
 
     output: Path
-    """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png and OUTPUT/<H>x<W>/grid.png. With the suffix of an image,
-    the file of a single picture, which may be larger than memory as .tif or .png."""
+    """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png, and all of a size in OUTPUT/<H>x<W>.png. With the
+    suffix of an image, the file of a single picture, which may be larger than memory as .tif or .png."""
     labels: str | None = None
     """Labels, separated by commas; 0-9 is a range. By default all that the model knows."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -453,7 +454,7 @@ class Decode(GeneratorChoice):
     latents: tyro.conf.Positional[Path]
     """A file of latents, or a folder of such, from `encode` or `sample --keep-latents`."""
     output: Path
-    """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png and OUTPUT/<H>x<W>/grid.png."""
+    """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png, and all of a size in OUTPUT/<H>x<W>.png."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the pictures, by default those that were encoded; repeat it for more."""
 
@@ -524,10 +525,16 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
                 print(f"  of which training kept those that tell {part.config.sample_size} apart")
         hidden = ("training", "label_names")
         settings = {key: value for key, value in part.config.items() if key not in hidden and not key.startswith("_")}
-        print("  settings: " + ", ".join(f"{key}={value}" for key, value in settings.items()))
+        _print_settings("settings", settings)
         if part.config.get("training"):
             record = {key: _readable(value) for key, value in part.config.training.items() if value is not None}
-            print("  training: " + ", ".join(f"{key}={value}" for key, value in record.items()))
+            _print_settings("training", record)
+
+
+def _print_settings(title: str, settings: dict[str, Any]) -> None:
+    """Settings in lines of readable length."""
+    text = ", ".join(f"{key}={value}" for key, value in settings.items())
+    print(textwrap.fill(f"{title}: {text}", 110, initial_indent="  ", subsequent_indent="    "))
 
 
 def _readable(value: Any) -> Any:

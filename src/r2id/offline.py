@@ -73,7 +73,7 @@ class Record:
 
 
 class Pictures(NamedTuple):
-    """Where generated pictures go: folder/<H>x<W>/<index>-<label>.png, and a grid of them for each size.
+    """Where generated pictures go: folder/<H>x<W>/<index>-<label>.png, and a grid of them for each size beside these.
 
     With `keeps_latents`, the latent that each is decoded from goes to folder/latents/<index>.safetensors.
     """
@@ -103,7 +103,7 @@ class Pictures(NamedTuple):
         """A contact sheet of the first pictures of each size."""
         for size in self.sizes:
             shown = [Image.open(self.file(index, size)) for index in range(min(len(self.labels), GRID_PICTURES))]
-            save_image(contact_sheet(shown, columns), self.folder / size_text(size) / "grid.png")
+            save_image(contact_sheet(shown, columns), self.folder / f"{size_text(size)}.png")
 
 
 def generate(
