@@ -2,9 +2,9 @@
 
     python benchmarks/ablations/run.py --data MNIST
 
-writes docs/ablations.md and the pictures beside it. What was trained and measured is kept in the output folder, so the
-script can be interrupted and continued, and given other seeds or one question at a time; the page shows all of it that
-was trained and measured with the same options. With others, what depends on them is made anew.
+writes docs/ablations.md and the pictures beside it. Figures are kept in the results folder and what was trained in the
+output folder, so the script can be interrupted and continued, and given other seeds or one question at a time; the page
+shows all figures that were measured with the same options. With others, what depends on them is made anew.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from r2id.files import write_whole
 from r2id.gallery import overview
 from r2id.images import save_image
 from r2id.layers import DecoderBlock, EncoderBlock
+from r2id.model import checksum
 from r2id.pipeline import R2Pipeline, as_output
 from r2id.resampler import R2IR
 from r2id.sizes import Size, size_text
@@ -40,6 +41,7 @@ from r2id.training.data import load_images
 from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
 from r2id.training.trainer import train_diffuser, train_resampler
 
+RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ablations.md"
 BUNDLED = Path(__file__).parents[2] / "src" / "r2id" / "pretrained" / "mnist" / "resampler"
 
@@ -64,6 +66,8 @@ DIFFUSER = replace(
 RESAMPLER_GRIDS: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
 DIFFUSER_GRIDS: tuple[Size, ...] = ((4, 4), (8, 8), (12, 12))
 TEST_IMAGES = 500
+SEEDS = 10
+"""How many there are to choose from."""
 DISTURBANCE = 0.1
 HALF_PRECISION = torch.autocast("cpu", torch.bfloat16)
 SHOWN_SIZE = (256, 256)
@@ -308,20 +312,25 @@ def weights_of(resampler: Path) -> int:
     return R2IR.from_pretrained(resampler).checksum()
 
 
-def folder_of(variant: Variant, options: argparse.Namespace) -> Path:
-    """Where a variant's seeds are kept, named by all that its training depends on but the seed; equal variants of two
-    questions share it."""
+@cache
+def images_of(data: str) -> int:
+    """A number that tells the images of one data set from others."""
+    return checksum([load_images(data, "train", image_size=RESAMPLER.image_size).images])
+
+
+def name_of(variant: Variant, seed: int, options: argparse.Namespace) -> str:
+    """A name for all that a variant's training depends on; equal variants of two questions share it."""
     resampling = variant.network == "resampler"
     recipe = replace(RESAMPLER if resampling else DIFFUSER, **variant.settings)
     trained_with = {
         "recipe": asdict(recipe),
         "change": variant.change.__name__,
         "steps": options.resampler_steps if resampling else options.diffuser_steps,
-        "data": Path(options.data).resolve(),
+        "data": images_of(options.data),
         "resampler": None if resampling else weights_of(options.resampler),
     }
     key = json.dumps([variant.network, trained_with], default=str)
-    return options.output / f"{variant.network}-{zlib.crc32(key.encode()):08x}"
+    return f"{variant.network}-{zlib.crc32(key.encode()):08x}-seed-{seed}"
 
 
 def measured_how(variant: Variant, options: argparse.Namespace) -> dict[str, Any]:
@@ -333,18 +342,19 @@ def measured_how(variant: Variant, options: argparse.Namespace) -> dict[str, Any
     return json.loads(json.dumps(how))
 
 
-def figures_in(folder: Path, variant: Variant, options: argparse.Namespace) -> dict[str, float] | None:
+def figures_of(variant: Variant, seed: int, options: argparse.Namespace) -> dict[str, float] | None:
     """The figures kept for a seed; None where there are none, or they were measured otherwise."""
-    file = folder / "figures.json"
+    file = options.results / f"{name_of(variant, seed, options)}.json"
     kept = json.loads(file.read_text()) if file.is_file() else {}
     return kept["figures"] if kept.get("how") == measured_how(variant, options) else None
 
 
 def run(variant: Variant, seed: int, options: argparse.Namespace) -> None:
-    """Train a variant from a seed and measure it, as far as that was not done before; leaves figures.json."""
-    folder = folder_of(variant, options) / f"seed-{seed}"
-    if figures_in(folder, variant, options):
+    """Train a variant from a seed and measure it, as far as that was not done before; keeps the figures."""
+    if figures_of(variant, seed, options):
         return
+    name = name_of(variant, seed, options)
+    folder = options.output / name
     resampling = variant.network == "resampler"
     steps = options.resampler_steps if resampling else options.diffuser_steps
     settings = {"data": options.data, "seed": seed, "steps": steps, "output": folder, "compile": options.compile}
@@ -360,8 +370,9 @@ def run(variant: Variant, seed: int, options: argparse.Namespace) -> None:
             if not trained.exists():
                 train_diffuser(replace(DIFFUSER, resampler=str(options.resampler), **settings))
             measured = measure_diffuser(R2Pipeline.from_pretrained(trained), options)
-    content = json.dumps({"how": measured_how(variant, options), "figures": measured}, indent=1)
-    write_whole(folder / "figures.json", lambda path: path.write_text(content))
+    kept = {"variant": variant.name, "how": measured_how(variant, options), "figures": measured}
+    content = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
+    write_whole(options.results / f"{name}.json", lambda path: path.write_text(content, encoding="utf-8"))
 
 
 @torch.inference_mode()
@@ -415,9 +426,8 @@ def write_document(options: argparse.Namespace) -> None:
     for question in QUESTIONS:
         rows = []
         for variant in question.variants:
-            folders = sorted(folder_of(variant, options).glob("seed-*"))
-            kept = {folder: figures_in(folder, variant, options) for folder in folders}
-            measured = {folder: figures for folder, figures in kept.items() if figures}
+            kept = {seed: figures_of(variant, seed, options) for seed in range(SEEDS)}
+            measured = {seed: figures for seed, figures in kept.items() if figures}
             if measured:
                 rows.append((variant, list(measured), list(measured.values())))
         # Variants are shared between questions: one alone answers none.
@@ -426,15 +436,17 @@ def write_document(options: argparse.Namespace) -> None:
         columns = list(rows[0][2][0])
         lines += ["", f"## {question.title}", ""]
         lines += [f"| | {' | '.join(columns)} | seeds |", "|---|" + "---|" * (len(columns) + 1)]
-        for variant, folders, figures in rows:
+        for variant, seeds, figures in rows:
             cells = [_cell([figure[column] for figure in figures]) for column in columns]
-            seeds = ", ".join(folder.name.removeprefix("seed-") for folder in folders)
-            lines.append(f"| {variant.name} | {' | '.join(cells)} | {seeds} |")
+            lines.append(f"| {variant.name} | {' | '.join(cells)} | {', '.join(map(str, seeds))} |")
         lines += ["", f"**{question.answer}**"] if question.answer else []
-        for variant, folders, _ in rows if question.shown else ():
+        for variant, seeds, _ in rows if question.shown else ():
             name = "-".join(re.findall(r"\w+", f"{question.title} {variant.name}".lower())) + ".png"
-            content = (folders[0] / "decoded.png").read_bytes()
-            write_whole(pictures / name, lambda path, content=content: path.write_bytes(content))
+            decoded = options.output / name_of(variant, seeds[0], options) / "decoded.png"
+            # Figures last longer than what was trained; the page then has its picture already.
+            if decoded.is_file():
+                content = decoded.read_bytes()
+                write_whole(pictures / name, lambda path, content=content: path.write_bytes(content))
             caption = f"{variant.name}: test images through 4x4 latents, decoded at {size_text(SHOWN_SIZE)}"
             lines += ["", f"![{caption}]({pictures.name}/{name})", "", f"*{caption}*"]
     write_whole(options.document, lambda path: path.write_text("\n".join(lines) + "\n", encoding="utf-8"))
@@ -449,10 +461,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder of MNIST's IDX files")
     parser.add_argument("--output", type=Path, default=Path("runs/ablations"), help="folder for what is trained")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the figures")
     parser.add_argument("--document", type=Path, default=DOCUMENT, help="page to write")
     parser.add_argument("--resampler", type=Path, default=BUNDLED, help="R2IR whose latents R2ID learns")
     parser.add_argument("--only", default="", help="part of the titles of the questions to run; by default all")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], choices=range(SEEDS))
     parser.add_argument("--resampler-steps", type=int, default=1000)
     parser.add_argument("--diffuser-steps", type=int, default=2000)
     parser.add_argument("--count", type=int, default=300, help="digits to generate at each latent grid")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,7 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
     question = ablations.Question("R2IR: a choice", (first, second), shown=True)
     monkeypatch.setattr(ablations, "QUESTIONS", (question,))
     arguments = ["--data", str(DIGITS), "--output", str(tmp_path / "runs"), "--document", str(tmp_path / "page.md")]
+    arguments += ["--results", str(tmp_path / "results")]
     arguments += ["--no-compile", "--resampler-steps", "2", "--diffuser-steps", "2", "--count", "20"]
     ablations.main([*arguments, "--seeds", "0", "1"])
     page = (tmp_path / "page.md").read_text()
@@ -52,7 +54,7 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
     )
     assert (tmp_path / "page" / "r2ir-a-choice-without-noise.png").is_file()
 
-    trained = next((tmp_path / "runs").glob("resampler-*/seed-0/resampler"))
+    trained = next((tmp_path / "runs").glob("resampler-*-seed-0/resampler"))
     smooth = ablations.diffuser("smooth", *small, *diffuser, change=ablations.with_smooth_noise, **common)
     response = ablations.diffuser("GRN", *small, *diffuser, change=ablations.with_response_norm_added, **common)
     monkeypatch.setattr(ablations, "QUESTIONS", (question, ablations.Question("R2ID: a choice", (smooth, response))))
@@ -61,6 +63,12 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
     both = (tmp_path / "page.md").read_text()
     assert page.split("## ")[1].strip() in both
     assert "| | recognised 4x4 | Fréchet 4x4 | diversity 4x4 | seeds |" in both
+
+    # The figures are enough for the page, once what was trained is gone.
+    shutil.rmtree(tmp_path / "runs")
+    monkeypatch.setattr(ablations, "train_diffuser", None)
+    ablations.main([*arguments, "--resampler", str(trained)])
+    assert (tmp_path / "page.md").read_text() == both
 
 
 def test_changed_options_make_anew_what_depends_on_them(ablations, tmp_path, monkeypatch):
@@ -76,7 +84,7 @@ def test_changed_options_make_anew_what_depends_on_them(ablations, tmp_path, mon
 
     for name, stand_in in {
         "train_resampler": train, "train_diffuser": train, "measure_resampler": measure, "measure_diffuser": measure,
-        "weights_of": str, "R2IR": SimpleNamespace(from_pretrained=str),
+        "weights_of": str, "images_of": str, "R2IR": SimpleNamespace(from_pretrained=str),
         "R2Pipeline": SimpleNamespace(from_pretrained=str),
     }.items():  # fmt: skip
         monkeypatch.setattr(ablations, name, stand_in)
@@ -85,7 +93,8 @@ def test_changed_options_make_anew_what_depends_on_them(ablations, tmp_path, mon
     monkeypatch.setattr(ablations, "QUESTIONS", questions)
 
     def made(**changed):
-        options = {"data": "digits", "output": tmp_path / "runs", "document": tmp_path / "page.md"} | changed
+        options = {"data": "digits", "output": tmp_path / "runs", "document": tmp_path / "page.md"}
+        options |= {"results": tmp_path / "results"} | changed
         before = len(trained), len(measured)
         ablations.main([word for name, value in options.items() for word in (f"--{name}", str(value))])
         return len(trained) - before[0], len(measured) - before[1]
@@ -102,15 +111,16 @@ def test_changed_options_make_anew_what_depends_on_them(ablations, tmp_path, mon
     assert made() == (1, 1)
 
 
-def test_figures_measured_otherwise_are_not_on_the_page(ablations, tmp_path):
+def test_figures_measured_otherwise_are_not_on_the_page(ablations, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablations, "name_of", lambda *_: "kept")
     variant = ablations.resampler("local")
-    options = SimpleNamespace(count=1)
-    (tmp_path / "figures.json").write_text(json.dumps({"error at 4x4": 0.5}))
-    assert ablations.figures_in(tmp_path, variant, options) is None
-    (tmp_path / "figures.json").write_text(
+    options = SimpleNamespace(count=1, results=tmp_path)
+    (tmp_path / "kept.json").write_text(json.dumps({"error at 4x4": 0.5}))
+    assert ablations.figures_of(variant, 0, options) is None
+    (tmp_path / "kept.json").write_text(
         json.dumps({"how": ablations.measured_how(variant, options), "figures": {"error at 4x4": 0.5}})
     )
-    assert ablations.figures_in(tmp_path, variant, options) == {"error at 4x4": 0.5}
+    assert ablations.figures_of(variant, 0, options) == {"error at 4x4": 0.5}
 
 
 def test_every_question_changes_one_recipe(ablations):
