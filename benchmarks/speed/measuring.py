@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
-from typing import NamedTuple
 
 import psutil
 import torch
@@ -70,13 +69,6 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-class Peak(NamedTuple):
-    """What one piece of work took in a process of its own: bytes beyond those held before it, and seconds."""
-
-    bytes: int
-    seconds: float
-
-
 class _Server:
     """A process that has imported everything and forks for each case: starting anew would take seconds each time."""
 
@@ -93,21 +85,21 @@ class _Server:
             env=os.environ | quiet,
         )
 
-    def ask(self, case: str, *arguments: object) -> Peak:
+    def ask(self, case: str, *arguments: object) -> int:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps([case, *arguments]) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
-        if not answer.startswith("["):
+        if not answer.strip():
             raise RuntimeError(f"measuring the memory of {case} {arguments} failed; the error is above")
-        return Peak(*json.loads(answer))
+        return int(answer)
 
 
 _server = functools.cache(_Server)
 
 
-def peak_memory(case: str, *arguments: object) -> Peak:
-    """What a case takes at its peak, measured in a process of its own.
+def peak_memory(case: str, *arguments: object) -> int:
+    """Bytes that a case takes at its peak beyond those before it, measured in a process of its own.
 
     Args:
         case: name of a function in cases.py that returns the work.
@@ -116,28 +108,21 @@ def peak_memory(case: str, *arguments: object) -> Peak:
     return _server().ask(case, *arguments)
 
 
-def resident_peak(work: Work) -> Peak:
+def resident_peak(work: Work) -> int:
     """Resident memory at the peak of the work, beyond that before it; on a GPU, bytes allocated there."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        seconds = _seconds(work)
-        return Peak(torch.cuda.max_memory_allocated() - before, seconds)
+        work()
+        synchronize()
+        return torch.cuda.max_memory_allocated() - before
     gc.collect()
     before = psutil.Process().memory_info().rss
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    seconds = _seconds(work)
+    work()
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-    return Peak(peak - before, seconds)
-
-
-def _seconds(work: Work) -> float:
-    synchronize()
-    began = time.perf_counter()
-    work()
-    synchronize()
-    return time.perf_counter() - began
+    return peak - before
 
 
 def growth(measured: dict[int, float]) -> float:

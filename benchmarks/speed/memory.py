@@ -1,6 +1,6 @@
-"""Runs cases, each in a process of its own, and prints the bytes and seconds of each, for `measuring.peak_memory`.
+"""Runs cases, each in a process of its own, and prints the bytes of each, for `measuring.peak_memory`.
 
-A line [case, arguments…] comes in, a line [bytes, seconds] goes out, or an empty one where the case failed.
+A line [case, arguments…] comes in, a line with the bytes goes out, or an empty one where the case failed.
 """
 
 import json
@@ -22,5 +22,5 @@ if __name__ == "__main__":
                 print(flush=True)
             continue
         # Nothing of torch has run before the fork, so that no thread of it is missing after.
-        print(json.dumps(resident_peak(getattr(cases, case)(*arguments))), flush=True)
+        print(resident_peak(getattr(cases, case)(*arguments)), flush=True)
         os._exit(0)

@@ -76,7 +76,7 @@ def measure_step(options: argparse.Namespace) -> dict[str, Any]:
             result["compiling"][side] = take_turns({"": works["R2ID, compiled"]}, 1, idle=0)[""][0]
         seconds = take_turns(works, options.rounds if side < 128 else min(2, options.rounds))
         held = [name for name in works if name != "R2ID, compiled"]
-        memory = {name: peak_memory("guided_step", name, side).bytes for name in held}
+        memory = {name: peak_memory("guided_step", name, side) for name in held}
         result["sides"][side] = {"seconds": seconds, "memory": memory}
         half, single = (works[name]().float().cpu().numpy() for name in ("R2ID", "R2ID, float32"))
         result["errors"][side] = difference(half, single)
@@ -156,7 +156,7 @@ def measure_decode(options: argparse.Namespace) -> dict[str, Any]:
     for side in options.decode_sides:
         rounds = options.rounds if side < 4096 else min(2, options.rounds)
         seconds = seconds_of(cases.decode, list(cases.DECODERS), side, rounds)
-        memory = {name: peak_memory("decode", name, side).bytes for name in seconds}
+        memory = {name: peak_memory("decode", name, side) for name in seconds}
         result["sides"][side] = {"seconds": seconds, "memory": memory}
         half, single = (cases.decode(name, side)() for name in ("R2IR", "R2IR, float32"))
         result["errors"][side] = difference(half, single.astype(float))
@@ -165,7 +165,7 @@ def measure_decode(options: argparse.Namespace) -> dict[str, Any]:
     methods = ["R2IR", "R2IR, float32", "R2IR, the plain way", "AutoencoderKL"]
     side = options.encode_side
     encoders = take_turns({name: cases.encode(name, side) for name in methods}, min(3, options.rounds))
-    held = {name: peak_memory("encode", name, side).bytes for name in methods}
+    held = {name: peak_memory("encode", name, side) for name in methods}
     result["encode"] = {"side": side, "seconds": encoders, "memory": held}
     return result
 
@@ -215,14 +215,11 @@ def show_decode(result: dict[str, Any]) -> list[str]:
         ),
         "",
         "To a file instead of into memory, in tiles of 256×256, as `r2id sample` writes pictures of over 4096×4096, in "
-        "bfloat16; each once:",
+        "bfloat16:",
         "",
         *_table(
             ["", *(f"{side}×{side}" for side in result["files"])],
-            [
-                ["peak memory, MiB", *(_mebibytes(held) for held, _ in result["files"].values())],
-                ["seconds", *(f"{seconds:.1f}" for _, seconds in result["files"].values())],
-            ],
+            [["peak memory, MiB", *(_mebibytes(held) for held in result["files"].values())]],
         ),
         "",
         "256×256 pixels out of the middle of a picture of 16384×16384 take "
@@ -380,7 +377,7 @@ def measure_rgb(options: argparse.Namespace) -> dict[str, Any]:
         result["work"][name] = {
             "operations": roofline.count_operations(work),
             "seconds": take_turns({name: work}, min(3, options.rounds))[name],
-            "memory": peak_memory("rgb", name, result["batch"]).bytes,
+            "memory": peak_memory("rgb", name, result["batch"]),
         }
         del work
     return result

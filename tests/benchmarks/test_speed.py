@@ -48,17 +48,17 @@ def test_alternatives_take_turns_and_the_first_round_does_not_count():
 
 
 def test_peak_memory_is_that_of_the_work():
-    held, seconds = measuring.resident_peak(lambda: torch.ones(64, 2**20 // 4).sum())
-    assert held == pytest.approx(64 * 2**20, rel=0.2) and seconds > 0
+    held = measuring.resident_peak(lambda: torch.ones(64, 2**20 // 4).sum())
+    assert held == pytest.approx(64 * 2**20, rel=0.2)
 
 
 def test_peak_memory_is_measured_in_a_process_each_and_survives_a_failure():
     first = measuring.peak_memory("decode", "Lanczos resize", 2048)
-    assert first.bytes == pytest.approx(4 * 2**20, rel=0.3)
+    assert first == pytest.approx(4 * 2**20, rel=0.3)
     with pytest.raises(RuntimeError, match="no such case"):
         measuring.peak_memory("no such case")
-    assert measuring.peak_memory("decode", "Lanczos resize", 2048).bytes == pytest.approx(first.bytes, rel=0.3)
-    assert measuring.peak_memory("decode_to_file", 300).bytes > 0
+    assert measuring.peak_memory("decode", "Lanczos resize", 2048) == pytest.approx(first, rel=0.3)
+    assert measuring.peak_memory("decode_to_file", 300) > 0
 
 
 def test_operations_and_bytes_are_counted():
