@@ -50,3 +50,14 @@ def test_a_model_of_pixels_has_no_gallery(tmp_path, make_pipeline):
     with pytest.raises(InputError, match="pixels"):
         gallery.write_gallery(make_pipeline(resampler=None), ["1"], 0, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_titles_stand_before_the_rows_of_an_overview():
+    rows = [[Image.new("L", (4, 4), level)] * 3 for level in (60, 120)]
+    plain, titled = gallery.overview(rows, side=32), gallery.overview(rows, ["4x4", "10x10"], side=32)
+    margin = titled.width - plain.width
+    assert titled.height == plain.height and titled.crop((margin, 0, *titled.size)).tobytes() == plain.tobytes()
+    for top in (0, 34):
+        colours = titled.crop((0, top, margin, top + 34)).getcolors()
+        assert max(level for _, (level, _, _) in colours) > 150
+    assert titled.crop((0, 0, 4, titled.height)).getcolors() == [(4 * titled.height, gallery.BETWEEN)]

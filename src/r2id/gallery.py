@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from r2id.errors import InputError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 GAP = 2
 BETWEEN = (40, 44, 52)
+TITLE_COLOUR = (200, 204, 212)
+TITLE_HEIGHT = 16
 PAGE_WIDTH = 1000
 
 OUTPUT_SIZES: tuple[Size, ...] = (
@@ -56,8 +58,11 @@ def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
     return sheet
 
 
-def overview(rows: Sequence[Sequence[Image.Image]], side: int = 96) -> Image.Image:
-    """One row per size, every picture enlarged or reduced to the same height, pixels of small ones left visible."""
+def overview(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str] = (), side: int = 96) -> Image.Image:
+    """One row per size, every picture enlarged or reduced to the same height, pixels of small ones left visible.
+
+    With `titles`, one stands before each row.
+    """
     cells = []
     for pictures in rows:
         for picture in pictures:
@@ -67,7 +72,20 @@ def overview(rows: Sequence[Sequence[Image.Image]], side: int = 96) -> Image.Ima
             cell = Image.new("RGB", (side, side), BETWEEN)
             cell.paste(resized, ((side - resized.width) // 2, (side - resized.height) // 2))
             cells.append(cell)
-    return contact_sheet(cells, columns=len(rows[0]))
+    sheet = contact_sheet(cells, columns=len(rows[0]))
+    return _with_titles(sheet, titles, side + GAP) if titles else sheet
+
+
+def _with_titles(sheet: Image.Image, titles: Sequence[str], row_height: int) -> Image.Image:
+    font = ImageFont.load_default(TITLE_HEIGHT)
+    margin = math.ceil(max(font.getlength(title) for title in titles)) + TITLE_HEIGHT
+    titled = Image.new("RGB", (margin + sheet.width, sheet.height), BETWEEN)
+    titled.paste(sheet, (margin, 0))
+    draw = ImageDraw.Draw(titled)
+    for row, title in enumerate(titles):
+        place = (margin - TITLE_HEIGHT / 2, GAP / 2 + (row + 0.5) * row_height)
+        draw.text(place, title, TITLE_COLOUR, font, anchor="rm")
+    return titled
 
 
 def enlarged(sheet: Image.Image) -> Image.Image:
@@ -110,11 +128,12 @@ def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder:
         sheets.append(Sheet(heading, name, caption, (latent_size, size)))
         if heading == same and size in OVERVIEW_SIZES:
             shown_together.append(pictures)
-    save_image(overview(shown_together), folder / "overview.png")
+    titles = [size_text(size) for size in OUTPUT_SIZES if size in OVERVIEW_SIZES]
+    save_image(overview(shown_together, titles), folder / "overview.png")
     caption = f"from top to bottom, pictures of {', '.join(size_text(size) for size in OVERVIEW_SIZES)}"
     sheets.insert(0, Sheet(same, "overview.png", caption))
     by_latents = [pipeline.decode(_latents(pipeline, labels, size, seed), (32, 32)) for size in FIELD_SIZES]
-    save_image(overview(by_latents), folder / "same-noise.png")
+    save_image(overview(by_latents, [size_text(size) for size in FIELD_SIZES]), folder / "same-noise.png")
     caption = f"from top to bottom, latents of {', '.join(size_text(size) for size in FIELD_SIZES)}"
     sheets.append(Sheet("One field of noise, latents of other sizes", "same-noise.png", caption))
     return sheets

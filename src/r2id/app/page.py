@@ -29,6 +29,12 @@ SESSIONS = 100
 THREADS = 8
 """For both lines and all files: torch keeps memory for every thread that it was ever called from."""
 
+TO_THE_PICTURES = """() => {
+    const line = document.querySelector("#line");
+    if (line.getBoundingClientRect().top > 0.7 * innerHeight) line.scrollIntoView({behavior: "smooth"});
+}"""
+"""On a phone the pictures are below the controls, out of sight of the button."""
+
 ABOUT = """# R2ID
 Generate {what} from latents of any height and width, decode the same latents at any size, and zoom into the picture as
 a function of coordinates. Everything runs on this machine."""
@@ -195,6 +201,8 @@ def build(studio: Studio) -> gradio.Blocks:
         preset.input(lambda text: PRESETS[text], preset, [height, width], queue=False, **hidden).then(
             decode, [session, height, width], everything, **hidden
         )
+        for asks in (generate_button.click, encode_button.click, decode_button.click, preset.input):
+            asks(None, js=TO_THE_PICTURES, **hidden)
         strip.select(pick, session, [viewer, latent, session], **hidden)
         viewer.select(zoom, session, [viewer, session], **hidden)
         out_button.click(zoom_out, session, [viewer, session], **hidden)

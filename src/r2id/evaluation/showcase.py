@@ -147,7 +147,7 @@ def _variety(pipeline: R2Pipeline, label: str, seed: int, folder: Path) -> list[
     for latent_size in VARIETY:
         generators = [torch.Generator().manual_seed(seed + index) for index in range(10)]
         rows.append(pipeline([label] * 10, latent_size, (32, 32), generator=generators).images)
-    save_image(overview(rows), folder / "variety.png")
+    save_image(overview(rows, list(map(size_text, VARIETY))), folder / "variety.png")
     caption = f"ten pictures of {label}; from top to bottom, latents of {', '.join(map(size_text, VARIETY))}"
     return [Sheet("Variety", "variety.png", caption)]
 
@@ -159,7 +159,8 @@ def _reconstructions(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> 
     resampler = pipeline.resampler
     rows = [as_output(images, "pil")]
     rows += [as_output(resampler.decode(resampler.encode(images, one), size), "pil") for one in RECONSTRUCTIONS]
-    save_image(overview(rows), folder / RECONSTRUCTED)
+    titles = ["test images", *map(size_text, RECONSTRUCTIONS)]
+    save_image(overview(rows, titles), folder / RECONSTRUCTED)
     caption = (
         f"test images and, below, the same through latents of {', '.join(map(size_text, RECONSTRUCTIONS))} and back"
     )
