@@ -144,5 +144,10 @@ def test_response_norm_looks_at_the_whole_image(ablations):
     assert added and all("feed" in name for name in added)
     with ablations.with_response_norm_instead():
         instead = R2ID(**arguments)
+        samples, time = torch.randn(2, 9, 16), torch.randn(1, 128)
+        norm = instead.out_norm
+        torch.nn.init.ones_(norm.norm.gain)
+        torch.testing.assert_close(norm(samples, time), norm(samples, time.expand(2, -1)))
+        assert (norm(samples, time)[:, :5] - norm(samples[:, :5], time)).abs().max() > 1e-3
     assert isinstance(instead.out_norm.norm, ablations.ResponseNorm)
     assert not any(isinstance(part, torch.nn.LayerNorm) for part in instead.modules())
