@@ -100,7 +100,7 @@ def test_commands_run_or_are_read(document, folder, texts, monkeypatch):
             subprocess.run(["bash", "-n", "-c", code], check=True)
             check_script(code, monkeypatch)
     if name_of(document) == "README.md":
-        assert len(list((folder / "out" / "digits" / "27x18").glob("*.png"))) == 21
+        assert len(list((folder / "out" / "digits" / "27x18").glob("*.png"))) == 20
         assert (folder / "out" / "zoom.png").is_file()
 
 

@@ -276,6 +276,15 @@ class TestLearning:
         assert same_weights(exact, again)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, even if the tests were started in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 class TestResuming:
     @pytest.mark.parametrize(
         ("call", "number"), [(0, signal.SIGINT), (3, signal.SIGTERM), (4, signal.SIGINT), (6, signal.SIGINT)]
