@@ -196,7 +196,11 @@ def test_a_run_with_other_settings_is_refused_while_one_writes_there(tmp_path, a
     assert not (tmp_path / "out").exists()
     sampling_twice(tmp_path / "out")
     assert contents(tmp_path / "out") == alone
-    sample(tmp_path / "out", "--seed", "1")
+    # So it is later, or the pictures of both would lie there together.
+    with pytest.raises(SystemExit):
+        sample(tmp_path / "out", "--seed", "1")
+    assert "seed is 1" in (error := capsys.readouterr().err) and "was made with 0; give another output" in error
+    assert contents(tmp_path / "out") == alone
 
 
 def test_what_killed_runs_left_is_removed_by_the_next_that_is_alone(tmp_path, alone):

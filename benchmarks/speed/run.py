@@ -485,7 +485,8 @@ def write_document(results: Path, document: Path) -> None:
         "Written by `make bench`; below each section, in small letters, stand the command and the commit that it comes "
         "from. Within a section all alternatives ran side by side, in turns, in one process. Times are compared as "
         "ratios of medians; in brackets, the quartiles of the ratios of single rounds or, where these were fewer than "
-        f"{FEW}, the least and the greatest, and how many there were. Peak memory is measured in a process for each. "
+        f"{FEW}, the least and the greatest, and how many there were. A ratio of medians need not lie between them. "
+        "Peak memory is measured in a process for each. "
         "Absolute times are of a shared machine. What each choice of the code is worth: [speed, choice by "
         "choice](speed.md).",
     ]

@@ -246,7 +246,7 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
         raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
     if len(requests) != 1 or len(sizes) != 1:
         raise InputError(
-            f"output {config.output} is one file and {len(requests)} pictures of {len(sizes)} sizes were asked for; "
+            f"output {config.output} is one file and {len(requests) * len(sizes)} pictures were asked for; "
             "give a folder, or one label and one size"
         )
     if pipeline.resampler is None:

@@ -52,10 +52,13 @@ class Record:
         try:
             before = dict(json.loads(self.path.read_text()))
         except (ValueError, TypeError) as error:
-            raise InputError(f"{self.path} is damaged ({error}); leave out --resume to make everything anew") from error
+            raise InputError(f"{self.path} is damaged ({error}); remove it, or give another output") from error
         for name, value in self.settings.items():
             if before.get(name) != value:
-                raise InputError(f"{name} is {value}; what {self.path.parent} holds was made with {before.get(name)}")
+                raise InputError(
+                    f"{name} is {value}; what {self.path.parent} holds was made with {before.get(name)}; "
+                    "give another output"
+                )
 
     def write(self) -> None:
         """Leave the settings beside the files."""
@@ -128,16 +131,16 @@ def generate(
         arguments: further arguments of the pipeline.
         progress: called with the number of pictures of each batch.
     Raises:
-        InputError: on resuming, where the settings were others; where another process is writing with others.
+        InputError: where the folder holds what was made with other settings, or another process is writing such.
     """
     record = Record(pictures.folder / "sample.json", settings)
     mine: Sequence[int] = Share.of_this_process().of(len(pictures.labels))
-    if resume:
-        record.compare()
-        wanted = pictures.missing(mine)
-        progress(len(mine) - len(wanted))
-        mine = wanted
     with record.together():
+        record.compare()
+        if resume:
+            wanted = pictures.missing(mine)
+            progress(len(mine) - len(wanted))
+            mine = wanted
         for batch in _batches(mine, batch_size):
             labels = [pictures.labels[index] for index in batch]
             result = pipeline(
@@ -176,15 +179,14 @@ def encode(
         resume: keep the files that are there, if they were made with the same settings.
         progress: called with the number of images of each batch.
     Raises:
-        InputError: on resuming, where the settings were others; where another process is writing with others.
+        InputError: where the folder holds what was made with other settings, or another process is writing such.
     """
     model, canvas, encoded = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1]), 0
     settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
-    if resume:
-        record.compare()
     batches = list(_batches(range(len(data)), batch_size))
     with record.together():
+        record.compare()
         for number in Share.of_this_process().of(len(batches)):
             indices = batches[number]
             path = folder / f"{indices[0]:08d}{SUFFIX}"
@@ -217,10 +219,9 @@ def encode_one(
     if Share.of_this_process().index:
         return 0
     record = Record(folder / "encode.json", {"data": file.name, "images": _file_checksum(file)} | settings)
-    if resume:
-        record.compare()
     path = folder / f"{0:08d}{SUFFIX}"
     with record.together():
+        record.compare()
         if resume and path.exists():
             return 0
         latents = encode_file()

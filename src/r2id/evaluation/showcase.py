@@ -58,7 +58,7 @@ RECONSTRUCTION_NOTE = (
     "Mean squared errors; evaluation.json has PSNR and SSIM, too. The truth at a size is the image resized by a "
     "Lanczos filter. Pixels of R2IR are means of their area, so the baselines, which end in the same filter, are "
     "nearer to it at every size but the image's own. A latent may hold as many values as the image or more; then "
-    "Lanczos alone has no error."
+    "Lanczos alone has next to no error."
 )
 
 
