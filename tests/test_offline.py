@@ -329,6 +329,12 @@ def test_a_file_that_is_no_picture_is_not_encoded(tmp_path, capsys):
     assert "text.txt cannot be read as an image" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_latents_are_not_decoded_to_a_folder_named_as_a_picture(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        r2id("decode", tmp_path, "--output", tmp_path / "out.png")
+    assert "out.png is named as a file" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_latents_of_other_weights_are_not_decoded(tmp_path, capsys):
     Latents(torch.zeros(1, 64, 4, 4), (32, 32), ("3",), model=1).save(tmp_path / "one.safetensors")
     with pytest.raises(SystemExit):

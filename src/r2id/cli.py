@@ -464,11 +464,13 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     """Decode files of latents to pictures, at any number of sizes."""
     import torch
 
-    from r2id.images import save_image
+    from r2id.images import IMAGE_SUFFIXES, save_image
     from r2id.latents import SUFFIX, Latents
     from r2id.offline import Pictures
     from r2id.pipeline import as_output, check_fits_in_memory, decode_some_at_once
 
+    if config.output.suffix.lower() in IMAGE_SUFFIXES:
+        raise InputError(f"output {config.output} is named as a file; give a folder, or decode one latent by resample")
     files = sorted(config.latents.glob(f"*{SUFFIX}")) if config.latents.is_dir() else [config.latents]
     if not files:
         raise InputError(f"{config.latents} holds no files of latents ({SUFFIX})")
