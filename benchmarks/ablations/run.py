@@ -278,7 +278,7 @@ QUESTIONS = (
             diffuser("positions as of 8x8, 6 cosines", "sample_size=8", "basis=6"),
         ),
         "Ten cosines where latents of 16x16 are wanted, whose detail six cannot tell apart; up to 12x12, six are "
-        "learned faster. Positions as of 8x8 or of 16x16 differ by no more than seeds do.",
+        "learned faster. Positions as of 8x8 or of 16x16 differ by little more than seeds do.",
     ),
     Question(
         "R2ID: prediction",
