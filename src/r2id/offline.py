@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,7 +45,24 @@ class Record:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path, self.settings = path, json.loads(json.dumps(settings))
 
-    def compare(self) -> None:
+    def write(self) -> None:
+        """Leave the settings beside the files."""
+        write_whole(self.path, lambda path: path.write_text(json.dumps(self.settings, indent=1)))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make files with other processes of the same settings; raises InputError where others make some, or made."""
+        folder = self.path.parent
+
+        def clear() -> None:
+            for one in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+                clear_leftovers(one)
+
+        with together(folder / f".{self.path.name}.lock", self.settings, clear):
+            self._compare()
+            yield
+
+    def _compare(self) -> None:
         """Raises InputError where the files that are there were made with other settings."""
         if not self.path.exists():
             return
@@ -59,20 +76,6 @@ class Record:
                     f"{name} is {value}; what {self.path.parent} holds was made with {before.get(name)}; "
                     "give another output"
                 )
-
-    def write(self) -> None:
-        """Leave the settings beside the files."""
-        write_whole(self.path, lambda path: path.write_text(json.dumps(self.settings, indent=1)))
-
-    def together(self) -> AbstractContextManager[None]:
-        """Make files with other processes of the same settings; raises InputError where there are some with others."""
-        folder = self.path.parent
-
-        def clear() -> None:
-            for one in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-                clear_leftovers(one)
-
-        return together(folder / f".{self.path.name}.lock", self.settings, clear)
 
 
 class Pictures(NamedTuple):
@@ -136,7 +139,6 @@ def generate(
     record = Record(pictures.folder / "sample.json", settings)
     mine: Sequence[int] = Share.of_this_process().of(len(pictures.labels))
     with record.together():
-        record.compare()
         if resume:
             wanted = pictures.missing(mine)
             progress(len(mine) - len(wanted))
@@ -186,7 +188,6 @@ def encode(
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
     batches = list(_batches(range(len(data)), batch_size))
     with record.together():
-        record.compare()
         for number in Share.of_this_process().of(len(batches)):
             indices = batches[number]
             path = folder / f"{indices[0]:08d}{SUFFIX}"
@@ -213,15 +214,14 @@ def encode_one(
         settings: what the latent depends on beside the picture, in what JSON has.
         folder, resume: as for `r2id encode`.
     Raises:
-        InputError: on resuming, where the picture or the settings were others; where another process is writing with
-            others.
+        InputError: where the folder holds what was made of another picture or with other settings, or another process
+            is writing such.
     """
     if Share.of_this_process().index:
         return 0
     record = Record(folder / "encode.json", {"data": file.name, "images": _file_checksum(file)} | settings)
     path = folder / f"{0:08d}{SUFFIX}"
     with record.together():
-        record.compare()
         if resume and path.exists():
             return 0
         latents = encode_file()
