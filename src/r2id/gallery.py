@@ -114,7 +114,7 @@ def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder:
     jobs += [(others, one, size, f"latents-{size_text(one)}-to-{size_text(size)}.png") for one, size in EXPERIMENTS]
     generated: dict[Size, torch.Tensor] = {}
     sheets: list[Sheet] = []
-    shown_together = []
+    shown_together: dict[str, list[Image.Image]] = {}
     bar = tqdm(jobs, unit="sheet", leave=False, disable=None)
     for heading, latent_size, size, name in bar:
         bar.set_description(name)
@@ -127,14 +127,14 @@ def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder:
         caption = f"{size_text(latent_size)} latents, pictures of {size_text(size)}"
         sheets.append(Sheet(heading, name, caption, (latent_size, size)))
         if heading == same and size in OVERVIEW_SIZES:
-            shown_together.append(pictures)
-    titles = [size_text(size) for size in OUTPUT_SIZES if size in OVERVIEW_SIZES]
-    save_image(overview(shown_together, titles), folder / "overview.png")
-    caption = f"from top to bottom, pictures of {', '.join(size_text(size) for size in OVERVIEW_SIZES)}"
+            shown_together[size_text(size)] = pictures
+    save_image(overview([*shown_together.values()], [*shown_together]), folder / "overview.png")
+    caption = f"from top to bottom, pictures of {', '.join(shown_together)}"
     sheets.insert(0, Sheet(same, "overview.png", caption))
     by_latents = [pipeline.decode(_latents(pipeline, labels, size, seed), (32, 32)) for size in FIELD_SIZES]
-    save_image(overview(by_latents, [size_text(size) for size in FIELD_SIZES]), folder / "same-noise.png")
-    caption = f"from top to bottom, latents of {', '.join(size_text(size) for size in FIELD_SIZES)}"
+    titles = [size_text(size) for size in FIELD_SIZES]
+    save_image(overview(by_latents, titles), folder / "same-noise.png")
+    caption = f"from top to bottom, latents of {', '.join(titles)}"
     sheets.append(Sheet("One field of noise, latents of other sizes", "same-noise.png", caption))
     return sheets
 

@@ -147,8 +147,9 @@ def _variety(pipeline: R2Pipeline, label: str, seed: int, folder: Path) -> list[
     for latent_size in VARIETY:
         generators = [torch.Generator().manual_seed(seed + index) for index in range(10)]
         rows.append(pipeline([label] * 10, latent_size, (32, 32), generator=generators).images)
-    save_image(overview(rows, list(map(size_text, VARIETY))), folder / "variety.png")
-    caption = f"ten pictures of {label}; from top to bottom, latents of {', '.join(map(size_text, VARIETY))}"
+    titles = [size_text(size) for size in VARIETY]
+    save_image(overview(rows, titles), folder / "variety.png")
+    caption = f"ten pictures of {label}; from top to bottom, latents of {', '.join(titles)}"
     return [Sheet("Variety", "variety.png", caption)]
 
 
@@ -159,11 +160,9 @@ def _reconstructions(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> 
     resampler = pipeline.resampler
     rows = [as_output(images, "pil")]
     rows += [as_output(resampler.decode(resampler.encode(images, one), size), "pil") for one in RECONSTRUCTIONS]
-    titles = ["test images", *map(size_text, RECONSTRUCTIONS)]
-    save_image(overview(rows, titles), folder / RECONSTRUCTED)
-    caption = (
-        f"test images and, below, the same through latents of {', '.join(map(size_text, RECONSTRUCTIONS))} and back"
-    )
+    titles = [size_text(size) for size in RECONSTRUCTIONS]
+    save_image(overview(rows, ["test images", *titles]), folder / RECONSTRUCTED)
+    caption = f"test images and, below, the same through latents of {', '.join(titles)} and back"
     return [Sheet("Reconstructions", RECONSTRUCTED, caption)]
 
 
