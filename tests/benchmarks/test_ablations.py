@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from r2id.diffuser import R2ID
+from r2id.images import read_image
+from r2id.resampler import R2IR
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "tests" / "fixtures" / "digits"
@@ -52,7 +54,8 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
         and "±" in page
         and "| 0, 1 |" in page
     )
-    assert (tmp_path / "page" / "r2ir-a-choice-without-noise.png").is_file()
+    for name in ("test-images", "local", "without-noise"):
+        assert read_image(tmp_path / "page" / f"r2ir-a-choice-{name}.png", channels=3).shape[-1] > 6 * 256
 
     trained = next((tmp_path / "runs").glob("resampler-*-seed-0/resampler"))
     smooth = ablations.diffuser("smooth", *small, *diffuser, change=ablations.with_smooth_noise, **common)
@@ -78,14 +81,19 @@ def test_changed_options_make_anew_what_depends_on_them(ablations, tmp_path, mon
         trained.append(config.output.name)
         (config.output / ("pipeline" if hasattr(config, "resampler") else "resampler")).mkdir(parents=True)
 
-    def measure(network, options, folder=None):
-        measured.append((options.count, ablations.TEST_IMAGES))
+    def measure_resampler(network, data, folder):
+        measured.append(data)
+        return {"error": 0.5}
+
+    def measure_diffuser(network, options):
+        measured.append(options.count)
         return {"error": 0.5}
 
     for name, stand_in in {
-        "train_resampler": train, "train_diffuser": train, "measure_resampler": measure, "measure_diffuser": measure,
-        "weights_of": str, "images_of": str, "R2IR": SimpleNamespace(from_pretrained=str),
-        "R2Pipeline": SimpleNamespace(from_pretrained=str),
+        "train_resampler": train, "train_diffuser": train, "weights_of": str, "images_of": str,
+        "test_images": lambda variant, options: options.data,
+        "measure_resampler": measure_resampler, "measure_diffuser": measure_diffuser,
+        "R2IR": SimpleNamespace(from_pretrained=str), "R2Pipeline": SimpleNamespace(from_pretrained=str),
     }.items():  # fmt: skip
         monkeypatch.setattr(ablations, name, stand_in)
     resampler, diffuser = ablations.resampler("local"), ablations.diffuser("velocity")
@@ -101,7 +109,7 @@ def test_changed_options_make_anew_what_depends_on_them(ablations, tmp_path, mon
 
     assert made() == (2, 2) and made() == (0, 0)
     assert "## R2ID" in (tmp_path / "page.md").read_text()
-    assert made(count=7) == (0, 1) and measured[-1][0] == 7
+    assert made(count=7) == (0, 1) and measured[-1] == 7
     # R2IR depends neither on the number of digits nor on another R2IR.
     assert made(resampler="another") == (1, 1)
     assert made(data="others") == (2, 2)
@@ -121,6 +129,19 @@ def test_figures_measured_otherwise_are_not_on_the_page(ablations, tmp_path, mon
         json.dumps({"how": ablations.measured_how(variant, options), "figures": {"error at 4x4": 0.5}})
     )
     assert ablations.figures_of(variant, 0, options) == {"error at 4x4": 0.5}
+
+
+def test_a_variant_is_measured_at_the_size_that_it_is_trained_on(ablations, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablations, "TEST_IMAGES", 6)
+    variant = ablations.of_small_images("small", "dim=16", "num_heads=2", "value_dim=4", "pixel_dim=8")
+    data = ablations.test_images(variant, SimpleNamespace(data=str(DIGITS)))
+    assert data.images.shape == (6, 1, 16, 16)
+    network = R2IR(dim=16, num_heads=2, num_blocks=1, value_dim=4, pixel_dim=8, sample_size=16).eval()
+    errors = ablations.measure_resampler(network, data, tmp_path)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        images = data.batch(slice(None))
+        expected = (network.decode(network.encode(images, (8, 8)), (16, 16)) - images).square().mean().item()
+    assert errors["error at 8x8"] == pytest.approx(expected, rel=0.02)
 
 
 def test_every_question_changes_one_recipe(ablations):
