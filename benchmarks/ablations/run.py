@@ -252,7 +252,7 @@ QUESTIONS = (
         ),
         "One local block, with a sixteenth of the error. Of global ones, one is smooth, and four keep more, with first "
         "edges where the source's pixels meet; without jitter they draw its grid of pixels into the strokes, as "
-        "published, and are worst on other latent grids than 4x4, the one that all learned at. Expected jitter is what "
+        "published, and lose most on other latent grids than 4x4, the one that all learned at. Expected jitter is what "
         "prevents that.",
         shown=True,
     ),
