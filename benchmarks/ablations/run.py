@@ -253,14 +253,14 @@ QUESTIONS = (
         "One local block, with a sixteenth of the error. Of global ones, one is smooth, and four keep more, with first "
         "edges where the source's pixels meet; without jitter they draw its grid of pixels into the strokes, as "
         "published, and lose most on other latent grids than 4x4, the one that all learned at. Expected jitter is what "
-        "prevents that.",
+        "prevents that, against none.",
         shown=True,
     ),
     Question(
         "R2IR: noise on the latent",
         (resampler("0.07"), resampler("none", latent_noise=0.0), resampler("0.2", latent_noise=0.2)),
-        "Little or none: 0.07 costs no more than seeds differ by and 0.2 a little more; after so short a training "
-        "neither makes latents bear a disturbance better.",
+        "Little or none: 0.07 costs no more than seeds differ by and 0.2 a little more. Of 0.2, a disturbance adds a "
+        "quarter less to the error, which is still the larger in all.",
     ),
     Question(
         "R2ID: noise",
@@ -306,7 +306,8 @@ QUESTIONS = (
     Question(
         "R2ID: feature map",
         (diffuser("softmax"), diffuser("elu + 1", "feature_map=elu")),
-        "elu + 1 in trainings this short, with either seed. The bundled weights are of softmax, and whether the lead "
+        "elu + 1 in trainings this short, with either seed, at a little less diversity. "
+        "The bundled weights are of softmax, and whether the lead "
         "lasts was not tried.",
     ),
     Question(

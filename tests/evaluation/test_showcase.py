@@ -60,7 +60,7 @@ def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pip
     assert text.index("reconstructions.png") < text.index(
         "- 4x4 latents: MSE 0.001235, PSNR –\n- 14x14 latents: MSE 0.003"
     )
-    assert "[ablations](ablations.md#r2ir-blocks-in-each-direction)" in text
+    assert "[ablations](ablations.md#r2ir-global-blocks-in-each-direction-4000-steps-on-images-of-16x16)" in text
     (block,) = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     evaluated, shown = (shlex.split(line) for line in block.replace("\\\n", " ").splitlines())
     assert evaluated == shlex.split(

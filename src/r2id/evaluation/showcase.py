@@ -40,7 +40,7 @@ REPEATED = ("latent_size", "size")
 """Options that are given once for each of their values."""
 
 ABLATIONS = "ablations.md"
-BLOCKS = "ablations.md#r2ir-blocks-in-each-direction"
+BLOCKS = "ablations.md#r2ir-global-blocks-in-each-direction-4000-steps-on-images-of-16x16"
 """The page beside the gallery's with pictures through one block of R2IR and through four, and the place there."""
 
 RECONSTRUCTED = "reconstructions.png"
