@@ -306,9 +306,8 @@ QUESTIONS = (
     Question(
         "R2ID: feature map",
         (diffuser("softmax"), diffuser("elu + 1", "feature_map=elu")),
-        "elu + 1 in trainings this short, with either seed, at a little less diversity. "
-        "The bundled weights are of softmax, and whether the lead "
-        "lasts was not tried.",
+        "elu + 1 in trainings this short, with either seed, at a little less diversity. The bundled "
+        "weights are of softmax, and whether the lead lasts was not tried.",
     ),
     Question(
         "R2ID: norms",
