@@ -636,7 +636,8 @@ class Showcase(GeneratorChoice):
     image_size: Size | None = None
     """Height and width that every image is resized to, by default those of training."""
     output: Path = Path("docs/gallery")
-    """Folder for the pictures; the page is OUTPUT.md, with the figures that `evaluate --output OUTPUT` left there."""
+    """Folder for the pictures; the page is OUTPUT.md, with figures that `evaluate --output` left there or in folders
+    there."""
     seed: int = 1
     """Seed of the pictures."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,8 +16,8 @@ from r2id.evaluation import generation, reconstruction, t_scrape
 from r2id.evaluation.generation import Reference, check_digits, load_judge, measure_generation, seen_size
 from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction, uncounted
 from r2id.evaluation.report import Report
-from r2id.evaluation.t_scrape import conditions_of, measure_t_scrape, plot_t_scrape, side_by_side
-from r2id.files import check_writable, write_whole
+from r2id.evaluation.t_scrape import conditions_of, measure_t_scrape, side_by_side, write_t_scrape
+from r2id.files import check_writable
 from r2id.model import checksum
 from r2id.pipeline import R2Pipeline, check_fits_in_memory, check_guidance
 from r2id.sizes import Size, size_text
@@ -285,18 +284,7 @@ class _Evaluation:
                 rows = list(measure_t_scrape(self.pipeline, data, latent_size, self.plan.seed, on_batch))
             self.report.add("t_scrape", rows, shown=side_by_side(rows))
             if folder:
-                _write_t_scrape(self.report.rows["t_scrape"], folder)
+                write_t_scrape(self.report.rows["t_scrape"], folder)
         # An interruption may have come between the last rows and these files.
         if folder and not missing:
-            _write_t_scrape(self.report.rows["t_scrape"], folder)
-
-
-def _write_t_scrape(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    def write_csv(path: Path) -> None:
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
-    write_whole(folder / "t-scrape.csv", write_csv)
-    write_whole(folder / "t-scrape.png", lambda path: plot_t_scrape(rows, path))
+            write_t_scrape(self.report.rows["t_scrape"], folder)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
+import sys
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from r2id.errors import InputError
 from r2id.evaluation.reconstruction import METHODS
 from r2id.evaluation.report import Rows, figure_text, read_evaluation, title
+from r2id.evaluation.t_scrape import measure_t_scrape, write_t_scrape
 from r2id.files import write_whole
 from r2id.gallery import Sheet, contact_sheet, enlarged, overview, write_sheets
 from r2id.images import save_image
@@ -29,6 +32,12 @@ RECONSTRUCTIONS: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
 
 VARIETY: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
 """Latents of which ten pictures of one label are shown, to see whether they repeat each other."""
+
+T_SCRAPE: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
+"""Latents of which the t-scrape is drawn where no evaluation has measured it."""
+
+T_SCRAPE_IMAGES = 64
+"""Images that it is measured on then."""
 
 OPTIONS = (
     "model", "precision", "steps", "guidance", "guidance_interval", "split", "image_size", "quick", "count", "limit",
@@ -50,8 +59,8 @@ COMMAND_WIDTH = 90
 """Characters of a line after which a command goes on in the next."""
 
 T_SCRAPE_CAPTION = (
-    "how well noise is told from a noisy latent, solid with the label and dotted without; at t = 1 the latent is the "
-    "noise, and nothing is left to tell"
+    "how well noise is told from noisy latents of {t_scrape} test images, solid with the label and dotted without; at "
+    "t = 1 the latent is the noise, and nothing is left to tell"
 )
 
 RECONSTRUCTION_NOTE = (
@@ -62,20 +71,30 @@ RECONSTRUCTION_NOTE = (
 )
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a folder: how they were measured, and their rows by section."""
+
+    folder: Path
+    settings: dict[str, Any]
+    rows: Rows
+
+
 def write_showcase(
     pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: Path, options: Mapping[str, Any] | None = None
 ) -> Path:
     """Write all pictures to `folder`, and a page beside it, `folder`.md; returns the page's path.
 
-    The figures are those that `r2id evaluate --output folder` left there, if they are of these weights. What somebody
-    who looked at the pictures wrote in `folder`/remarks.json, a sentence or more by file name, is shown below them if
-    it is about this seed and these weights. `options` are those of the command, for the page to print.
+    The figures are those that `r2id evaluate --output` left in `folder`, or in folders there, of these weights. Without
+    a t-scrape among them, one is measured. What somebody who looked at the pictures wrote in `folder`/remarks.json, a
+    sentence or more by file name, is shown below them if it is about this seed and these weights. `options` are those
+    of the command, for the page to print.
 
     Raises:
-        InputError: one of these two files is damaged.
+        InputError: one of these files is damaged.
     """
     about = {"seed": seed, "weights": pipeline.checksum()}
-    settings, rows = _figures(folder / "evaluation.json", pipeline.checksum())
+    evaluations = _evaluations(folder, pipeline.checksum())
     written = _read(folder / "remarks.json")
     remarks = written["remarks"] if written.get("about") == about else {}
     labels = pipeline.conditioner.label_names[:10]
@@ -83,18 +102,18 @@ def write_showcase(
     sheets += _variety(pipeline, labels[len(labels) // 2], seed, folder)
     sheets += _reconstructions(pipeline, data, folder)
     sheets += _latent_pictures(pipeline, data, folder)
-    if "t_scrape" in rows and (folder / "t-scrape.png").is_file():
-        sheets.append(Sheet("t-scrape", "t-scrape.png", T_SCRAPE_CAPTION))
+    sheets += _t_scrape(pipeline, data, seed, folder, evaluations)
     notes = {sheet.name: [remarks[sheet.name]] if sheet.name in remarks else [] for sheet in sheets}
     for sheet in sheets:
-        notes[sheet.name] += _generated(sheet, settings, rows)
-    notes[RECONSTRUCTED] += _reconstructed((data.images.shape[-2], data.images.shape[-1]), settings, rows)
+        notes[sheet.name] += _generated(sheet, evaluations)
+    notes[RECONSTRUCTED] += _reconstructed((data.images.shape[-2], data.images.shape[-1]), evaluations)
     if folder.with_name(ABLATIONS).is_file():
         notes[RECONSTRUCTED].append(f"Through one block of R2IR, and through four: [ablations]({BLOCKS}).")
-    commands = command("showcase", dict(options or {}) | {"seed": seed}, folder)
-    if settings:
-        commands = command("evaluate", {name: settings.get(name) for name in OPTIONS}, folder) + "\n" + commands
-    text = _page(sheets, notes, list(_tables(settings, rows)), commands, folder.name)
+    commands = []
+    for one in evaluations:
+        commands.append(command("evaluate", {name: one.settings.get(name) for name in OPTIONS}, one.folder))
+    commands.append(command("showcase", dict(options or {}) | {"seed": seed}, folder))
+    text = _page(sheets, notes, list(_tables(folder, evaluations)), "\n".join(commands), folder.name)
     page = folder.with_name(folder.name + ".md")
     write_whole(page, lambda path: path.write_text(text, encoding="utf-8"))
     return page
@@ -127,10 +146,11 @@ def command(name: str, options: Mapping[str, Any], folder: Path) -> str:
     return " \\\n".join(lines)
 
 
-def _figures(path: Path, weights: int) -> tuple[dict[str, Any], Rows]:
-    """The settings and rows of an evaluation, if there is one of these weights."""
-    settings, rows = read_evaluation(path) if path.is_file() else ({}, {})
-    return (settings, rows) if settings.get("weights") == weights else ({}, {})
+def _evaluations(folder: Path, weights: int) -> list[Evaluation]:
+    """Those of these weights, the folder's own first."""
+    paths = sorted(folder.rglob("evaluation.json"), key=lambda path: (len(path.parts), path))
+    evaluations = [Evaluation(path.parent, *read_evaluation(path)) for path in paths]
+    return [one for one in evaluations if one.settings["weights"] == weights]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -179,6 +199,25 @@ def _latent_pictures(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> 
     return sheets
 
 
+def _t_scrape(
+    pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: Path, evaluations: Sequence[Evaluation]
+) -> list[Sheet]:
+    """The first that was measured, or else one of a few images; none of images that nothing is told of."""
+    measured = next((one for one in evaluations if "t_scrape" in one.rows), None)
+    if measured:
+        number, rows = measured.settings["t_scrape"], measured.rows["t_scrape"]
+    else:
+        some = data.some(min(T_SCRAPE_IMAGES, len(data)))
+        try:
+            rows = [row for size in T_SCRAPE for row in measure_t_scrape(pipeline, some, size, seed)]
+        except InputError as error:
+            print(f"t-scrape cannot be measured: {error}", file=sys.stderr)
+            return []
+        number = len(some)
+    write_t_scrape(rows, folder)
+    return [Sheet("t-scrape", "t-scrape.png", T_SCRAPE_CAPTION.format(t_scrape=number))]
+
+
 def _page(
     sheets: Sequence[Sheet], notes: Mapping[str, Sequence[str]], figures: Sequence[str], commands: str, folder: str
 ) -> str:
@@ -199,34 +238,40 @@ def _page(
     return "\n".join([*lines, *figures]) + "\n"
 
 
-def _generated(sheet: Sheet, settings: Mapping[str, Any], rows: Rows) -> list[str]:
+def _generated(sheet: Sheet, evaluations: Sequence[Evaluation]) -> list[str]:
     """What was measured of generated pictures such as a sheet shows."""
     if sheet.sizes is None:
         return []
     shown = {"latents": size_text(sheet.sizes[0]), "pictures": size_text(sheet.sizes[1])}
-    measured = [row for row in rows.get("generation", ()) if row.items() >= shown.items()]
-    return [f"{title('generation', settings)}: {_in_words(row, without=shown)}." for row in measured]
+    return [
+        f"{title('generation', one.settings)}: {_in_words(row, without=shown)}."
+        for one in evaluations
+        for row in one.rows.get("generation", ())
+        if row.items() >= shown.items()
+    ]
 
 
-def _reconstructed(size: Size, settings: Mapping[str, Any], rows: Rows) -> list[str]:
+def _reconstructed(size: Size, evaluations: Sequence[Evaluation]) -> list[str]:
     """What was measured at `size` through the latents that reconstructions are shown through."""
     lines = []
-    for latent_size in map(size_text, RECONSTRUCTIONS):
-        shown = {"latents": latent_size, "pictures": size_text(size), "method": METHODS[0]}
-        measured = [row for row in rows.get("reconstruction", ()) if row.items() >= shown.items()]
-        lines += [f"- {latent_size} latents: {_in_words(row, without=shown)}" for row in measured]
-    if not lines:
-        return []
-    heading = title("reconstruction", settings)
-    return [f"{heading[0].upper()}{heading[1:]}:", "\n".join(lines)]
+    for one in evaluations:
+        heading = title("reconstruction", one.settings)
+        for latent_size in map(size_text, RECONSTRUCTIONS):
+            shown = {"latents": latent_size, "pictures": size_text(size), "method": METHODS[0]}
+            measured = [row for row in one.rows.get("reconstruction", ()) if row.items() >= shown.items()]
+            lines += [f"- {latent_size} latents, {heading}: {_in_words(row, without=shown)}" for row in measured]
+    return ["\n".join(lines)] if lines else []
 
 
-def _tables(settings: Mapping[str, Any], rows: Rows) -> Iterator[str]:
+def _tables(folder: Path, evaluations: Sequence[Evaluation]) -> Iterator[str]:
     """Lines of all figures but those of the t-scrape, which is a picture."""
-    for section, some in rows.items():
-        if section != "t_scrape":
-            yield from ("", f"## Figures: {title(section, settings)}", "")
-            yield from _by_sizes(some) if section == "reconstruction" else _table(list(some[0]), map(dict.values, some))
+    for one in evaluations:
+        inside = "" if one.folder == folder else f" ({one.folder.relative_to(folder).as_posix()})"
+        for section, rows in one.rows.items():
+            if section != "t_scrape":
+                yield from ("", f"## Figures: {title(section, one.settings)}{inside}", "")
+                by_sizes = section == "reconstruction"
+                yield from _by_sizes(rows) if by_sizes else _table(list(rows[0]), map(dict.values, rows))
 
 
 def _by_sizes(rows: Sequence[Mapping[str, Any]]) -> list[str]:

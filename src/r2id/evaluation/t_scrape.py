@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from r2id.errors import InputError
 from r2id.evaluation.reconstruction import uncounted
+from r2id.files import write_whole
 from r2id.pipeline import R2Pipeline
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
@@ -110,3 +112,16 @@ def plot_t_scrape(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
+
+
+def write_t_scrape(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write rows of `measure_t_scrape` to `folder`: t-scrape.csv, and t-scrape.png, their plot."""
+
+    def write_csv(path: Path) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_whole(folder / "t-scrape.csv", write_csv)
+    write_whole(folder / "t-scrape.png", lambda path: plot_t_scrape(rows, path))
