@@ -172,3 +172,11 @@ def test_response_norm_looks_at_the_whole_image(ablations):
         assert (norm(samples, time)[:, :5] - norm(samples[:, :5], time)).abs().max() > 1e-3
     assert isinstance(instead.out_norm.norm, ablations.ResponseNorm)
     assert not any(isinstance(part, torch.nn.LayerNorm) for part in instead.modules())
+
+
+def test_cells_have_three_figures_and_a_spread_as_fine(ablations):
+    assert (
+        ablations._cell([0.12]) == "0.120" and ablations._cell([25.43]) == "25.4" and ablations._cell([0.0]) == "0.00"
+    )
+    assert ablations._cell([0.0105985, 0.0106015]) == "0.0106 ± 0.0000"
+    assert ablations._cell([0.8, 0.9]) == "0.850 ± 0.050"

@@ -226,7 +226,8 @@ def _page(
         "# Gallery",
         "",
         "Only the seed is chosen by hand. Of small pictures every pixel is enlarged to a square. Proportions other",
-        "than those trained on stretch them. Written by",
+        "than those trained on stretch them. Fréchet distances are larger, the fewer pictures they are measured on.",
+        "Written by",
         "",
         f"```sh\n{commands}\n```",
     ]
