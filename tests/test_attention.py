@@ -231,6 +231,18 @@ class TestLocalKernelAttention:
         exact = attention(values, grid, grid)
         assert 0 < (interpolated - exact).square().mean().sqrt() < 0.001 * exact.std()
 
+    @pytest.mark.parametrize("region", [(slice(0, 40), slice(0, 50)), (slice(7, 30), slice(20, 45))])
+    def test_still_denser_queries_of_a_dense_source_are_interpolated_closely(self, region):
+        attention = local_attention(radius=0.5, basis=2)
+        source, query = Grid.of_size((24, 20)), Grid.of_size((40, 50), (24, 20)).crop(*region)
+        values = torch.randn(2, 24, 20, 4)
+        places = attention.summarise(values, source, query).places.size
+        assert math.prod(places) <= 24 * 20 < math.prod(query.size)
+        interpolated = attention(values, source, query)
+        exact = attention(values, source, query.points()).view_as(interpolated)
+        # Rounding alone differs by less.
+        assert 1e-5 * exact.std() < (interpolated - exact).square().mean().sqrt() < 0.001 * exact.std()
+
     def test_dense_queries_are_answered_the_same_from_pieces_of_the_source(self):
         attention = local_attention(radius=0.5, basis=1)
         source, query = Grid.of_size((60, 50)), Grid.of_size((30, 40), (60, 50))

@@ -118,9 +118,9 @@ class LocalKernelAttention(nn.Module):
     points is the cheaper. Between two grids window and basis are products of a function of y and one of x, so
     both orders are two thin matrix products; other points go through the list of (query, source) pairs in reach.
 
-    out(p) can have no detail much finer than a cosine of the basis. Where a grid of queries is denser than that, and
-    no denser than the source, neighbourhoods are summed up at fewer places and the answers interpolated, so that the
-    cost is linear in the samples.
+    out(p) can have no detail much finer than a cosine of the basis. Where a grid of queries is denser than that,
+    fewer places suffice, between which answers are interpolated. If these are no more than the sources, neighbourhoods
+    are summed up there, so that the cost is linear in the samples.
 
     Args:
         source_dim, dim: channels of the source and of the result.
@@ -146,8 +146,7 @@ class LocalKernelAttention(nn.Module):
             [B, h, w, dim] for a Grid, [B, M, dim] for Points.
         """
         if isinstance(source, Grid) and isinstance(query, Grid):
-            sources, queries = math.prod(source.size), math.prod(query.size)
-            if queries <= sources:
+            if math.prod(self._places(source, query).size) <= math.prod(source.size):
                 return self.answer(self.summarise(values, source, query), query)
             # The first product is over all sources of both axes: the axis with fewer queries keeps it small.
             rows_first = len(query.rows) < len(query.columns)
@@ -174,7 +173,7 @@ class LocalKernelAttention(nn.Module):
 
     def summarise(self, values: Tensor, piece: Grid, query: Grid) -> Neighbourhoods:
         """What a piece of the source, with values [B, H, W, source_dim], adds to the neighbourhoods of `query`."""
-        places = replace(query, rows=self._places(piece, query, 0), columns=self._places(piece, query, 1))
+        places = self._places(piece, query)
         (window_y, basis_y), (window_x, basis_x) = (self._axis(piece, places, axis) for axis in (0, 1))
         rows, columns = (
             (window[..., None] * basis).to(values.dtype) for window, basis in ((window_y, basis_y), (window_x, basis_x))
@@ -201,13 +200,17 @@ class LocalKernelAttention(nn.Module):
         """The rows and columns of `source` that any sample of `query` can see."""
         return self._band(source, query, 0), self._band(source, query, 1)
 
-    def _places(self, source: Grid, query: Grid, axis: int) -> Tensor:
-        """Where neighbourhoods are summed up along an axis: at the queries, or at fewer places if these suffice."""
-        here = query.rows if axis == 0 else query.columns
-        enough = math.ceil(PLACES_PER_COSINE * self.basis / self._reach(source, axis)) + 4
-        if len(here) <= enough:
-            return here
-        return torch.lerp(here.min(), here.max(), torch.linspace(0, 1, enough, device=here.device))
+    def _places(self, source: Grid, query: Grid) -> Grid:
+        """Where neighbourhoods are summed up: along each axis at the queries, or at fewer places if these suffice."""
+
+        def along(axis: int, here: Tensor) -> Tensor:
+            span = len(here) * query.cell[axis]
+            enough = math.ceil(PLACES_PER_COSINE * self.basis * span / self._reach(source, axis)) + 4
+            if len(here) <= enough:
+                return here
+            return torch.lerp(here.min(), here.max(), torch.linspace(0, 1, enough, device=here.device))
+
+        return replace(query, rows=along(0, query.rows), columns=along(1, query.columns))
 
     def _mix(self, gathered: Tensor) -> Tensor:
         return gathered.flatten(-3) @ self.weight.flatten(0, 2).to(gathered.dtype)
