@@ -66,8 +66,8 @@ T_SCRAPE_CAPTION = (
 RECONSTRUCTION_NOTE = (
     "Mean squared errors; evaluation.json has PSNR and SSIM, too. The truth at a size is the image resized by a "
     "Lanczos filter. Pixels of R2IR are means of their area, so the baselines, which end in the same filter, are "
-    "nearer to it at every size but the image's own. A latent may hold as many values as the image or more; then "
-    "Lanczos alone has next to no error."
+    "nearer to it; at the image's own size the first is R2IR itself. A latent may hold as many values as the image or "
+    "more; then Lanczos alone has next to no error."
 )
 
 
