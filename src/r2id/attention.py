@@ -146,8 +146,9 @@ class LocalKernelAttention(nn.Module):
             [B, h, w, dim] for a Grid, [B, M, dim] for Points.
         """
         if isinstance(source, Grid) and isinstance(query, Grid):
-            if math.prod(self._places(source, query).size) <= math.prod(source.size):
-                return self.answer(self.summarise(values, source, query), query)
+            places = self._places(source, query)
+            if math.prod(places.size) <= math.prod(source.size):
+                return self.answer(self._summarise_at(places, values, source), query)
             # The first product is over all sources of both axes: the axis with fewer queries keeps it small.
             rows_first = len(query.rows) < len(query.columns)
             return self.read(self.spread(values), source, query, rows_first)
@@ -173,7 +174,9 @@ class LocalKernelAttention(nn.Module):
 
     def summarise(self, values: Tensor, piece: Grid, query: Grid) -> Neighbourhoods:
         """What a piece of the source, with values [B, H, W, source_dim], adds to the neighbourhoods of `query`."""
-        places = self._places(piece, query)
+        return self._summarise_at(self._places(piece, query), values, piece)
+
+    def _summarise_at(self, places: Grid, values: Tensor, piece: Grid) -> Neighbourhoods:
         (window_y, basis_y), (window_x, basis_x) = (self._axis(piece, places, axis) for axis in (0, 1))
         rows, columns = (
             (window[..., None] * basis).to(values.dtype) for window, basis in ((window_y, basis_y), (window_x, basis_x))

@@ -94,7 +94,7 @@ def write_showcase(
         InputError: one of these files is damaged.
     """
     about = {"seed": seed, "weights": pipeline.checksum()}
-    evaluations = _evaluations(folder, pipeline.checksum())
+    evaluations = _evaluations(folder, about["weights"])
     written = _read(folder / "remarks.json")
     remarks = written["remarks"] if written.get("about") == about else {}
     labels = pipeline.conditioner.label_names[:10]
@@ -207,7 +207,7 @@ def _t_scrape(
     if measured:
         number, rows = measured.settings["t_scrape"], measured.rows["t_scrape"]
     else:
-        some = data.some(min(T_SCRAPE_IMAGES, len(data)))
+        some = data.some(T_SCRAPE_IMAGES)
         try:
             rows = [row for size in T_SCRAPE for row in measure_t_scrape(pipeline, some, size, seed)]
         except InputError as error:
