@@ -230,9 +230,9 @@ QUESTIONS = (
         "R2IR: latent grids in training",
         (
             resampler("4x4 to 8x8, rows and columns moved"),
-            resampler("4x4 to 8x8, nothing moved", "latent_jitter=0"),
+            resampler("4x4 to 8x8, nothing moved", latent_jitter=0.0),
             resampler("4x4, rows and columns moved", **ONE_GRID),
-            resampler("4x4, nothing moved", "latent_jitter=0", **ONE_GRID),
+            resampler("4x4, nothing moved", latent_jitter=0.0, **ONE_GRID),
         ),
         "Several grids. A single one that never moves is learned best, and serves others worse. Moved rows and columns "
         "add 60 to 100 % to the error after as many steps, also at 14x14, which none met. The bundled weights were "

@@ -331,7 +331,8 @@ def training_step(network: str, batch: int) -> Work:
     if network.startswith("R2IR"):
         recipe = RESAMPLER_PRESETS["mnist"]
         trained: Any = pipeline.resampler
-        objective = ReconstructionObjective(trained, recipe.latent_noise, 1.0 if plain else recipe.pixel_share)
+        share = 1.0 if plain else recipe.pixel_share
+        objective = ReconstructionObjective(trained, recipe.latent_noise, share, recipe.latent_jitter)
     else:
         trained = pipeline.diffuser
         objective = DiffusionObjective(R2Pipeline(trained, pipeline.conditioner, pipeline.resampler), 0.1)

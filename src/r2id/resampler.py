@@ -191,8 +191,6 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         sample_size: pixels along the longer side of the training images: the finest detail that training shows.
         latent_size: latents along the longer side that `sample_size` is meant for.
         radius, basis: of local attention: reach in units of 1/latent_size, and cosines per axis.
-        latent_jitter: of local attention while training, standard deviation in cells by which rows and columns of
-            the latent grid move.
         value_dim: of local attention: channels that a pixel's colour is lifted to.
         pixel_dim, pixel_blocks: of local attention: channels and feed-forward blocks of each decoded pixel.
         training: how the weights came about; kept with them.
@@ -215,7 +213,6 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         latent_size: int = 4,
         radius: float = 1.5,
         basis: int = 12,
-        latent_jitter: float = 0.25,
         value_dim: int = 8,
         pixel_dim: int = 96,
         pixel_blocks: int = 2,
@@ -351,25 +348,24 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(
         self,
         image: Tensor,
-        latent_size: Size,
-        rows: Tensor | None = None,
-        columns: Tensor | None = None,
+        latent_size: Size | Grid,
+        query: Grid | None = None,
         latent_noise: Tensor | None = None,
     ) -> Tensor:
-        """One training pass: encode, add noise, decode at some of the image's own pixels.
+        """One training pass: encode, add noise, decode at some pixels.
 
         Args:
             image: [B, C, H, W] in [−1, 1].
-            latent_size: (h, w) to encode to.
-            rows, columns: indices of the pixels to decode, by default all.
+            latent_size: (h, w) to encode to, or the grid of latents.
+            query: pixels to decode, by default the image's own.
             latent_noise: [B, latent_channels, h, w], added to the latent; none by default.
         Returns:
-            [B, C, len(rows), len(columns)].
+            [B, C, rows, columns] of the query.
         """
         size = (image.shape[-2], image.shape[-1])
         pixels = Grid.of_size(size, device=image.device)
-        answers = pixels.crop(slice(None) if rows is None else rows, slice(None) if columns is None else columns)
-        latents = Grid.of_size(latent_size, size, image.device)
+        answers = query or pixels
+        latents = _latent_grid(latent_size, size, image.device)
         if self.config.attention == "global":
             # One block of values per sample, in the order of the points.
             decoded = self._encode_decode(
@@ -380,10 +376,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 None if latent_noise is None else latent_noise.flatten(2).mT,
             )
             return decoded.unflatten(1, answers.size).movedim(-1, 1)
-        if self.training:
-            latents = latents.jittered(self.config.latent_jitter)
-            if self.config.jitter == "sampled":
-                pixels, answers = pixels.jittered(), answers.jittered()
+        if self.training and self.config.jitter == "sampled":
+            pixels, answers = pixels.jittered(), answers.jittered()
         noise = None if latent_noise is None else latent_noise.movedim(1, -1)
         return self._encode_decode(image.movedim(1, -1), pixels, latents, answers, noise).movedim(-1, 1)
 

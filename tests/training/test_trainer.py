@@ -105,6 +105,27 @@ def signal_at(monkeypatch, objective: type, call: int, *numbers: int) -> None:
     monkeypatch.setattr(objective, "forward", interrupted)
 
 
+class TestReconstructionObjective:
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def loss(self, resampler: R2IR, **settings: float) -> float:
+        torch.manual_seed(0)
+        return ReconstructionObjective(resampler, **settings)(self.images, torch.zeros(3), (3, 4)).item()
+
+    @torch.no_grad()
+    def test_it_is_the_error_of_decoding_what_was_encoded(self, make_resampler):
+        resampler = make_resampler(sample_size=8)
+        decoded = resampler.decode(resampler.encode(self.images, (3, 4)), (8, 8))
+        expected = (decoded - self.images).square().mean().item()
+        assert self.loss(resampler) == pytest.approx(expected, rel=1e-4)
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("setting", ["latent_noise", "latent_jitter", "pixel_share"])
+    def test_every_setting_matters(self, make_resampler, setting):
+        resampler = make_resampler()
+        assert self.loss(resampler, **{setting: 0.5}) != self.loss(resampler)
+
+
 class TestLearning:
     def test_a_resampler_learns_to_reconstruct(self, tmp_path):
         model = ("dim=32", "num_heads=2", "num_blocks=1", "latent_channels=8", "basis=4", "value_dim=4", "pixel_dim=16")

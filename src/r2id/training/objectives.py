@@ -58,17 +58,24 @@ class ReconstructionObjective(Objective):
         resampler: the R2IR to train.
         latent_noise: σ.
         pixel_share: share of the rows, and of the columns, that are decoded.
+        latent_jitter: standard deviation, in cells, by which rows and columns of the latents move.
     """
 
-    def __init__(self, resampler: R2IR, latent_noise: float, pixel_share: float) -> None:
+    def __init__(
+        self, resampler: R2IR, latent_noise: float = 0.0, pixel_share: float = 1.0, latent_jitter: float = 0.0
+    ) -> None:
         super().__init__()
         self.resampler, self.latent_noise, self.pixel_share = resampler, latent_noise, pixel_share
+        self.latent_jitter = latent_jitter
 
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
-        rows, columns = (self._some(side, images.device) for side in images.shape[-2:])
+        size, device = (images.shape[-2], images.shape[-1]), images.device
+        rows, columns = (self._some(side, device) for side in size)
         noise_shape = (self.resampler.config.latent_channels, *latent_size)
-        noise = self.latent_noise * self.draw(torch.randn, len(images), *noise_shape, device=images.device)
-        decoded = self.resampler(images, latent_size, rows, columns, noise)
+        noise = self.latent_noise * self.draw(torch.randn, len(images), *noise_shape, device=device)
+        latents = Grid.of_size(latent_size, size, device)
+        latents = latents.jittered(self.latent_jitter) if self.latent_jitter else latents
+        decoded = self.resampler(images, latents, Grid.of_size(size, device=device).crop(rows, columns), noise)
         return (decoded.float() - images[:, :, rows][..., columns]).square().mean()
 
     def _some(self, count: int, device: torch.device) -> Tensor:

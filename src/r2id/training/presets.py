@@ -38,6 +38,8 @@ class Training:
     latent_sizes: tuple[Size, ...] = ((4, 4),)
     """Latent grids; every step draws one of them. The first sets latent_size of R2IR and noise_reference_size of R2ID,
     and of both the radius, one and a half of its cells."""
+    latent_jitter: float = 0.0
+    """Standard deviation, in cells, by which rows and columns of the latents move from step to step."""
     steps: int = 24_000
     """Optimiser steps; the learning rate falls over all of them."""
     batch_size: int = 100
@@ -106,8 +108,6 @@ class DiffuserTraining(Training):
     """Conditioning tokens per label or text."""
     text_encoder: str | None = None
     """Folder or hub id of a frozen text encoder such as openai/clip-vit-base-patch32, to learn captions, not labels."""
-    latent_jitter: float = 0.0
-    """Standard deviation, in cells, by which rows and columns of the latents move from step to step."""
 
 
 PRESET_NOTES = {
@@ -136,6 +136,7 @@ _RESAMPLER = ResamplerTraining(
     precision="bf16",
     compile=True,
     latent_noise=0.07,
+    latent_jitter=0.25,
     pixel_share=0.5,
     model=("num_blocks=1", "pixel_dim=64"),
 )
@@ -154,6 +155,7 @@ RESAMPLER_PRESETS = {
         precision="bf16",
         compile=True,
         latent_noise=0.05,
+        latent_jitter=0.25,
         pixel_share=0.5,
         model=(*_RGB, "latent_channels=768", "num_blocks=1", "sample_size=256", "latent_size=16", "pixel_dim=128"),
     ),

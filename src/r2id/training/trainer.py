@@ -76,7 +76,7 @@ def train_resampler(config: ResamplerTraining) -> Path:
             }
             | network_arguments(config.model),
         )
-    objective = ReconstructionObjective(resampler, config.latent_noise, config.pixel_share)
+    objective = ReconstructionObjective(resampler, config.latent_noise, config.pixel_share, config.latent_jitter)
 
     def save(record: dict[str, Any]) -> Path:
         measure_latents(resampler, config, data)
