@@ -73,6 +73,8 @@ DISTURBANCE = 0.1
 HALF_PRECISION = torch.autocast("cpu", torch.bfloat16)
 SHOWN, SHOWN_SIZE = 6, (256, 256)
 ONE_GRID = {"latent_sizes": ((4, 4),)}
+GLOBAL = {"latent_jitter": 0.0}
+"""Settings of variants of R2IR with global attention: as published, rows and columns of its latents do not move."""
 SMALL_RATE = 0.001
 """Learning rate of all variants on images of few pixels."""
 PUBLISHED_NOISE = ("noise_reference_size=None", "radius=None")
@@ -103,10 +105,10 @@ def resampler(name: str, *model: str, **settings: Any) -> Variant:
     return Variant(name, "resampler", {"model": (*RESAMPLER.model, *model), **settings})
 
 
-def of_small_images(name: str, *model: str) -> Variant:
+def of_small_images(name: str, *model: str, **settings: Any) -> Variant:
     """A variant of R2IR for images of few pixels, which global attention learns in minutes, not in hours."""
     small = {"image_size": (16, 16), "steps": 4000, "learning_rate": SMALL_RATE, **ONE_GRID}
-    return resampler(name, "sample_size=16", *model, **small)
+    return resampler(name, "sample_size=16", *model, **small, **settings)
 
 
 def diffuser(name: str, *model: str, change: Callable = nullcontext, **settings: Any) -> Variant:
@@ -214,8 +216,10 @@ QUESTIONS = (
         "R2IR: attention",
         (
             resampler("local"),
-            resampler("global, softmax features, 4 blocks", "attention=global", "num_blocks=4"),
-            resampler("global, elu + 1 features, 4 blocks", "attention=global", "num_blocks=4", "feature_map=elu"),
+            resampler("global, softmax features, 4 blocks", "attention=global", "num_blocks=4", **GLOBAL),
+            resampler(
+                "global, elu + 1 features, 4 blocks", "attention=global", "num_blocks=4", "feature_map=elu", **GLOBAL
+            ),
         ),
         "Local attention. After as many steps, the global ones do not yet know where strokes are, those with softmax "
         "features being ahead of those with elu + 1. It is not for their number of blocks: with four, local attention "
@@ -250,9 +254,9 @@ QUESTIONS = (
     Question(
         "R2IR: global blocks in each direction, 4000 steps on images of 16x16",
         (
-            of_small_images("1, global", "attention=global"),
-            of_small_images("4, global", "attention=global", "num_blocks=4"),
-            of_small_images("4, global, no jitter", "attention=global", "num_blocks=4", "jitter=none"),
+            of_small_images("1, global", "attention=global", **GLOBAL),
+            of_small_images("4, global", "attention=global", "num_blocks=4", **GLOBAL),
+            of_small_images("4, global, no jitter", "attention=global", "num_blocks=4", "jitter=none", **GLOBAL),
             of_small_images("1, local"),
         ),
         "One local block, with a sixteenth of the error. Of global ones, one is smooth, and four keep more, with first "

@@ -24,9 +24,11 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         share: which part of the batch the images are, where several processes each take one.
+        latent_jitter: standard deviation, in cells, by which rows and columns of the latents move.
     """
 
     share = Share()
+    latent_jitter = 0.0
 
     def draw(self, distribution: Callable[..., Tensor], count: int, *shape: int, device: torch.device) -> Tensor:
         """Random numbers [count, *shape] for `count` images.
@@ -35,6 +37,11 @@ class Objective(nn.Module, ABC):
         how many there are.
         """
         return self.share.take(distribution(self.share.count * count, *shape, device=device))
+
+    def latent_grid(self, latent_size: Size, images: Tensor) -> Grid:
+        """Where the latents of images [B, C, H, W] lie in this step."""
+        grid = Grid.of_size(latent_size, (images.shape[-2], images.shape[-1]), images.device)
+        return grid.jittered(self.latent_jitter) if self.latent_jitter else grid
 
     @abstractmethod
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
@@ -73,9 +80,8 @@ class ReconstructionObjective(Objective):
         rows, columns = (self._some(side, device) for side in size)
         noise_shape = (self.resampler.config.latent_channels, *latent_size)
         noise = self.latent_noise * self.draw(torch.randn, len(images), *noise_shape, device=device)
-        latents = Grid.of_size(latent_size, size, device)
-        latents = latents.jittered(self.latent_jitter) if self.latent_jitter else latents
-        decoded = self.resampler(images, latents, Grid.of_size(size, device=device).crop(rows, columns), noise)
+        some = Grid.of_size(size, device=device).crop(rows, columns)
+        decoded = self.resampler(images, self.latent_grid(latent_size, images), some, noise)
         return (decoded.float() - images[:, :, rows][..., columns]).square().mean()
 
     def _some(self, count: int, device: torch.device) -> Tensor:
@@ -125,8 +131,7 @@ class DiffusionObjective(Objective):
 
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
         canvas = (images.shape[-2], images.shape[-1])
-        grid = Grid.of_size(latent_size, canvas, images.device)
-        grid = grid.jittered(self.latent_jitter) if self.latent_jitter else grid
+        grid = self.latent_grid(latent_size, images)
         clean = self.clean_samples(images, grid)
         count, device = len(clean), clean.device
         time = self.draw(self._strata, count, device=device)
