@@ -176,6 +176,7 @@ def test_an_interrupted_large_picture_is_gone_on_with_by_the_same_command(capsys
 
 
 def test_bfloat16_changes_a_picture_by_two_levels_at_most(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("r2id.precision._multiplies_bfloat16", lambda device: True)
     from r2id.training.data import load_images
 
     digit = load_images(FIXTURES / "digits", "test", image_size=(32, 32), limit=1).images[0, 0]
@@ -564,7 +565,7 @@ def test_label_ranges_that_are_refused(text):
 def test_only_a_gpu_multiplies_as_tensor_float32(monkeypatch, gpu, precision):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     try:
-        cli.choose_device("cpu")
+        cli.choose_device(cli.ModelChoice(device="cpu"))
         assert torch.get_float32_matmul_precision() == precision
     finally:
         torch.set_float32_matmul_precision("highest")

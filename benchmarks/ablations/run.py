@@ -36,6 +36,7 @@ from r2id.images import save_image
 from r2id.layers import AdaptiveNorm, DecoderBlock, EncoderBlock
 from r2id.model import checksum
 from r2id.pipeline import R2Pipeline, as_output
+from r2id.precision import autocast
 from r2id.resampler import R2IR
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset, load_images
@@ -70,7 +71,6 @@ TEST_IMAGES = 500
 SEEDS = 10
 """How many there are to choose from."""
 DISTURBANCE = 0.1
-HALF_PRECISION = torch.autocast("cpu", torch.bfloat16)
 SHOWN, SHOWN_SIZE = 6, (256, 256)
 ONE_GRID = {"latent_sizes": ((4, 4),)}
 GLOBAL = {"latent_jitter": 0.0}
@@ -426,7 +426,7 @@ def measure_resampler(network: R2IR, data: ImageDataset, folder: Path) -> dict[s
     """Errors at each latent grid, and through disturbed latents; images decoded at a large size go to `folder`."""
     images, errors = data.batch(slice(None)), {}
     size = (images.shape[-2], images.shape[-1])
-    with HALF_PRECISION:
+    with autocast("bf16", "cpu"):
         large = network.decode(network.encode(images[:SHOWN], (4, 4)), SHOWN_SIZE).float()
         for grid in RESAMPLER_GRIDS:
             row = next(measure_reconstruction(network, data, grid, [size]))
@@ -447,7 +447,7 @@ def measure_diffuser(pipeline: R2Pipeline, options: argparse.Namespace) -> dict[
     references = {(32, 32): Reference.of(judge, data, (32, 32))}
     figures: dict[str, float] = {}
     for grid in DIFFUSER_GRIDS:
-        with HALF_PRECISION:
+        with autocast("bf16", "cpu"):
             row = next(measure_generation(pipeline, judge, references, grid, count=options.count, seed=0))
         for name in ("recognised", "Fréchet", "diversity"):
             figures[f"{name} {size_text(grid)}"] = float(row[name])  # type: ignore[arg-type]

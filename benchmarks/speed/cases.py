@@ -1,7 +1,8 @@
 """What is measured: every function builds one piece of work, of this project, of a peer, or written the plain way.
 
 Peers come from diffusers, with as many parameters as this project's network, as nearly as their layers allow, random
-weights, and the same work to do. They run in bfloat16, as this project does where nothing else is said.
+weights, and the same work to do. They run in bfloat16, as this project does where nothing else is said; both do in
+float32 on a device that does not multiply in bfloat16.
 
 The plain way is this project's own network as the published one was run: float32, eagerly, all samples or pixels at
 once, neighbourhoods summed up at every query, and once through the whole network for each branch of the guidance.
@@ -28,6 +29,7 @@ from r2id.conditioning import LabelConditioner
 from r2id.diffuser import R2ID
 from r2id.large import write_large
 from r2id.pipeline import R2Pipeline, as_levels
+from r2id.precision import autocast, usable_precision
 from r2id.resampler import R2IR
 from r2id.sizes import Size
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
@@ -37,8 +39,9 @@ from r2id.training.trainer import network_arguments
 Work = Callable[[], object]
 CHANNELS = 64
 GUIDANCE = 3.5
-HALF = torch.bfloat16
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+FAST = torch.bfloat16 if usable_precision("bf16", DEVICE) == "bf16" else torch.float32
+"""What peers' weights are in."""
 
 
 @contextmanager
@@ -77,12 +80,12 @@ def guided_step(network: str, side: int) -> Work:
     return STEPS[network](side)
 
 
-def _r2id_step(side: int, precision: torch.dtype) -> Work:
+def _r2id_step(side: int, precision: str) -> Work:
     pipeline = ours()
     sample, alpha_bar, tokens = _step_inputs(pipeline, side)
 
     def work() -> Tensor:
-        with torch.inference_mode(), torch.autocast(DEVICE, HALF, enabled=precision == HALF):
+        with torch.inference_mode(), autocast(precision, DEVICE):
             return _guided(*pipeline.diffuser.guidance_branches(sample, alpha_bar, tokens, (1, 1)))
 
     return work
@@ -95,7 +98,7 @@ def compiled_step(side: int, mode: str = "default") -> Work:
     branches = torch.compile(pipeline.diffuser.guidance_branches, mode=mode, dynamic=False)
 
     def work() -> Tensor:
-        with torch.inference_mode(), torch.autocast(DEVICE, HALF), inductor.patch(force_disable_caches=True):
+        with torch.inference_mode(), autocast("bf16", DEVICE), inductor.patch(force_disable_caches=True):
             return _guided(*branches(sample, alpha_bar, tokens, (1, 1)))
 
     return work
@@ -170,10 +173,10 @@ def _peer_step(build: Callable[[int], Any], arguments: dict[str, Tensor]) -> Cal
     """A peer's step: both branches as a batch of two, as its pipeline does."""
 
     def begin(side: int) -> Work:
-        network = build(side).to(DEVICE, HALF).eval()
+        network = build(side).to(DEVICE, FAST).eval()
         sample = torch.randn(2, CHANNELS, side, side, generator=torch.Generator().manual_seed(0))
         inputs = {"sample" if build is unet else "hidden_states": sample, **arguments}
-        inputs = {name: one.to(DEVICE, HALF if one.is_floating_point() else None) for name, one in inputs.items()}
+        inputs = {name: one.to(DEVICE, FAST if one.is_floating_point() else None) for name, one in inputs.items()}
 
         def work() -> Tensor:
             with torch.inference_mode():
@@ -186,9 +189,9 @@ def _peer_step(build: Callable[[int], Any], arguments: dict[str, Tensor]) -> Cal
 
 _TIME, _LABELS = torch.tensor([500, 500]), torch.tensor([3, 10])
 STEPS: dict[str, Callable[[int], Work]] = {
-    "R2ID": lambda side: _r2id_step(side, HALF),
+    "R2ID": lambda side: _r2id_step(side, "bf16"),
     "R2ID, compiled": compiled_step,
-    "R2ID, float32": lambda side: _r2id_step(side, torch.float32),
+    "R2ID, float32": lambda side: _r2id_step(side, "no"),
     "R2ID, the plain way": _plain_step,
     "DiT": _peer_step(dit, {"timestep": _TIME, "class_labels": _LABELS}),
     "Sana": _peer_step(sana, {"timestep": _TIME, "encoder_hidden_states": torch.zeros(2, 2, 192)}),
@@ -204,11 +207,11 @@ def decode(method: str, side: int) -> Work:
     return DECODERS[method](side)
 
 
-def _r2ir_decode(side: int, precision: torch.dtype) -> Work:
+def _r2ir_decode(side: int, precision: str) -> Work:
     resampler, latent = _latent()
 
     def work() -> Any:
-        with torch.inference_mode(), torch.autocast(DEVICE, HALF, enabled=precision == HALF):
+        with torch.inference_mode(), autocast(precision, DEVICE):
             return as_levels(resampler.decode(latent, (side, side))[0])
 
     return work
@@ -245,8 +248,8 @@ def autoencoder() -> Any:
 
 
 def _autoencoder_decode(side: int) -> Work:
-    network, latent = autoencoder().to(DEVICE, HALF).eval(), torch.zeros(1, 4, side // 8, side // 8)
-    latent = latent.to(DEVICE, HALF)
+    network, latent = autoencoder().to(DEVICE, FAST).eval(), torch.zeros(1, 4, side // 8, side // 8)
+    latent = latent.to(DEVICE, FAST)
 
     def work() -> Any:
         with torch.inference_mode():
@@ -261,8 +264,8 @@ def _lanczos(side: int) -> Work:
 
 
 DECODERS: dict[str, Callable[[int], Work]] = {
-    "R2IR": lambda side: _r2ir_decode(side, HALF),
-    "R2IR, float32": lambda side: _r2ir_decode(side, torch.float32),
+    "R2IR": lambda side: _r2ir_decode(side, "bf16"),
+    "R2IR, float32": lambda side: _r2ir_decode(side, "no"),
     "R2IR, the plain way": _plain_decode,
     "AutoencoderKL": _autoencoder_decode,
     "Lanczos resize": _lanczos,
@@ -274,7 +277,7 @@ def decode_to_file(side: int) -> Work:
     resampler, latent = _latent()
 
     def work() -> None:
-        with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), torch.autocast(DEVICE, HALF):
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), autocast("bf16", DEVICE):
             field = resampler.field(latent)
             write_large(field, (side, side), None, Path(folder) / "picture.tif", {}, _no_progress)
 
@@ -294,7 +297,7 @@ def render(kind: str) -> Work:
     arguments = (whole, region) if kind == "region" else ((256, 256),)
 
     def work() -> Tensor:
-        with torch.inference_mode(), torch.autocast(DEVICE, HALF):
+        with torch.inference_mode(), autocast("bf16", DEVICE):
             return resampler.field(latent).render(*arguments)
 
     return work
@@ -304,7 +307,7 @@ def encode(method: str, side: int) -> Work:
     """An image of side × side to an 8 × 8 latent, or to a peer's latent of an eighth."""
     image = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0)).to(DEVICE) * 2 - 1
     if method == "AutoencoderKL":
-        network, image = autoencoder().to(DEVICE, HALF).eval(), image.to(HALF)
+        network, image = autoencoder().to(DEVICE, FAST).eval(), image.to(FAST)
         call = lambda: network.encode(image).latent_dist.mean  # noqa: E731
     else:
         resampler = ours().resampler
@@ -314,7 +317,7 @@ def encode(method: str, side: int) -> Work:
         if method.endswith("the plain way"):
             with patch("r2id.resampler.PIECE", sys.maxsize), plainly():
                 return call()
-        with torch.inference_mode(), torch.autocast(DEVICE, HALF, enabled=method == "R2IR"):
+        with torch.inference_mode(), autocast("bf16" if method == "R2IR" else "no", DEVICE):
             return call()
 
     return work
@@ -338,10 +341,10 @@ def training_step(network: str, batch: int) -> Work:
         objective = DiffusionObjective(R2Pipeline(trained, pipeline.conditioner, pipeline.resampler), 0.1)
     if not plain:
         trained.compile()
-    return _optimiser_step(objective, torch.rand(batch, 1, 32, 32), (8, 8), HALF if not plain else torch.float32)
+    return _optimiser_step(objective, torch.rand(batch, 1, 32, 32), (8, 8), "no" if plain else "bf16")
 
 
-def _optimiser_step(objective: Objective, images: Tensor, latent_size: Size, precision: torch.dtype) -> Work:
+def _optimiser_step(objective: Objective, images: Tensor, latent_size: Size, precision: str) -> Work:
     objective.to(DEVICE).train()
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-5)
@@ -349,7 +352,7 @@ def _optimiser_step(objective: Objective, images: Tensor, latent_size: Size, pre
     labels = torch.arange(len(images), device=DEVICE) % 10
 
     def work() -> None:
-        with torch.autocast(DEVICE, HALF, enabled=precision == HALF):
+        with autocast(precision, DEVICE):
             loss = objective(images, labels, latent_size)
         optimizer.zero_grad()
         loss.backward()
@@ -367,10 +370,10 @@ def rgb(work: str, batch: int) -> Work:
     resampler, diffuser, conditioner = rgb_networks()
     if work == "R2IR, training step":
         objective = ReconstructionObjective(resampler, 0.05, RESAMPLER_PRESETS["rgb-16x"].pixel_share)
-        return _optimiser_step(objective, torch.rand(batch, 3, 256, 256), (16, 16), HALF)
+        return _optimiser_step(objective, torch.rand(batch, 3, 256, 256), (16, 16), "bf16")
     if work == "R2ID, training step":
         objective = DiffusionObjective(R2Pipeline(diffuser, conditioner, resampler), 0.1)
-        return _optimiser_step(objective, torch.rand(batch, 3, 256, 256), (16, 16), HALF)
+        return _optimiser_step(objective, torch.rand(batch, 3, 256, 256), (16, 16), "bf16")
     latents = torch.randn(batch, 768, 16, 16, device=DEVICE)
     alpha_bar, labels = torch.full((batch,), 0.3, device=DEVICE), torch.zeros(batch, dtype=torch.long, device=DEVICE)
 
@@ -381,7 +384,7 @@ def rgb(work: str, batch: int) -> Work:
     calls = {"guided step": guided, "decode": lambda: resampler.decode(latents, (256, 256))}
 
     def infer() -> object:
-        with torch.inference_mode(), torch.autocast(DEVICE, HALF):
+        with torch.inference_mode(), autocast("bf16", DEVICE):
             return calls[work]()
 
     return infer

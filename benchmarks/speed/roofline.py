@@ -47,9 +47,9 @@ def count_operations(work: Work) -> int:
     return operations.get_total_flops()
 
 
-def matmul(device: str) -> Work:
-    """A product of two square matrices in bfloat16."""
-    matrix = torch.randn(SIDE, SIDE, device=device, dtype=torch.bfloat16)
+def matmul(device: str, precision: torch.dtype) -> Work:
+    """A product of two square matrices."""
+    matrix = torch.randn(SIDE, SIDE, device=device, dtype=precision)
     return lambda: matrix @ matrix
 
 

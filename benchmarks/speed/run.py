@@ -28,6 +28,7 @@ from measuring import FEW, commit, extrapolate, growth, machine, peak_memory, ra
 
 from r2id.evaluation.generation import Reference, load_judge, measure_generation
 from r2id.files import write_whole
+from r2id.precision import autocast
 from r2id.training.data import load_images
 from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
 
@@ -287,30 +288,30 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
     references = {(32, 32): Reference.of(judge, data, (32, 32))}
     labels, config = list("0123456789") * 10, pipeline.scheduler.config
 
-    def generate(choice: tuple[str, int, tuple[float, float]], precision: bool) -> Callable[[], None]:
+    def generate(choice: tuple[str, int, tuple[float, float]], precision: str) -> Callable[[], None]:
         name, steps, interval = choice
 
         def work() -> None:
             pipeline.scheduler = SAMPLERS[name].from_config(config)
             generator = torch.Generator().manual_seed(0)
-            with torch.autocast(cases.DEVICE, torch.bfloat16, enabled=precision):
+            with autocast(precision, cases.DEVICE):
                 pipeline(labels, (8, 8), num_inference_steps=steps, guidance_interval=interval, generator=generator)
 
         return work
 
     def plain() -> None:
         with cases.plainly(), cases.separate_branches():
-            generate(PUBLISHED, False)()
+            generate(PUBLISHED, "no")()
 
-    alternatives = {"plain": plain} | {str(number): generate(choice, True) for number, choice in enumerate(CHOICES)}
+    alternatives = {"plain": plain} | {str(number): generate(choice, "bf16") for number, choice in enumerate(CHOICES)}
     # A round takes minutes; what one that does not count is for, two steps do as well.
-    generate(("DDIM", 2, (0.0, 1.0)), True)()
+    generate(("DDIM", 2, (0.0, 1.0)), "bf16")()
     seconds = take_turns(alternatives, min(2, options.rounds), idle=0)
     quality = []
     for name, steps, interval in CHOICES:
         pipeline.scheduler = SAMPLERS[name].from_config(config)
         arguments = {"num_inference_steps": steps, "guidance_interval": interval}
-        with torch.autocast(cases.DEVICE, torch.bfloat16):
+        with autocast("bf16", cases.DEVICE):
             row = next(
                 measure_generation(pipeline, judge, references, (8, 8), count=options.count, seed=0, sampling=arguments)
             )
@@ -411,7 +412,11 @@ def measure_roofline(options: argparse.Namespace) -> dict[str, Any]:
     side = max(options.step_sides)
     work = cases.guided_step("R2ID", side)
     counted = roofline.count(work)
-    alternatives = {"step": work, "matmul": roofline.matmul(cases.DEVICE), "copy": roofline.copy(cases.DEVICE)}
+    alternatives = {
+        "step": work,
+        "matmul": roofline.matmul(cases.DEVICE, cases.FAST),
+        "copy": roofline.copy(cases.DEVICE),
+    }
     return {"side": side, **counted, "seconds": take_turns(alternatives, options.rounds)}
 
 
@@ -486,7 +491,8 @@ def write_document(results: Path, document: Path) -> None:
         "from. Within a section all alternatives ran side by side, in turns, in one process. Times are compared as "
         "ratios of medians; in brackets, the quartiles of the ratios of single rounds or, where these were fewer than "
         f"{FEW}, the least and the greatest, and how many there were. A ratio of medians need not lie between them. "
-        "Peak memory is measured in a process for each. "
+        "Peak memory is measured in a process for each. On a device that does not multiply in bfloat16, float32 "
+        "stands in for it. "
         "Absolute times are of a shared machine. What each choice of the code is worth: [speed, choice by "
         "choice](speed.md).",
     ]

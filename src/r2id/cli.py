@@ -129,7 +129,8 @@ class GeneratorChoice(ModelChoice):
     """Which model makes pictures, where and how."""
 
     precision: Literal["no", "bf16"] = "no"
-    """Precision of the networks: no is float32 (on GPUs TensorFloat32), bf16 is faster and pictures differ a little."""
+    """Precision of the networks: no is float32 (on GPUs TensorFloat32); bf16 is faster, and pictures differ a little. A
+    device without units for bf16 computes in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -574,8 +575,9 @@ class Evaluate(Sampling):
     seed: int = 0
     """Seed of the generated pictures and of all noise."""
     precision: Literal["no", "bf16"] = "no"
-    """Precision of the networks for generation and the t-scrape: no is float32, bf16 is faster and changes the pictures
-    a little. Reconstruction is always measured in float32."""
+    """Precision of the networks for generation and the t-scrape: no is float32; bf16 is faster, and changes the
+    pictures a little. A device without units for bf16 computes in float32. Reconstruction is always measured in
+    float32."""
     output: Path | None = None
     """Folder for evaluation.json, whole after every latent size, and the t-scrape as CSV and plot."""
     resume: bool = False
@@ -608,7 +610,8 @@ class Demo(GeneratorChoice):
     seed: int = 1
     """Seed of the pictures."""
     precision: Literal["no", "bf16"] = "bf16"
-    """Precision of the networks: no is float32 (on GPUs TensorFloat32), bf16 is faster and pictures differ a little."""
+    """Precision of the networks: no is float32 (on GPUs TensorFloat32); bf16 is faster, and pictures differ a little. A
+    device without units for bf16 computes in float32."""
 
 
 @app.command(name="demo")
@@ -646,11 +649,13 @@ class Showcase(GeneratorChoice):
 def showcase(config: tyro.conf.OmitArgPrefixes[Showcase]) -> None:
     """Write every picture of the published experiments, and a page that shows them."""
     from r2id.evaluation.showcase import write_showcase
+    from r2id.precision import usable_precision
 
     check_seed(config.seed)
     pipeline = load_pipeline(config)
     data = load_test_images(pipeline, config.data, config.split, config.image_size)
-    options = {name: getattr(config, name) for name in ("model", "precision", "split", "image_size")}
+    options = {name: getattr(config, name) for name in ("model", "split", "image_size")}
+    options["precision"] = usable_precision(config.precision, pipeline.device)
     with autocast(pipeline.device, config):
         print(f"open {write_showcase(pipeline, data, config.seed, config.output, options)}")
 
@@ -822,15 +827,20 @@ def progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
     yield advance
 
 
-def choose_device(name: str | None) -> torch.device:
-    """The named device, by default the GPU if there is one."""
+def choose_device(choice: ModelChoice) -> torch.device:
+    """The chosen device, by default the GPU if there is one; says so where it lacks the precision that was chosen."""
     import torch
 
     from r2id.model import usable_device
+    from r2id.precision import REPLACED, usable_precision
 
-    # Of several processes on one machine, each takes its own GPU.
     allow_tensor_float32()
-    return usable_device(name or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"))
+    # Of several processes on one machine, each takes its own GPU.
+    default = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    device = usable_device(choice.device or default)
+    if isinstance(choice, GeneratorChoice) and usable_precision(choice.precision, device) != choice.precision:
+        print(f"r2id: {REPLACED}", file=sys.stderr)
+    return device
 
 
 def allow_tensor_float32() -> None:
@@ -860,7 +870,7 @@ def load_pipeline(choice: ModelChoice) -> R2Pipeline:
     from r2id.pipeline import R2Pipeline
 
     hide_loading_bars()
-    device = choose_device(choice.device)
+    device = choose_device(choice)
     pipeline = R2Pipeline.from_pretrained(choice.model).to(device)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), desc="denoising", leave=False)
     return pipeline
@@ -876,7 +886,7 @@ def load_resampler(choice: ModelChoice) -> R2IR:
     from r2id.resampler import R2IR
 
     if is_resampler(choice.model):
-        return R2IR.from_pretrained(choice.model).to(choose_device(choice.device))
+        return R2IR.from_pretrained(choice.model).to(choose_device(choice))
     resampler = load_pipeline(choice).resampler
     if resampler is None:
         raise InputError(f"model {choice.model} works on pixels and has no resampler")
@@ -885,9 +895,9 @@ def load_resampler(choice: ModelChoice) -> R2IR:
 
 def autocast(device: torch.device, choice: GeneratorChoice) -> torch.autocast:
     """The precision that was chosen, as a context."""
-    import torch
+    from r2id.precision import autocast
 
-    return torch.autocast(device.type, torch.bfloat16, enabled=choice.precision == "bf16")
+    return autocast(choice.precision, device)
 
 
 EXTRAS = {

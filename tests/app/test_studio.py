@@ -19,6 +19,7 @@ from r2id.app.page import build, data_address
 from r2id.app.studio import WHOLE, Session, Studio, zoomed
 from r2id.errors import InputError
 from r2id.latents import Latents
+from r2id.precision import autocast
 from r2id.sizes import size_text
 
 
@@ -89,8 +90,8 @@ def test_what_is_beyond_the_limits_is_refused(studio, arguments, expected):
 
 
 def quickly_decoded(studio, latents, size):
-    """In bfloat16, as the page shows it."""
-    with torch.autocast("cpu", torch.bfloat16):
+    """As the page shows it."""
+    with autocast("bf16", "cpu"):
         return numpy.asarray(studio.pipeline.decode(latents, size)[0])
 
 

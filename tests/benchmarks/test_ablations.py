@@ -13,6 +13,7 @@ import torch
 
 from r2id.diffuser import R2ID
 from r2id.images import read_image
+from r2id.precision import autocast
 from r2id.resampler import R2IR
 
 ROOT = Path(__file__).parents[2]
@@ -138,7 +139,7 @@ def test_a_variant_is_measured_at_the_size_that_it_is_trained_on(ablations, tmp_
     assert data.images.shape == (6, 1, 16, 16)
     network = R2IR(dim=16, num_heads=2, num_blocks=1, value_dim=4, pixel_dim=8, sample_size=16).eval()
     errors = ablations.measure_resampler(network, data, tmp_path)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), autocast("bf16", "cpu"):
         images = data.batch(slice(None))
         expected = (network.decode(network.encode(images, (8, 8)), (16, 16)) - images).square().mean().item()
     assert errors["error at 8x8"] == pytest.approx(expected, rel=0.02)

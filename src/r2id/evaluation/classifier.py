@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from r2id.errors import InputError
 from r2id.model import CheckedLoading
+from r2id.precision import autocast
 from r2id.training.data import ImageDataset, load_images
 
 CLASSES = 10
@@ -140,7 +141,7 @@ def train_classifier(
             total = 0.0
             for indices in torch.randperm(len(train))[: steps * batch_size].split(batch_size):
                 images = _augment(train.batch(indices)).contiguous(memory_format=torch.channels_last)
-                with torch.autocast("cpu", torch.bfloat16):
+                with autocast("bf16", "cpu"):
                     logits = classifier(images)
                 loss = functional.cross_entropy(logits.float(), labels[indices], label_smoothing=label_smoothing)
                 optimizer.zero_grad()

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from r2id.errors import InputError
 from r2id.evaluation import generation, reconstruction, t_scrape
 from r2id.evaluation.generation import Reference, check_digits, load_judge, measure_generation, seen_size
@@ -20,6 +18,7 @@ from r2id.evaluation.t_scrape import conditions_of, measure_t_scrape, side_by_si
 from r2id.files import check_writable
 from r2id.model import checksum
 from r2id.pipeline import R2Pipeline, check_fits_in_memory, check_guidance
+from r2id.precision import autocast, usable_precision
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
 
@@ -55,7 +54,7 @@ class Plan:
         t_scrape: test images whose noise is measured at every time.
         latent_size, size: of the latents and of the pictures, (height, width); by default LATENT_SIZES and SIZES.
         seed: of the generated pictures and of all noise.
-        precision: "no", or "bf16" for that of generation and of the t-scrape.
+        precision: "no", or "bf16" for that of generation and of the t-scrape, on a device that has it.
         steps, guidance, guidance_interval: how to sample, as for `R2Pipeline`.
         consistency, real: images to compare sizes on, and real ones to compare generated ones with; None for all.
     Raises:
@@ -138,6 +137,7 @@ def evaluate(
         raise InputError("--resume is given without --output, the folder of the figures to go on after; give both")
     pipeline.check_scheduler(plan.steps)
     check_guidance(plan.guidance, plan.guidance_interval)
+    plan = replace(plan, precision=usable_precision(plan.precision, pipeline.device))
     plan = _measurable(pipeline, data, plan.of(len(data)))
     _check_fits_in_memory(pipeline, data, plan)
     settings = dict(about or {}) | asdict(plan)
@@ -152,7 +152,7 @@ def evaluate(
         if plan.limit:
             evaluation.reconstruction()
             evaluation.consistency()
-        with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+        with autocast(plan.precision, pipeline.device):
             if plan.count:
                 evaluation.generation()
             if plan.t_scrape:

@@ -59,7 +59,7 @@ class Training:
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
     precision: Literal["no", "bf16"] = "no"
-    """Mixed precision: no is float32 (on GPUs TensorFloat32)."""
+    """Mixed precision: no is float32 (on GPUs TensorFloat32), and so is bf16 on a device without units for it."""
     compile: bool = False
     """Run the network through torch.compile: a minute or more for each latent grid, then faster steps."""
     shard: bool = False
@@ -111,7 +111,7 @@ class DiffuserTraining(Training):
 
 
 PRESET_NOTES = {
-    "mnist": "Digits, in about five hours for both networks on 2 CPU cores.",
+    "mnist": "Digits, in about five hours for both networks on 2 CPU cores that multiply in bfloat16.",
     "mnist-one-size": "The published claim put to the test: 4x4 latents of 32x32 images, and no other size.",
     "mnist-reference": "The published recipe, to compare with.",
     "rgb-16x": "RGB pictures around 256x256, at a sixteenth of their height and width: 30 and 287 million parameters.",

@@ -6,6 +6,7 @@ import ast
 import math
 import platform
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ from r2id.layers import EncoderBlock, SelfBlock
 from r2id.locks import alone
 from r2id.model import checksum, load_part
 from r2id.pipeline import R2Pipeline, as_output
+from r2id.precision import REPLACED, usable_precision
 from r2id.processes import Share
 from r2id.resampler import R2IR
 from r2id.sizes import Size, check_size, in_proportion
@@ -171,8 +173,9 @@ def train(
     """
     # Precision is kept in a state that the process shares: an earlier training's would be taken for this one's.
     AcceleratorState._reset_state()
+    precision = usable_precision(config.precision, torch.accelerator.current_accelerator() or "cpu")
     accelerator = Accelerator(
-        mixed_precision=config.precision,
+        mixed_precision=precision,
         log_with="tensorboard",
         project_dir=config.output,
         step_scheduler_with_optimizer=False,
@@ -184,6 +187,8 @@ def train(
     if config.shard and accelerator.num_processes == 1:
         raise InputError("shard is on and there is one process; start several, as with accelerate launch")
     taken = f"another training is running in {config.output}; wait until it ends, or give another output folder"
+    if precision != config.precision and accelerator.is_main_process:
+        print(REPLACED, file=sys.stderr)
     lock = alone(config.output / ".training.lock", taken) if accelerator.is_main_process else nullcontext(False)
     with lock as is_alone:
         if is_alone:
@@ -295,6 +300,7 @@ def _train(
     average.copy_to(parameters)
     objective.eval()
     record = settings | {
+        "precision": accelerator.mixed_precision,
         "data": data[0].source,
         "seconds": round(elapsed + time.monotonic() - began),
         "machine": describe_machine(accelerator),
