@@ -1,0 +1,428 @@
+"""How good the bundled weights are: measures all of it, and writes the tables that say so.
+
+`python benchmarks/quality/run.py --data MNIST` measures what has not been measured with the weights and the defaults of
+today, some five hours of one core, and goes on where it was interrupted. The figures are kept beside this file and in
+docs/gallery, as `r2id evaluate` writes them. The tables stand between comments in README.md, in docs/results.md and in
+the card of the weights; what has not been measured with these weights is a dash there.
+
+Weights that are to take their place are measured likewise with `--model FOLDER --results FOLDER`, which writes no
+tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import diffusers
+import torch
+
+from r2id.cli import progress
+from r2id.errors import InputError
+from r2id.evaluation.evaluate import Plan, evaluate
+from r2id.evaluation.report import Rows, read_evaluation
+from r2id.files import write_whole
+from r2id.pipeline import R2Pipeline
+from r2id.sizes import Size, size_text
+from r2id.training.data import ImageDataset, load_images
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+CARD = Path("src", "r2id", "pretrained", "mnist", "README.md")
+
+BUNDLED = "mnist"
+SIZE: Size = (32, 32)
+"""The size of pictures that was trained on."""
+GRIDS: tuple[Size, ...] = ((4, 4), (8, 8), (10, 10), (16, 16))
+"""The latents of most claims."""
+DENSE: Size = (12, 12)
+"""Another, of which as many digits are generated."""
+BETWEEN: tuple[Size, ...] = ((5, 5), (6, 6), (4, 10), (10, 4), (12, 12), (7, 16), (16, 7))
+OBLONG: tuple[Size, ...] = ((4, 10), (10, 4), (5, 12), (12, 5), (6, 15), (16, 7), (7, 16), (13, 9), (11, 11))
+"""Latents in proportions from 2:5 to 5:2."""
+OTHERS: tuple[Size, ...] = ((4, 10), (10, 4), (14, 14))
+
+
+def generated(count: int, latents: Sequence[Size], sizes: Sequence[Size] = (SIZE,), limit: int = 0) -> Plan:
+    """Digits to generate on every grid and decode at every size, and test digits to reconstruct likewise."""
+    return Plan(count=count, limit=limit, t_scrape=0, latent_size=tuple(latents), size=tuple(sizes))
+
+
+MEASUREMENTS: dict[str, Plan] = {
+    "reconstruction": Plan(count=0, t_scrape=0, latent_size=(*GRIDS, (14, 14)), size=(SIZE,)),
+    **{f"10000-{size_text(grid)}": generated(10_000, [grid]) for grid in (*GRIDS, DENSE)},
+    "between": generated(1000, BETWEEN),
+    "pairs": generated(500, OBLONG, ((16, 16), (32, 32), (16, 40), (40, 16), (100, 250), (256, 256))),
+    "1024-pixels": generated(100, ((4, 4), (16, 16), (4, 10), (16, 7)), ((1024, 1024), (410, 1024), (1024, 410))),
+    "gallery": Plan(
+        limit=1000,
+        t_scrape=256,
+        latent_size=GRIDS,
+        size=(SIZE, (64, 64), (27, 18), (16, 16), (10, 10), (32, 18), (18, 32)),
+    ),
+    "gallery/other-latents": generated(1000, OTHERS, (SIZE, (32, 18)), limit=1000),
+    "gallery/large": generated(200, ((8, 8),), ((128, 51), (256, 256), (1024, 1024))),
+    "gallery/100x100": generated(100, ((100, 100),), ((1024, 1024),)),
+}
+"""What is measured, by the name of the folder of its evaluation.json."""
+
+ONE_SIZE = "one-size"
+"""Figures of weights trained at 4×4 latents alone, which docs/results.md says how to measure."""
+
+
+def folder_of(name: str) -> Path:
+    """Where the figures of the bundled weights are kept; the page of the gallery shows its own."""
+    return (ROOT / "docs" if name.startswith("gallery") else HERE / "results") / name
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The figures of one evaluation; none where it is of other weights, or was not made.
+
+    Attributes:
+        rows: by section, as `r2id evaluate` keeps them.
+    """
+
+    rows: Rows
+
+    @classmethod
+    def of(cls, folder: Path, weights: int | None) -> Kept:
+        """What a folder keeps of these weights; of any, if none are named."""
+        path = folder / "evaluation.json"
+        if not path.is_file():
+            return cls({})
+        settings, rows = read_evaluation(path)
+        return cls(rows if weights in (None, settings["weights"]) else {})
+
+    def figures(self, column: str, latents: Sequence[Size], pictures: Sequence[Size] = (SIZE,)) -> list[float | None]:
+        """A column of the rows of R2IR or of generated pictures, of all these latents at all these sizes; None for one
+        that was not measured."""
+        found = {
+            (row["latents"], row.get("pictures", size_text(SIZE))): row[column]
+            for rows in self.rows.values()
+            for row in rows
+            if column in row and row.get("method") in (None, "R2IR")
+        }
+        return [found.get((size_text(grid), size_text(size))) for size in pictures for grid in latents]
+
+
+class Figures:
+    """All figures of some weights, by the name of their measurement."""
+
+    def __init__(self, weights: int) -> None:
+        self.kept = {name: Kept.of(folder_of(name), weights) for name in MEASUREMENTS}
+        self.one_size = Kept.of(folder_of(ONE_SIZE), None)
+
+    def of(
+        self, name: str, column: str, latents: Sequence[Size], sizes: Sequence[Size] = (SIZE,)
+    ) -> list[float | None]:
+        return self.kept[name].figures(column, latents, sizes)
+
+    def of_many(self, column: str, latents: Sequence[Size] = GRIDS) -> list[float | None]:
+        """Of 10,000 digits on each grid."""
+        return [figure for grid in latents for figure in self.of(f"10000-{size_text(grid)}", column, [grid])]
+
+
+def show(figures: Iterable[float | None], text: str) -> list[str]:
+    """Figures as text, "%" for a share; a dash for one that was not measured."""
+    form = (lambda one: f"{100 * one:.{text[1:]}f} %") if text[0] == "%" else (lambda one: f"{one:{text}}")
+    return ["–" if one is None else form(one) for one in figures]
+
+
+# The tables.
+
+
+def summary(figures: Figures) -> list[list[str]]:
+    """What generated digits and reconstructed ones are like, in the README."""
+    generated_ones = {
+        "recognised as the label asked for": ("recognised", "%1"),
+        "Fréchet distance on the classifier's features (two halves of the real digits: 0.046)": ("Fréchet", ".3f"),
+        "recall (one half of the real digits on the other: 0.85)": ("recall", ".2f"),
+        "diversity: distance between two digits of one label over that of real ones": ("diversity", ".2f"),
+    }
+    error = "R2IR: mean squared error of test digits at 32×32, in [−1, 1] (the original's: 0.0104 at 4×4)"
+    return [
+        ["latents", *names(GRIDS)],
+        [error, *show(figures.of("reconstruction", "MSE", GRIDS), ".4f")],
+        *([name, *show(figures.of_many(column), text)] for name, (column, text) in generated_ones.items()),
+    ]
+
+
+def card_table(figures: Figures) -> list[list[str]]:
+    """The same and more, in the card of the weights."""
+
+    def gallery(column: str, size: Size = SIZE) -> list[float | None]:
+        return figures.of("gallery", column, GRIDS, [size])
+
+    return [
+        ["latents", *names(GRIDS)],
+        [
+            "¹ R2IR: mean squared error of test digits at 32×32, in [−1, 1]",
+            *show(figures.of("reconstruction", "MSE", GRIDS), ".4f"),
+        ],
+        [
+            "² sizes agree: mean squared error between decoding at 64×64, averaged to 32×32, and at 32×32",
+            *show(gallery("2x against 1x"), ".5f"),
+        ],
+        ["³ recognised as the label asked for, 32×32", *show(figures.of_many("recognised"), "%1")],
+        [
+            "³ Fréchet distance, 32×32 (two halves of the real test set: 0.046)",
+            *show(figures.of_many("Fréchet"), ".3f"),
+        ],
+        ["³ precision (of one real half on the other: 0.87)", *show(figures.of_many("precision"), ".2f")],
+        ["³ recall (likewise: 0.85)", *show(figures.of_many("recall"), ".2f")],
+        [
+            "³ diversity: distance between two digits of one label over that of real ones",
+            *show(figures.of_many("diversity"), ".2f"),
+        ],
+        *(
+            [f"² recognised, {names([size])[0]}", *show(gallery("recognised", size), "%1")]
+            for size in ((64, 64), (27, 18), (16, 16))
+        ),
+    ]
+
+
+def card_metrics(figures: Figures) -> list[str]:
+    """The figures for the Hugging Face hub, in the card's metadata."""
+    metrics = (
+        ("mse", "MSE", figures.of("reconstruction", "MSE", GRIDS), 4),
+        ("accuracy", "recognised", figures.of_many("recognised"), 3),
+        ("frechet-distance", "Fréchet", figures.of_many("Fréchet"), 3),
+    )
+    return [
+        line
+        for kind, name, values, decimals in metrics
+        for grid, value in zip(GRIDS, values, strict=True)
+        if value is not None
+        for line in (
+            f"    - type: {kind}",
+            f"      name: {name}, latents {size_text(grid)}, pictures {size_text(SIZE)}",
+            f"      value: {round(value, decimals)}",
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A row of what was to be reached.
+
+    Attributes:
+        what, published, limit: as the page says them.
+        figures: what was measured; None for what was not.
+        text: how a figure is written.
+        reached: whether a figure is good enough.
+        places: what each figure is of, if the page is to say which of them miss.
+        note: after the verdict.
+        measured: what the page says was measured; by default the figures themselves.
+    """
+
+    what: str
+    published: str
+    limit: str
+    figures: Sequence[float | None]
+    text: str
+    reached: Callable[[float], bool]
+    note: str
+    places: Sequence[str] = ()
+    measured: str | None = None
+
+    def row(self) -> list[str]:
+        return [
+            self.what,
+            self.published,
+            self.limit,
+            self.measured or ", ".join(show(self.figures, self.text)),
+            f"{self.verdict()} {self.note}",
+        ]
+
+    def verdict(self) -> str:
+        """Every figure counts as measured, not as it is written."""
+        if None in self.figures:
+            return "not measured"
+        missed = [index for index, figure in enumerate(self.figures) if figure is not None and not self.reached(figure)]
+        if not missed:
+            return "reached"
+        if not self.places or len(missed) == len(self.figures):
+            return "**missed**"
+        return f"**missed** at {_and(self.places[index] for index in missed)}, reached elsewhere"
+
+
+def claims(figures: Figures) -> list[list[str]]:
+    """What was to be reached and what was measured, in docs/results.md, whose footnotes say how."""
+
+    def at_least(least: float) -> Callable[[float], bool]:
+        return lambda figure: figure >= least
+
+    def at_most(most: float) -> Callable[[float], bool]:
+        return lambda figure: figure <= most
+
+    def everywhere(name: str, what: str) -> Claim:
+        """Recognised digits of every row of a measurement, from the least to the most."""
+        plan = MEASUREMENTS[name]
+        shares = figures.of(name, "recognised", plan.latent_size, plan.size)
+        places = [f"{grid} → {size}" for size in names(plan.size) for grid in names(plan.latent_size)]
+        known = [share for share in shares if share is not None]
+        some = f"{100 * min(known):.1f} to {100 * max(known):.1f} %" if known else "–"
+        measured = f"{some} of {plan.count:,} digits"
+        published, limit = "legible with deformities", "≥ 98 %, none below 95 %"
+        return Claim(what, published, limit, shares, "%1", at_least(0.98), "⁴", places, measured)
+
+    few = [grid for grid in BETWEEN if grid != DENSE]
+    diversity = figures.of_many("diversity", (*GRIDS, DENSE))
+    widest = max(known) - min(known) if (known := [one for one in diversity if one is not None]) else 0.0
+    distances = figures.of_many("Fréchet", (*GRIDS, DENSE)), figures.of("between", "Fréchet", few)
+    table = [
+        Claim(
+            "R2IR, mean squared error of test digits in [−1, 1] at 32×32 through 4×4 latents",
+            "0.0104", "≤ 0.004", figures.of("reconstruction", "MSE", [(4, 4)]), ".4f", at_most(0.004), "¹",
+        ),
+        Claim(
+            "the same through 8×8 and 14×14 latents",
+            "–", "≤ 0.003", figures.of("reconstruction", "MSE", [(8, 8), (14, 14)]), ".4f", at_most(0.003), "¹",
+        ),
+        Claim(
+            "recognised as the label asked for, 4×4 latents → 32×32",
+            '"bad"', "≥ 99 %", figures.of_many("recognised", [(4, 4)]), "%2", at_least(0.99), "²",
+        ),
+        Claim(
+            "recognised, 8×8, 10×10 and 16×16 latents → 32×32",
+            "100 of 100 pictures at 10×10", "≥ 99.3 %",
+            figures.of_many("recognised", GRIDS[1:]), "%2", at_least(0.993), "²", names(GRIDS[1:]),
+        ),
+        everywhere("pairs", "recognised, nine latents in proportions from 2:5 to 5:2, six sizes from 16×16 to 256×256"),
+        everywhere("1024-pixels", "the same, four latents, pictures of 1024×1024, 410×1024 and 1024×410"),
+        everywhere("between", "the same, " + _and(names(BETWEEN)) + " latents → 32×32"),
+        Claim(
+            "Fréchet distance, 4×4, 8×8, 10×10, 16×16 and 12×12 latents → 32×32",
+            "–", "≤ 0.23", distances[0], ".3f", at_most(0.23), "²", names((*GRIDS, DENSE)),
+        ),
+        Claim(
+            "the same of 1,000 digits, " + _and(names(few)) + " latents",
+            "–", "≤ 0.23 of 10,000", distances[1], ".3f", at_most(0.23), "⁴", names(few),
+        ),
+        Claim(
+            "diversity: distance between two digits of one label over that of real ones, on the same five grids",
+            "falls as the latent grows", "≥ 0.85, within 0.05 of each other",
+            diversity, ".2f", lambda figure: figure >= 0.85 and widest <= 0.05, "²",
+        ),
+        Claim(
+            "improved recall, likewise",
+            "–", "≥ 0.6", figures.of_many("recall", (*GRIDS, DENSE)), ".2f", at_least(0.6), "²", names((*GRIDS, DENSE)),
+        ),
+        Claim(
+            "sizes agree: 64×64 averaged to 32×32 against 32×32",
+            "–", "≤ 0.0005", figures.of("gallery", "2x against 1x", GRIDS), ".6f", at_most(0.0005), "⁵", names(GRIDS),
+        ),
+        Claim(
+            "trained at 4×4 latents alone, recognised at 8×8 and 10×10, of 1,000 digits",
+            "works at 8×8", "≥ 98 %",
+            figures.one_size.figures("recognised", [(8, 8), (10, 10)]), "%1", at_least(0.98), "⁶",
+        ),
+    ]  # fmt: skip
+    return [["", "published", "to reach", "measured", ""], *(claim.row() for claim in table)]
+
+
+def names(sizes: Iterable[Size]) -> list[str]:
+    """(4, 10) → "4×10"."""
+    return [size_text(size).replace("x", "×") for size in sizes]
+
+
+def _and(parts: Iterable[str]) -> str:
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first row is the heading. Without empty lines around it, Markdown would take the comments for rows."""
+    return ["", *(f"| {' | '.join(row).strip()} |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])), ""]
+
+
+# Measuring and writing.
+
+
+def is_measured(folder: Path, pipeline: R2Pipeline, plan: Plan) -> bool:
+    """Whether a folder keeps all rows of a plan with every number filled in, of these weights, in either precision."""
+    path = folder / "evaluation.json"
+    if not path.is_file():
+        return False
+    settings, rows = read_evaluation(path)
+    wanted = json.loads(json.dumps(asdict(replace(plan, precision=settings["precision"]))))
+    if settings["weights"] != pipeline.checksum() or not settings.items() >= wanted.items():
+        return False
+    sections = {"reconstruction": plan.limit, "generation": plan.count, "t_scrape": plan.t_scrape}
+    return all(
+        {row["latents"] for row in rows.get(section, ())} >= set(map(size_text, plan.latent_size))
+        for section, number in sections.items()
+        if number
+    )
+
+
+def measure(folder: Path, model: str, pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> None:
+    """Measure a plan in bfloat16 where the device has it, after what an interrupted run of the same has left."""
+    plan = replace(plan, precision="bf16")
+    about = {"model": model, "split": "test", "image_size": None}
+    try:
+        evaluate(pipeline, data, plan, about=about, output=folder, resume=True, progress=progress)
+    except InputError as error:
+        print(error)
+        evaluate(pipeline, data, plan, about=about, output=folder, progress=progress)
+
+
+def write_tables(weights: int, root: Path = ROOT) -> None:
+    """Put the tables where a checkout's documents have places for them: between `begin NAME` and `end NAME` in comments.
+
+    Raises InputError where a document has none, or several.
+    """
+    figures = Figures(weights)
+    for path, parts in {
+        Path("README.md"): {"summary": table(summary(figures))},
+        Path("docs", "results.md"): {"claims": table(claims(figures))},
+        CARD: {"metrics": card_metrics(figures), "summary": table(card_table(figures))},
+    }.items():
+        text = (root / path).read_text(encoding="utf-8")
+        for name, lines in parts.items():
+            place = re.compile(rf"(^.*begin {name}.*\n)(?:.*\n)*?(^.*end {name}.*\n)", re.MULTILINE)
+            if len(place.findall(text)) != 1:
+                raise InputError(
+                    f"{path} must have one place that begins with 'begin {name}' and ends with 'end {name}'"
+                )
+            content = "".join(f"{line}\n" for line in lines)
+            text = place.sub(lambda found, content=content: found[1] + content + found[2], text)
+        write_whole(root / path, lambda whole, text=text: whole.write_text(text, encoding="utf-8"))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="ylecun/mnist", help="MNIST: a folder of its IDX files, or a hub id")
+    parser.add_argument(
+        "--only",
+        choices=list(MEASUREMENTS),
+        nargs="*",
+        default=list(MEASUREMENTS),
+        metavar="NAME",
+        help=f"what to measure, by default all: {', '.join(MEASUREMENTS)}",
+    )
+    parser.add_argument("--model", default=BUNDLED, help="weights to measure")
+    parser.add_argument("--results", type=Path, help="folder for their figures, if they are not the bundled ones")
+    options = parser.parse_args(arguments)
+    if (options.model == BUNDLED) != (options.results is None):
+        parser.error("--model and --results go together: figures of other weights are kept apart")
+    diffusers.utils.logging.disable_progress_bar()
+    pipeline = R2Pipeline.from_pretrained(options.model).to("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline.set_progress_bar_config(disable=True)
+    if options.only:
+        data = load_images(options.data, "test", image_size=SIZE)
+        for name in options.only:
+            folder = options.results / name if options.results else folder_of(name)
+            if not is_measured(folder, pipeline, MEASUREMENTS[name].of(len(data))):
+                measure(folder, options.model, pipeline, data, MEASUREMENTS[name])
+    if options.model == BUNDLED:
+        write_tables(pipeline.checksum())
+
+
+if __name__ == "__main__":
+    main()
