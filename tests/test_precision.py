@@ -1,5 +1,7 @@
 """Where bfloat16 is computed with, and where float32 stands in for it."""
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -29,12 +31,31 @@ def test_bfloat16_is_computed_with_where_the_device_has_it(has_bfloat16):
     assert usable_precision("no", "cpu") == "no"
 
 
+@pytest.mark.parametrize(
+    ("units", "kernels", "usable"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_a_cpu_needs_units_and_kernels(monkeypatch, units, kernels, usable):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": units}, raising=False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: kernels, raising=False)
+    assert usable_precision("bf16", "cpu") == ("bf16" if usable else "no")
+
+
+def test_an_older_torch_is_asked_for_kernels_alone(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
+    assert usable_precision("bf16", "cpu") == "bf16"
+
+
 @pytest.mark.parametrize("answer", [True, False])
-def test_a_processor_is_asked_by_onednn_and_a_gpu_by_cuda(monkeypatch, answer):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: answer, raising=False)
+def test_of_several_gpus_the_one_that_computes_is_asked(monkeypatch, answer):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: asked.append(device) or nullcontext())
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: answer or including_emulation)
-    expected = "bf16" if answer else "no"
-    assert usable_precision("bf16", "cpu") == usable_precision("bf16", torch.device("cuda:1")) == expected
+    assert usable_precision("bf16", "cuda:1") == ("bf16" if answer else "no")
+    assert asked == [torch.device("cuda:1")]
+
+
+def test_what_knows_no_better_computes_as_asked():
     assert usable_precision("bf16", "meta") == "bf16"
 
 
@@ -50,3 +71,14 @@ def test_figures_name_the_precision_that_they_were_measured_in(has_bfloat16, mak
     plan = Plan(count=0, limit=0, t_scrape=2, latent_size=((2, 2),), precision="bf16")
     report = evaluate(make_pipeline(), pictures, plan)
     assert report.settings["precision"] == ("bf16" if has_bfloat16 else "no")
+
+
+def test_a_training_keeps_the_precision_that_it_had(has_bfloat16, tmp_path):
+    from r2id.training.presets import ResamplerTraining
+    from r2id.training.trainer import train_resampler
+
+    small = ("dim=16", "num_heads=2", "num_blocks=1", "latent_channels=4", "value_dim=4", "pixel_dim=8")
+    settings = {"data": str(DIGITS), "steps": 1, "batch_size": 4, "warmup_steps": 1, "sample_every": 0, "model": small}
+    folder = train_resampler(ResamplerTraining(output=tmp_path, precision="bf16", **settings))
+    kept = json.loads((folder / "config.json").read_text())
+    assert kept["training"]["precision"] == ("bf16" if has_bfloat16 else "no")

@@ -1,7 +1,7 @@
 """How good the bundled weights are: measures all of it, and writes the tables that say so.
 
 `python benchmarks/quality/run.py --data MNIST` measures what has not been measured with the weights and the defaults of
-today, some five hours of one core, and goes on where it was interrupted. The figures are kept beside this file and in
+today, hours of one core, and goes on where it was interrupted. The figures are kept beside this file and in
 docs/gallery, as `r2id evaluate` writes them. The tables stand between comments in README.md, in docs/results.md and in
 the card of the weights; what has not been measured with these weights is a dash there.
 
@@ -18,15 +18,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import diffusers
-import torch
-
-from r2id.cli import progress
+from r2id.card import METRICS
+from r2id.cli import ModelChoice, load_pipeline, progress
 from r2id.errors import InputError
 from r2id.evaluation.evaluate import Plan, evaluate
 from r2id.evaluation.report import Rows, read_evaluation
 from r2id.files import write_whole
 from r2id.pipeline import R2Pipeline
+from r2id.precision import usable_precision
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset, load_images
 
@@ -35,6 +34,8 @@ ROOT = HERE.parents[1]
 CARD = Path("src", "r2id", "pretrained", "mnist", "README.md")
 
 BUNDLED = "mnist"
+IMAGES = 10_000
+"""In the test split."""
 SIZE: Size = (32, 32)
 """The size of pictures that was trained on."""
 GRIDS: tuple[Size, ...] = ((4, 4), (8, 8), (10, 10), (16, 16))
@@ -79,58 +80,46 @@ def folder_of(name: str) -> Path:
     return (ROOT / "docs" if name.startswith("gallery") else HERE / "results") / name
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The figures of one evaluation; none where it is of other weights, or was not made.
-
-    Attributes:
-        rows: by section, as `r2id evaluate` keeps them.
-    """
-
-    rows: Rows
-
-    @classmethod
-    def of(cls, folder: Path, weights: int | None) -> Kept:
-        """What a folder keeps of these weights; of any, if none are named."""
-        path = folder / "evaluation.json"
-        if not path.is_file():
-            return cls({})
-        settings, rows = read_evaluation(path)
-        return cls(rows if weights in (None, settings["weights"]) else {})
-
-    def figures(self, column: str, latents: Sequence[Size], pictures: Sequence[Size] = (SIZE,)) -> list[float | None]:
-        """A column of the rows of R2IR or of generated pictures, of all these latents at all these sizes; None for one
-        that was not measured."""
-        found = {
-            (row["latents"], row.get("pictures", size_text(SIZE))): row[column]
-            for rows in self.rows.values()
-            for row in rows
-            if column in row and row.get("method") in (None, "R2IR")
-        }
-        return [found.get((size_text(grid), size_text(size))) for size in pictures for grid in latents]
+def kept_rows(folder: Path, plan: Plan | None, weights: int | None) -> Rows:
+    """The rows that a folder keeps of a plan with every number filled in and of some weights, in either precision; of
+    any, if none are named. None are there where it was not measured, or otherwise."""
+    path = folder / "evaluation.json"
+    if not path.is_file():
+        return {}
+    settings, rows = read_evaluation(path)
+    wanted = {} if plan is None else json.loads(json.dumps(asdict(plan)))
+    wanted |= {} if weights is None else {"weights": weights}
+    return rows if all(settings.get(name) == value for name, value in wanted.items() if name != "precision") else {}
 
 
 class Figures:
     """All figures of some weights, by the name of their measurement."""
 
     def __init__(self, weights: int) -> None:
-        self.kept = {name: Kept.of(folder_of(name), weights) for name in MEASUREMENTS}
-        self.one_size = Kept.of(folder_of(ONE_SIZE), None)
+        self.rows = {name: kept_rows(folder_of(name), p.of(IMAGES), weights) for name, p in MEASUREMENTS.items()}
+        self.rows[ONE_SIZE] = kept_rows(folder_of(ONE_SIZE), None, None)
 
     def of(
         self, name: str, column: str, latents: Sequence[Size], sizes: Sequence[Size] = (SIZE,)
     ) -> list[float | None]:
-        return self.kept[name].figures(column, latents, sizes)
+        """A column of the rows of R2IR or of generated pictures, of all these latents at all these sizes; None for one
+        that was not measured."""
+        found = {
+            (row["latents"], row.get("pictures", size_text(SIZE))): row[column]
+            for rows in self.rows[name].values()
+            for row in rows
+            if column in row and row.get("method") in (None, "R2IR")
+        }
+        return [found.get((size_text(grid), size_text(size))) for size in sizes for grid in latents]
 
     def of_many(self, column: str, latents: Sequence[Size] = GRIDS) -> list[float | None]:
         """Of 10,000 digits on each grid."""
         return [figure for grid in latents for figure in self.of(f"10000-{size_text(grid)}", column, [grid])]
 
 
-def show(figures: Iterable[float | None], text: str) -> list[str]:
-    """Figures as text, "%" for a share; a dash for one that was not measured."""
-    form = (lambda one: f"{100 * one:.{text[1:]}f} %") if text[0] == "%" else (lambda one: f"{one:{text}}")
-    return ["–" if one is None else form(one) for one in figures]
+def show(figures: Iterable[float | None], form: str) -> list[str]:
+    """Figures in a format of Python's; a dash for one that was not measured."""
+    return ["–" if one is None else f"{one:{form}}".replace("%", " %") for one in figures]
 
 
 # The tables.
@@ -139,7 +128,7 @@ def show(figures: Iterable[float | None], text: str) -> list[str]:
 def summary(figures: Figures) -> list[list[str]]:
     """What generated digits and reconstructed ones are like, in the README."""
     generated_ones = {
-        "recognised as the label asked for": ("recognised", "%1"),
+        "recognised as the label asked for": ("recognised", ".1%"),
         "Fréchet distance on the classifier's features (two halves of the real digits: 0.046)": ("Fréchet", ".3f"),
         "recall (one half of the real digits on the other: 0.85)": ("recall", ".2f"),
         "diversity: distance between two digits of one label over that of real ones": ("diversity", ".2f"),
@@ -148,7 +137,7 @@ def summary(figures: Figures) -> list[list[str]]:
     return [
         ["latents", *names(GRIDS)],
         [error, *show(figures.of("reconstruction", "MSE", GRIDS), ".4f")],
-        *([name, *show(figures.of_many(column), text)] for name, (column, text) in generated_ones.items()),
+        *([name, *show(figures.of_many(column), form)] for name, (column, form) in generated_ones.items()),
     ]
 
 
@@ -168,7 +157,7 @@ def card_table(figures: Figures) -> list[list[str]]:
             "² sizes agree: mean squared error between decoding at 64×64, averaged to 32×32, and at 32×32",
             *show(gallery("2x against 1x"), ".5f"),
         ],
-        ["³ recognised as the label asked for, 32×32", *show(figures.of_many("recognised"), "%1")],
+        ["³ recognised as the label asked for, 32×32", *show(figures.of_many("recognised"), ".1%")],
         [
             "³ Fréchet distance, 32×32 (two halves of the real test set: 0.046)",
             *show(figures.of_many("Fréchet"), ".3f"),
@@ -180,7 +169,7 @@ def card_table(figures: Figures) -> list[list[str]]:
             *show(figures.of_many("diversity"), ".2f"),
         ],
         *(
-            [f"² recognised, {names([size])[0]}", *show(gallery("recognised", size), "%1")]
+            [f"² recognised, {names([size])[0]}", *show(gallery("recognised", size), ".1%")]
             for size in ((64, 64), (27, 18), (16, 16))
         ),
     ]
@@ -189,17 +178,17 @@ def card_table(figures: Figures) -> list[list[str]]:
 def card_metrics(figures: Figures) -> list[str]:
     """The figures for the Hugging Face hub, in the card's metadata."""
     metrics = (
-        ("mse", "MSE", figures.of("reconstruction", "MSE", GRIDS), 4),
-        ("accuracy", "recognised", figures.of_many("recognised"), 3),
-        ("frechet-distance", "Fréchet", figures.of_many("Fréchet"), 3),
+        ("MSE", figures.of("reconstruction", "MSE", GRIDS), 4),
+        ("recognised", figures.of_many("recognised"), 3),
+        ("Fréchet", figures.of_many("Fréchet"), 3),
     )
     return [
         line
-        for kind, name, values, decimals in metrics
+        for name, values, decimals in metrics
         for grid, value in zip(GRIDS, values, strict=True)
         if value is not None
         for line in (
-            f"    - type: {kind}",
+            f"    - type: {METRICS[name]}",
             f"      name: {name}, latents {size_text(grid)}, pictures {size_text(SIZE)}",
             f"      value: {round(value, decimals)}",
         )
@@ -213,7 +202,7 @@ class Claim:
     Attributes:
         what, published, limit: as the page says them.
         figures: what was measured; None for what was not.
-        text: how a figure is written.
+        form: how a figure is written, a format of Python's.
         reached: whether a figure is good enough.
         places: what each figure is of, if the page is to say which of them miss.
         note: after the verdict.
@@ -224,7 +213,7 @@ class Claim:
     published: str
     limit: str
     figures: Sequence[float | None]
-    text: str
+    form: str
     reached: Callable[[float], bool]
     note: str
     places: Sequence[str] = ()
@@ -235,20 +224,20 @@ class Claim:
             self.what,
             self.published,
             self.limit,
-            self.measured or ", ".join(show(self.figures, self.text)),
+            self.measured or ", ".join(show(self.figures, self.form)),
             f"{self.verdict()} {self.note}",
         ]
 
     def verdict(self) -> str:
-        """Every figure counts as measured, not as it is written."""
-        if None in self.figures:
-            return "not measured"
-        missed = [index for index, figure in enumerate(self.figures) if figure is not None and not self.reached(figure)]
+        """Every figure counts as measured, not as it is written; shares are kept in float32, of some seven digits."""
+        known = {index: round(figure, 6) for index, figure in enumerate(self.figures) if figure is not None}
+        missed = [index for index, figure in known.items() if not self.reached(figure)]
+        rest = "reached elsewhere" if len(known) == len(self.figures) else "not measured everywhere"
         if not missed:
-            return "reached"
+            return "reached" if len(known) == len(self.figures) else "not measured"
         if not self.places or len(missed) == len(self.figures):
             return "**missed**"
-        return f"**missed** at {_and(self.places[index] for index in missed)}, reached elsewhere"
+        return f"**missed** at {_and(self.places[index] for index in missed)}, {rest}"
 
 
 def claims(figures: Figures) -> list[list[str]]:
@@ -269,13 +258,13 @@ def claims(figures: Figures) -> list[list[str]]:
         some = f"{100 * min(known):.1f} to {100 * max(known):.1f} %" if known else "–"
         measured = f"{some} of {plan.count:,} digits"
         published, limit = "legible with deformities", "≥ 98 %, none below 95 %"
-        return Claim(what, published, limit, shares, "%1", at_least(0.98), "⁴", places, measured)
+        return Claim(what, published, limit, shares, ".1%", at_least(0.98), "⁴", places, measured)
 
-    few = [grid for grid in BETWEEN if grid != DENSE]
+    others = [grid for grid in BETWEEN if grid != DENSE]
     diversity = figures.of_many("diversity", (*GRIDS, DENSE))
     widest = max(known) - min(known) if (known := [one for one in diversity if one is not None]) else 0.0
-    distances = figures.of_many("Fréchet", (*GRIDS, DENSE)), figures.of("between", "Fréchet", few)
-    table = [
+    distances = figures.of_many("Fréchet", (*GRIDS, DENSE)), figures.of("between", "Fréchet", others)
+    rows = [
         Claim(
             "R2IR, mean squared error of test digits in [−1, 1] at 32×32 through 4×4 latents",
             "0.0104", "≤ 0.004", figures.of("reconstruction", "MSE", [(4, 4)]), ".4f", at_most(0.004), "¹",
@@ -286,12 +275,12 @@ def claims(figures: Figures) -> list[list[str]]:
         ),
         Claim(
             "recognised as the label asked for, 4×4 latents → 32×32",
-            '"bad"', "≥ 99 %", figures.of_many("recognised", [(4, 4)]), "%2", at_least(0.99), "²",
+            '"bad"', "≥ 99 %", figures.of_many("recognised", [(4, 4)]), ".2%", at_least(0.99), "²",
         ),
         Claim(
             "recognised, 8×8, 10×10 and 16×16 latents → 32×32",
             "100 of 100 pictures at 10×10", "≥ 99.3 %",
-            figures.of_many("recognised", GRIDS[1:]), "%2", at_least(0.993), "²", names(GRIDS[1:]),
+            figures.of_many("recognised", GRIDS[1:]), ".2%", at_least(0.993), "²", names(GRIDS[1:]),
         ),
         everywhere("pairs", "recognised, nine latents in proportions from 2:5 to 5:2, six sizes from 16×16 to 256×256"),
         everywhere("1024-pixels", "the same, four latents, pictures of 1024×1024, 410×1024 and 1024×410"),
@@ -301,8 +290,8 @@ def claims(figures: Figures) -> list[list[str]]:
             "–", "≤ 0.23", distances[0], ".3f", at_most(0.23), "²", names((*GRIDS, DENSE)),
         ),
         Claim(
-            "the same of 1,000 digits, " + _and(names(few)) + " latents",
-            "–", "≤ 0.23 of 10,000", distances[1], ".3f", at_most(0.23), "⁴", names(few),
+            "the same of 1,000 digits, " + _and(names(others)) + " latents",
+            "–", "≤ 0.23 of 10,000", distances[1], ".3f", at_most(0.23), "⁴", names(others),
         ),
         Claim(
             "diversity: distance between two digits of one label over that of real ones, on the same five grids",
@@ -320,10 +309,10 @@ def claims(figures: Figures) -> list[list[str]]:
         Claim(
             "trained at 4×4 latents alone, recognised at 8×8 and 10×10, of 1,000 digits",
             "works at 8×8", "≥ 98 %",
-            figures.one_size.figures("recognised", [(8, 8), (10, 10)]), "%1", at_least(0.98), "⁶",
+            figures.of(ONE_SIZE, "recognised", [(8, 8), (10, 10)]), ".1%", at_least(0.98), "⁶",
         ),
     ]  # fmt: skip
-    return [["", "published", "to reach", "measured", ""], *(claim.row() for claim in table)]
+    return [["", "published", "to reach", "measured", ""], *(claim.row() for claim in rows)]
 
 
 def names(sizes: Iterable[Size]) -> list[str]:
@@ -344,16 +333,15 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 # Measuring and writing.
 
 
-def is_measured(folder: Path, pipeline: R2Pipeline, plan: Plan) -> bool:
-    """Whether a folder keeps all rows of a plan with every number filled in, of these weights, in either precision."""
-    path = folder / "evaluation.json"
-    if not path.is_file():
-        return False
-    settings, rows = read_evaluation(path)
-    wanted = json.loads(json.dumps(asdict(replace(plan, precision=settings["precision"]))))
-    if settings["weights"] != pipeline.checksum() or not settings.items() >= wanted.items():
-        return False
-    sections = {"reconstruction": plan.limit, "generation": plan.count, "t_scrape": plan.t_scrape}
+def is_measured(folder: Path, plan: Plan, weights: int) -> bool:
+    """Whether a folder keeps all rows of a plan with every number filled in."""
+    rows = kept_rows(folder, plan, weights)
+    sections = {
+        "reconstruction": plan.limit,
+        "consistency": plan.consistency,
+        "generation": plan.count,
+        "t_scrape": plan.t_scrape,
+    }
     return all(
         {row["latents"] for row in rows.get(section, ())} >= set(map(size_text, plan.latent_size))
         for section, number in sections.items()
@@ -362,36 +350,42 @@ def is_measured(folder: Path, pipeline: R2Pipeline, plan: Plan) -> bool:
 
 
 def measure(folder: Path, model: str, pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> None:
-    """Measure a plan in bfloat16 where the device has it, after what an interrupted run of the same has left."""
-    plan = replace(plan, precision="bf16")
+    """Measure a plan in bfloat16 where the device has it, after what an interrupted run of the same has left. What a
+    folder keeps of other weights, of another plan or in the other precision is measured anew."""
+    plan = replace(plan, precision=usable_precision("bf16", pipeline.device)).of(len(data))
+    path = folder / "evaluation.json"
+    begun = bool(kept_rows(folder, plan, pipeline.checksum()))
+    resume = begun and read_evaluation(path)[0]["precision"] == plan.precision
+    if path.is_file() and not resume:
+        print(f"{path} was measured otherwise; measured anew")
     about = {"model": model, "split": "test", "image_size": None}
-    try:
-        evaluate(pipeline, data, plan, about=about, output=folder, resume=True, progress=progress)
-    except InputError as error:
-        print(error)
-        evaluate(pipeline, data, plan, about=about, output=folder, progress=progress)
+    evaluate(pipeline, data, plan, about=about, output=folder, resume=resume, progress=progress)
 
 
 def write_tables(weights: int, root: Path = ROOT) -> None:
-    """Put the tables where a checkout's documents have places for them: between `begin NAME` and `end NAME` in comments.
+    """Put the tables where a checkout's documents have places for them, between a line that begins one and a line that
+    ends it, both comments.
 
-    Raises InputError where a document has none, or several.
+    Raises InputError where a document does not have each of them once; then nothing is written.
     """
     figures = Figures(weights)
-    for path, parts in {
+    tables = {
         Path("README.md"): {"summary": table(summary(figures))},
         Path("docs", "results.md"): {"claims": table(claims(figures))},
         CARD: {"metrics": card_metrics(figures), "summary": table(card_table(figures))},
-    }.items():
-        text = (root / path).read_text(encoding="utf-8")
+    }
+    texts = {}
+    for path, parts in tables.items():
+        texts[path] = (root / path).read_text(encoding="utf-8")
         for name, lines in parts.items():
-            place = re.compile(rf"(^.*begin {name}.*\n)(?:.*\n)*?(^.*end {name}.*\n)", re.MULTILINE)
-            if len(place.findall(text)) != 1:
-                raise InputError(
-                    f"{path} must have one place that begins with 'begin {name}' and ends with 'end {name}'"
-                )
+            begin = rf"^(?:<!--| *#) begin {name}, written by [^\n]*$"
+            end = rf"^(?:<!-- end {name} -->| *# end {name})$"
+            if any(len(re.findall(line, texts[path], re.MULTILINE)) != 1 for line in (begin, end)):
+                raise InputError(f"{path} must have one line 'begin {name}, written by' and one line 'end {name}'")
+            place = re.compile(rf"({begin}\n).*?({end})", re.MULTILINE | re.DOTALL)
             content = "".join(f"{line}\n" for line in lines)
-            text = place.sub(lambda found, content=content: found[1] + content + found[2], text)
+            texts[path] = place.sub(lambda found, content=content: found[1] + content + found[2], texts[path])
+    for path, text in texts.items():
         write_whole(root / path, lambda whole, text=text: whole.write_text(text, encoding="utf-8"))
 
 
@@ -404,21 +398,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nargs="*",
         default=list(MEASUREMENTS),
         metavar="NAME",
-        help=f"what to measure, by default all: {', '.join(MEASUREMENTS)}",
+        help=f"what to measure, by default all: {', '.join(MEASUREMENTS)}; without a name, only the tables are written",
     )
     parser.add_argument("--model", default=BUNDLED, help="weights to measure")
     parser.add_argument("--results", type=Path, help="folder for their figures, if they are not the bundled ones")
     options = parser.parse_args(arguments)
     if (options.model == BUNDLED) != (options.results is None):
         parser.error("--model and --results go together: figures of other weights are kept apart")
-    diffusers.utils.logging.disable_progress_bar()
-    pipeline = R2Pipeline.from_pretrained(options.model).to("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = load_pipeline(ModelChoice(model=options.model))
     pipeline.set_progress_bar_config(disable=True)
     if options.only:
         data = load_images(options.data, "test", image_size=SIZE)
         for name in options.only:
             folder = options.results / name if options.results else folder_of(name)
-            if not is_measured(folder, pipeline, MEASUREMENTS[name].of(len(data))):
+            if not is_measured(folder, MEASUREMENTS[name].of(len(data)), pipeline.checksum()):
                 measure(folder, options.model, pipeline, data, MEASUREMENTS[name])
     if options.model == BUNDLED:
         write_tables(pipeline.checksum())

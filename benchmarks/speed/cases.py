@@ -40,7 +40,7 @@ Work = Callable[[], object]
 CHANNELS = 64
 GUIDANCE = 3.5
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-FAST = torch.bfloat16 if usable_precision("bf16", DEVICE) == "bf16" else torch.float32
+DTYPE = torch.bfloat16 if usable_precision("bf16", DEVICE) == "bf16" else torch.float32
 """What peers' weights are in."""
 
 
@@ -173,10 +173,10 @@ def _peer_step(build: Callable[[int], Any], arguments: dict[str, Tensor]) -> Cal
     """A peer's step: both branches as a batch of two, as its pipeline does."""
 
     def begin(side: int) -> Work:
-        network = build(side).to(DEVICE, FAST).eval()
+        network = build(side).to(DEVICE, DTYPE).eval()
         sample = torch.randn(2, CHANNELS, side, side, generator=torch.Generator().manual_seed(0))
         inputs = {"sample" if build is unet else "hidden_states": sample, **arguments}
-        inputs = {name: one.to(DEVICE, FAST if one.is_floating_point() else None) for name, one in inputs.items()}
+        inputs = {name: one.to(DEVICE, DTYPE if one.is_floating_point() else None) for name, one in inputs.items()}
 
         def work() -> Tensor:
             with torch.inference_mode():
@@ -248,8 +248,8 @@ def autoencoder() -> Any:
 
 
 def _autoencoder_decode(side: int) -> Work:
-    network, latent = autoencoder().to(DEVICE, FAST).eval(), torch.zeros(1, 4, side // 8, side // 8)
-    latent = latent.to(DEVICE, FAST)
+    network, latent = autoencoder().to(DEVICE, DTYPE).eval(), torch.zeros(1, 4, side // 8, side // 8)
+    latent = latent.to(DEVICE, DTYPE)
 
     def work() -> Any:
         with torch.inference_mode():
@@ -307,7 +307,7 @@ def encode(method: str, side: int) -> Work:
     """An image of side × side to an 8 × 8 latent, or to a peer's latent of an eighth."""
     image = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0)).to(DEVICE) * 2 - 1
     if method == "AutoencoderKL":
-        network, image = autoencoder().to(DEVICE, FAST).eval(), image.to(FAST)
+        network, image = autoencoder().to(DEVICE, DTYPE).eval(), image.to(DTYPE)
         call = lambda: network.encode(image).latent_dist.mean  # noqa: E731
     else:
         resampler = ours().resampler

@@ -47,9 +47,9 @@ def count_operations(work: Work) -> int:
     return operations.get_total_flops()
 
 
-def matmul(device: str, precision: torch.dtype) -> Work:
+def matmul(device: str, dtype: torch.dtype) -> Work:
     """A product of two square matrices."""
-    matrix = torch.randn(SIDE, SIDE, device=device, dtype=precision)
+    matrix = torch.randn(SIDE, SIDE, device=device, dtype=dtype)
     return lambda: matrix @ matrix
 
 

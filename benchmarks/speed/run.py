@@ -414,7 +414,7 @@ def measure_roofline(options: argparse.Namespace) -> dict[str, Any]:
     counted = roofline.count(work)
     alternatives = {
         "step": work,
-        "matmul": roofline.matmul(cases.DEVICE, cases.FAST),
+        "matmul": roofline.matmul(cases.DEVICE, cases.DTYPE),
         "copy": roofline.copy(cases.DEVICE),
     }
     return {"side": side, **counted, "seconds": take_turns(alternatives, options.rounds)}

@@ -188,6 +188,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     from r2id.images import IMAGE_SUFFIXES
     from r2id.offline import Pictures, generate
     from r2id.pipeline import check_fits_in_memory
+    from r2id.precision import usable_precision
     from r2id.processes import Share
 
     labels = parse_labels(config.labels) if config.labels is not None else list(config.prompt)
@@ -212,6 +213,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
     pictures = Pictures(config.output, requests, sizes, config.keep_latents)
     settings = asdict(config) | {"labels": requests, "model": pipeline.checksum()}
+    settings["precision"] = usable_precision(config.precision, pipeline.device)
     for name in ("output", "resume", "batch_size", "device", "per_label", "prompt", "keep_latents"):
         settings.pop(name)
     share = Share.of_this_process()
@@ -372,13 +374,15 @@ def write_picture(
     from r2id.large import is_large, write_large
     from r2id.model import checksum
     from r2id.pipeline import as_output, check_fits_in_memory
+    from r2id.precision import usable_precision
 
     shown = shown_size(size, region)
     with autocast(resampler.device, config):
         field = resampler.field(latent, canvas)
         if is_large(shown):
             # Latents depend on the precision too, which is the more readable difference.
-            identity = {"precision": config.precision, "model": resampler.checksum(), "latent": checksum([latent])}
+            precision = usable_precision(config.precision, resampler.device)
+            identity = {"precision": precision, "model": resampler.checksum(), "latent": checksum([latent])}
             write_large(field, size, region, config.output, identity, progress)
         else:
             check_fits_in_memory([shown], 1, field.channels)
@@ -833,12 +837,14 @@ def choose_device(choice: ModelChoice) -> torch.device:
 
     from r2id.model import usable_device
     from r2id.precision import REPLACED, usable_precision
+    from r2id.processes import Share
 
     allow_tensor_float32()
     # Of several processes on one machine, each takes its own GPU.
     default = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     device = usable_device(choice.device or default)
-    if isinstance(choice, GeneratorChoice) and usable_precision(choice.precision, device) != choice.precision:
+    lacking = isinstance(choice, GeneratorChoice) and usable_precision(choice.precision, device) != choice.precision
+    if lacking and Share.of_this_process().index == 0:
         print(f"r2id: {REPLACED}", file=sys.stderr)
     return device
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import torch
 
+UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+"""What torch calls a CPU's units for bfloat16, of x86 and of Arm."""
+
 REPLACED = "this device does not multiply in bfloat16, and computes in float32 instead"
 
 
 def usable_precision(precision: str, device: torch.device | str) -> str:
     """The precision to compute in on a device where `precision`, "no" (float32) or "bf16", is asked for.
 
-    "bf16" stays what it is on GPUs from Ampere on, and on CPUs of which oneDNN says that they have it: with AVX-512 or
-    AMX, or Arm's bf16. Elsewhere "no" takes its place.
+    "bf16" stays what it is on GPUs from Ampere on, and on CPUs with units for it: x86 with AVX512_BF16 or AMX, Arm with
+    BF16, where torch is built with oneDNN. Elsewhere "no" takes its place. A torch too old to name a CPU's units takes
+    any AVX-512 for them.
     """
     return precision if precision == "no" or _multiplies_bfloat16(torch.device(device)) else "no"
 
@@ -28,9 +32,12 @@ def autocast(precision: str, device: torch.device | str) -> torch.autocast:
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        # Public is only how wide vectors are, which says nothing of bfloat16; a build without oneDNN has no fast one.
-        answer = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-        return answer is not None and bool(answer())
+        # Without kernels of oneDNN, units are of no use; oneDNN has some for any AVX-512, which work around as well.
+        kernels = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+        capabilities = getattr(torch.cpu, "get_capabilities", None)
+        has_units = capabilities is None or any(capabilities().get(name) for name in UNITS)
+        return has_units and kernels is not None and bool(kernels())
     return True

@@ -4,9 +4,10 @@ import importlib.util
 import json
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy
 import pytest
 
 from r2id.errors import InputError
@@ -54,29 +55,85 @@ def test_figures_of_other_weights_are_not_shown(quality, copied, tmp_path):
     assert "type: accuracy" not in (tmp_path / copied[-1]).read_text()
 
 
-def test_a_document_without_a_place_for_a_table_is_an_error(quality, copied, tmp_path):
-    (tmp_path / "README.md").write_text("nothing")
-    with pytest.raises(InputError, match="README.md must have one place that begins with 'begin summary'"):
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("<!-- begin summary, written by a script -->", "<!-- begin summary -->"),
+        ("<!-- end summary -->", ""),
+        ("<!-- end summary -->", "<!-- end summary -->\n<!-- end summary -->"),
+    ],
+)
+def test_a_document_without_one_place_for_a_table_is_an_error_and_none_is_written(
+    quality, copied, tmp_path, text, other
+):
+    card = tmp_path / copied[-1]
+    content = card.read_text().replace("benchmarks/quality/run.py -->", "a script -->")
+    assert text in content
+    card.write_text(content.replace(text, other))
+    before = [(tmp_path / path).read_text() for path in copied]
+    with pytest.raises(InputError, match="README.md must have one line 'begin summary, written by' and one"):
         quality.write_tables(0, tmp_path)
+    assert before == [(tmp_path / path).read_text() for path in copied]
 
 
-def test_what_is_measured_is_not_measured_again(quality, make_pipeline, tmp_path):
+def test_a_table_holds_the_figures_of_its_measurement(quality, copied, monkeypatch, tmp_path):
+    """Of R2IR, not of a baseline; of the latents and the size that the table names; of the plan of today only."""
+    plans = quality.MEASUREMENTS
+    rows = {
+        "reconstruction": [
+            {"latents": "4x4", "pictures": "32x32", "MSE": 0.5, "method": "Lanczos"},
+            {"latents": "4x4", "pictures": "32x32", "MSE": 0.0123, "method": "R2IR"},
+            {"latents": "4x4", "pictures": "64x64", "MSE": 0.5, "method": "R2IR"},
+        ]
+    }
+    generated = {
+        "generation": [
+            {"latents": "real", "pictures": "32x32", "recognised": 0.9},
+            {"latents": "8x8", "pictures": "32x32", "recognised": 0.12345, "Fréchet": 7.0},
+        ]
+    }
+    monkeypatch.setattr(quality, "HERE", tmp_path)
+    for name, kept, change in (
+        ("reconstruction", rows, {}),
+        ("10000-8x8", generated, {}),
+        ("10000-4x4", generated, {"seed": 5}),
+    ):
+        settings = json.loads(json.dumps(asdict(plans[name].of(10_000)))) | {"weights": 1, "data": ""} | change
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "evaluation.json").write_text(json.dumps({"settings": settings} | kept))
+    figures = quality.Figures(1)
+    assert figures.of("reconstruction", "MSE", [(4, 4), (8, 8)]) == [0.0123, None]
+    assert figures.of_many("recognised") == [None, 0.12345, None, None]
+    assert quality.Figures(2).of_many("recognised") == [None] * 4
+    quality.write_tables(1, tmp_path)
+    readme, card = (tmp_path / "README.md").read_text(), (tmp_path / copied[-1]).read_text()
+    assert "| recognised as the label asked for | – | 12.3 % | – | – |" in readme and "| 0.0123 | – | – | – |" in readme
+    assert "    - type: accuracy\n      name: recognised, latents 8x8, pictures 32x32\n      value: 0.123\n" in card
+    assert "| 12.35 %, " not in readme and "–, " in (tmp_path / "docs/results.md").read_text()
+
+
+def test_what_is_measured_is_not_measured_again(quality, make_pipeline, tmp_path, capsys):
     digits = load_images(DIGITS, "test", image_size=(16, 16), limit=20)
-    pipeline, other = make_pipeline(), R2Pipeline.from_pretrained("mnist")
-    plan = PLAN.of(len(digits))
-    assert not quality.is_measured(tmp_path, pipeline, plan)
-    quality.measure(tmp_path, "tiny", pipeline, digits, replace(PLAN, count=0))
-    assert not quality.is_measured(tmp_path, pipeline, plan), "of another number of digits"
-    quality.measure(tmp_path, "tiny", pipeline, digits, replace(PLAN, count=0, limit=4))
-    plan = replace(PLAN, count=0, limit=4).of(len(digits))
-    assert quality.is_measured(tmp_path, pipeline, plan) and not quality.is_measured(tmp_path, other, plan)
+    pipeline = make_pipeline()
+    three, four = (replace(PLAN, count=0, limit=limit) for limit in (3, 4))
+
+    def is_measured(plan, weights=None):
+        return quality.is_measured(tmp_path, plan.of(len(digits)), pipeline.checksum() if weights is None else weights)
+
+    assert not is_measured(three)
+    quality.measure(tmp_path, "tiny", pipeline, digits, three)
+    assert is_measured(three) and not is_measured(four) and not is_measured(three, weights=0)
+    assert "otherwise" not in capsys.readouterr().out
+    quality.measure(tmp_path, "tiny", pipeline, digits, four)
+    assert is_measured(four) and "was measured otherwise; measured anew" in capsys.readouterr().out
     path = tmp_path / "evaluation.json"
-    kept = json.loads(path.read_text())
-    kept["reconstruction"] = [row for row in kept["reconstruction"] if row["latents"] != "3x2"]
-    path.write_text(json.dumps(kept))
-    assert not quality.is_measured(tmp_path, pipeline, plan), "interrupted"
-    quality.measure(tmp_path, "tiny", pipeline, digits, replace(PLAN, count=0, limit=4))
-    assert quality.is_measured(tmp_path, pipeline, plan)
+    for section in ("reconstruction", "consistency"):
+        kept = json.loads(path.read_text())
+        kept[section] = [row for row in kept[section] if row["latents"] != "3x2"]
+        path.write_text(json.dumps(kept))
+        assert not is_measured(four), "interrupted"
+        quality.measure(tmp_path, "tiny", pipeline, digits, four)
+        assert is_measured(four) and "rows are in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -85,11 +142,14 @@ def test_what_is_measured_is_not_measured_again(quality, make_pipeline, tmp_path
         ([0.98, 0.99], "reached"),
         ([0.9799, 0.99], "**missed** at 4×4, reached elsewhere"),
         ([0.9, 0.9], "**missed**"),
-        ([None, 0.9], "not measured"),
+        ([None, 0.99], "not measured"),
+        ([None, 0.9], "**missed** at 8×8, not measured everywhere"),
+        ([float(numpy.float32(0.98)), 0.98], "reached"),
+        ([float(numpy.float32(0.993)) - 0.013, 0.98], "reached"),
     ],
 )
 def test_a_verdict_is_of_figures_as_measured(quality, figures, verdict):
-    claim = quality.Claim("", "", "", figures, "%1", lambda one: one >= 0.98, "", ("4×4", "8×8"))
+    claim = quality.Claim("", "", "", figures, ".1%", lambda one: one >= 0.98, "", ("4×4", "8×8"))
     assert claim.verdict() == verdict
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
 from diffusers.training_utils import EMAModel
 from diffusers.utils import make_image_grid
 from torch import Tensor, nn
@@ -35,7 +34,7 @@ from r2id.layers import EncoderBlock, SelfBlock
 from r2id.locks import alone
 from r2id.model import checksum, load_part
 from r2id.pipeline import R2Pipeline, as_output
-from r2id.precision import REPLACED, usable_precision
+from r2id.precision import REPLACED, autocast, usable_precision
 from r2id.processes import Share
 from r2id.resampler import R2IR
 from r2id.sizes import Size, check_size, in_proportion
@@ -171,11 +170,9 @@ def train(
     Returns:
         what `save` returns.
     """
-    # Precision is kept in a state that the process shares: an earlier training's would be taken for this one's.
-    AcceleratorState._reset_state()
-    precision = usable_precision(config.precision, torch.accelerator.current_accelerator() or "cpu")
+    # Accelerate's own would be that of the first training in a process, and bfloat16 on any device.
     accelerator = Accelerator(
-        mixed_precision=precision,
+        mixed_precision="no",
         log_with="tensorboard",
         project_dir=config.output,
         step_scheduler_with_optimizer=False,
@@ -187,8 +184,8 @@ def train(
     if config.shard and accelerator.num_processes == 1:
         raise InputError("shard is on and there is one process; start several, as with accelerate launch")
     taken = f"another training is running in {config.output}; wait until it ends, or give another output folder"
-    if precision != config.precision and accelerator.is_main_process:
-        print(REPLACED, file=sys.stderr)
+    if usable_precision(config.precision, accelerator.device) != config.precision and accelerator.is_main_process:
+        print(f"r2id: {REPLACED}", file=sys.stderr)
     lock = alone(config.output / ".training.lock", taken) if accelerator.is_main_process else nullcontext(False)
     with lock as is_alone:
         if is_alone:
@@ -300,7 +297,7 @@ def _train(
     average.copy_to(parameters)
     objective.eval()
     record = settings | {
-        "precision": accelerator.mixed_precision,
+        "precision": usable_precision(config.precision, accelerator.device),
         "data": data[0].source,
         "seconds": round(elapsed + time.monotonic() - began),
         "machine": describe_machine(accelerator),
@@ -371,7 +368,7 @@ def _step(
     latent_size = sizes[int(torch.randint(len(sizes), ()))]
     assert some.labels is not None
     images, labels = some.batch(indices).to(accelerator.device), some.labels[indices].to(accelerator.device)
-    with accelerator.autocast():
+    with autocast(config.precision, accelerator.device):
         loss = objective(images, labels, latent_size)
     optimizer.zero_grad()
     accelerator.backward(loss)
