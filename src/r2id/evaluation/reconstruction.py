@@ -18,7 +18,8 @@ from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
 
 METHODS = ("R2IR", "R2IR at the trained size, then Lanczos", "Lanczos alone, as many values as the latent")
-BATCH = 50
+BATCH = 16
+"""Images at once: more of 32×32 would be rendered in tiles, and latents around a tile are read for each of them."""
 SMALLEST_FOR_SSIM = 6
 """Pixels of a side that its window of 11 reaches from the border."""
 
