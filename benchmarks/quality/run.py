@@ -54,7 +54,7 @@ def generated(count: int, latents: Sequence[Size], sizes: Sequence[Size] = (SIZE
 
 
 MEASUREMENTS: dict[str, Plan] = {
-    "reconstruction": Plan(count=0, t_scrape=0, latent_size=(*GRIDS, (14, 14)), size=(SIZE,)),
+    "reconstruction": Plan(count=0, t_scrape=0, consistency=0, latent_size=(*GRIDS, (14, 14)), size=(SIZE,)),
     **{f"10000-{size_text(grid)}": generated(10_000, [grid]) for grid in (*GRIDS, DENSE)},
     "between": generated(1000, BETWEEN),
     "pairs": generated(500, OBLONG, ((16, 16), (32, 32), (16, 40), (40, 16), (100, 250), (256, 256))),

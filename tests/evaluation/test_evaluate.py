@@ -51,6 +51,11 @@ def assert_same(rows, others):
                 )
 
 
+def test_sizes_are_not_compared_where_no_images_are_to_be(pictures, make_pipeline):
+    plan = Plan(count=0, t_scrape=0, consistency=0, limit=2, latent_size=((2, 2),), size=((16, 16),))
+    assert set(evaluate(make_pipeline(), pictures, plan).rows) == {"reconstruction"}
+
+
 class TestPlan:
     def test_quick_limits_images_pictures_and_the_real_digits(self):
         plan = Plan(quick=True).of(10_000)

@@ -151,7 +151,8 @@ def evaluate(
     try:
         if plan.limit:
             evaluation.reconstruction()
-            evaluation.consistency()
+            if plan.consistency:
+                evaluation.consistency()
         with autocast(plan.precision, pipeline.device):
             if plan.count:
                 evaluation.generation()
