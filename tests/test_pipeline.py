@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from r2id.errors import InputError
 from r2id.noise import alpha_bar_at, density, field_noise, shift_scheduler
-from r2id.pipeline import R2Pipeline
+from r2id.pipeline import R2Pipeline, decode_some_at_once
 from r2id.resampler import R2IR
 
 SCHEDULERS = (UniPCMultistepScheduler, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler)
@@ -362,3 +362,16 @@ def test_what_a_call_returns_may_go_into_a_training(make_pipeline):
     weight = torch.ones(3, requires_grad=True)
     (latents * weight[:, None, None]).sum().backward()
     torch.testing.assert_close(weight.grad, latents.sum(dim=(0, 2, 3)))
+
+
+def test_pictures_are_decoded_as_they_are_taken(make_resampler, monkeypatch):
+    """So that a data set of them need not fit in memory, and what is done is kept where one is interrupted."""
+    resampler, taken = make_resampler(), []
+    decode = resampler.decode
+    monkeypatch.setattr(
+        resampler, "decode", lambda some, *arguments: taken.append(len(some)) or decode(some, *arguments)
+    )
+    latents = torch.zeros(3, resampler.config.latent_channels, 2, 2)
+    pictures = decode_some_at_once(resampler, latents, (256, 256), (2, 2))
+    assert next(pictures).shape == (1, resampler.config.image_channels, 256, 256) and taken == [1]
+    assert len(list(pictures)) == 2

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -157,9 +158,9 @@ def card_table(figures: Figures) -> list[list[str]]:
             "² sizes agree: mean squared error between decoding at 64×64, averaged to 32×32, and at 32×32",
             *show(gallery("2x against 1x"), ".5f"),
         ],
-        ["³ recognised as the label asked for, 32×32", *show(figures.of_many("recognised"), ".1%")],
+        ["³ recognised as the label asked for, 32×32, of 10,000 digits", *show(figures.of_many("recognised"), ".1%")],
         [
-            "³ Fréchet distance, 32×32 (two halves of the real test set: 0.046)",
+            "³ Fréchet distance, 32×32, of as many (two halves of the real test set: 0.046)",
             *show(figures.of_many("Fréchet"), ".3f"),
         ],
         ["³ precision (of one real half on the other: 0.87)", *show(figures.of_many("precision"), ".2f")],
@@ -169,8 +170,8 @@ def card_table(figures: Figures) -> list[list[str]]:
             *show(figures.of_many("diversity"), ".2f"),
         ],
         *(
-            [f"² recognised, {names([size])[0]}", *show(gallery("recognised", size), ".1%")]
-            for size in ((64, 64), (27, 18), (16, 16))
+            [f"² recognised, {names([size])[0]}, of 1,000 digits", *show(gallery("recognised", size), ".1%")]
+            for size in (SIZE, (64, 64), (27, 18), (16, 16))
         ),
     ]
 
@@ -418,4 +419,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"{Path(__file__).name}: {error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -321,7 +321,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             resized = torch.nn.functional.interpolate(latents, size, mode="bicubic", antialias=True)
             return as_output(resized.clamp(-1, 1), output_type)
         canvas = canvas or self.diffuser.config.canvas or (latents.shape[-2], latents.shape[-1])
-        pictures = decode_some_at_once(self.resampler, latents, size, canvas)
+        pictures = list(decode_some_at_once(self.resampler, latents, size, canvas))
         return as_output(torch.cat(pictures) if len(pictures) > 1 else pictures[0], output_type)
 
     @property
@@ -356,10 +356,12 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             )
 
 
-def decode_some_at_once(resampler: R2IR, latents: Tensor, size: Size, canvas: tuple[float, float]) -> list[Tensor]:
-    """Pictures [B, C, H, W] in [−1, 1], small ones together, large ones or those of dense latents one by one."""
+def decode_some_at_once(resampler: R2IR, latents: Tensor, size: Size, canvas: tuple[float, float]) -> Iterator[Tensor]:
+    """Pictures [B, C, H, W] in [−1, 1], small ones together, large ones or those of dense latents one by one; no more
+    of them are in memory than the caller keeps."""
     together = max(1, 2**16 // max(size[0] * size[1], 16 * latents.shape[-2] * latents.shape[-1]))
-    return [resampler.decode(some, size, canvas) for some in latents.split(together)]
+    for some in latents.split(together):
+        yield resampler.decode(some, size, canvas)
 
 
 def check_guidance(scale: float, interval: tuple[float, float]) -> None:

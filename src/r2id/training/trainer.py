@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 import platform
 import signal
 import sys
@@ -225,6 +226,10 @@ def _train(
     share = objective.share = Share(accelerator.process_index, accelerator.num_processes)
     if config.compile:
         check_compiler(accelerator.device)
+        if accelerator.is_main_process:
+            print(
+                "r2id: the first step at each latent grid compiles the network, for a minute or more", file=sys.stderr
+            )
         network.compile()
     if config.shard:
         optimizer = accelerator.prepare(optimizer)
@@ -340,6 +345,8 @@ def stop_requests() -> Iterator[threading.Event]:
     def note(number: int, frame: object) -> None:
         number = signal.Signals(number)
         stop.set()
+        # Not by print: the signal may have come in the middle of one.
+        os.write(2, b"\nr2id: stopping after this step; once more to stop at once\n")
         signal.signal(number, before[number])
 
     for number in before:
