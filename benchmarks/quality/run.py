@@ -23,7 +23,7 @@ from r2id.card import METRICS
 from r2id.cli import ModelChoice, load_pipeline, progress
 from r2id.errors import InputError
 from r2id.evaluation.evaluate import Plan, evaluate
-from r2id.evaluation.report import Rows, read_evaluation
+from r2id.evaluation.report import Rows, in_words, markdown_table, read_evaluation
 from r2id.files import write_whole
 from r2id.pipeline import R2Pipeline
 from r2id.precision import usable_precision
@@ -238,7 +238,7 @@ class Claim:
             return "reached" if len(known) == len(self.figures) else "not measured"
         if not self.places or len(missed) == len(self.figures):
             return "**missed**"
-        return f"**missed** at {_and(self.places[index] for index in missed)}, {rest}"
+        return f"**missed** at {in_words(self.places[index] for index in missed)}, {rest}"
 
 
 def claims(figures: Figures) -> list[list[str]]:
@@ -285,13 +285,13 @@ def claims(figures: Figures) -> list[list[str]]:
         ),
         everywhere("pairs", "recognised, nine latents in proportions from 2:5 to 5:2, six sizes from 16×16 to 256×256"),
         everywhere("1024-pixels", "the same, four latents, pictures of 1024×1024, 410×1024 and 1024×410"),
-        everywhere("between", "the same, " + _and(names(BETWEEN)) + " latents → 32×32"),
+        everywhere("between", "the same, " + in_words(names(BETWEEN)) + " latents → 32×32"),
         Claim(
             "Fréchet distance, 4×4, 8×8, 10×10, 16×16 and 12×12 latents → 32×32",
             "–", "≤ 0.23", distances[0], ".3f", at_most(0.23), "²", names((*GRIDS, DENSE)),
         ),
         Claim(
-            "the same of 1,000 digits, " + _and(names(others)) + " latents",
+            "the same of 1,000 digits, " + in_words(names(others)) + " latents",
             "–", "≤ 0.23 of 10,000", distances[1], ".3f", at_most(0.23), "⁴", names(others),
         ),
         Claim(
@@ -321,14 +321,9 @@ def names(sizes: Iterable[Size]) -> list[str]:
     return [size_text(size).replace("x", "×") for size in sizes]
 
 
-def _and(parts: Iterable[str]) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else last
-
-
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The first row is the heading. Without empty lines around it, Markdown would take the comments for rows."""
-    return ["", *(f"| {' | '.join(row).strip()} |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])), ""]
+    return ["", *markdown_table(rows[0], rows[1:]), ""]
 
 
 # Measuring and writing.

@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +27,7 @@ import torch
 from measuring import FEW, commit, extrapolate, growth, machine, peak_memory, ratio, synchronize, take_turns
 
 from r2id.evaluation.generation import Reference, load_judge, measure_generation
+from r2id.evaluation.report import in_words, markdown_table
 from r2id.files import write_whole
 from r2id.precision import autocast
 from r2id.training.data import load_images
@@ -111,22 +112,22 @@ def show_step(result: dict[str, Any]) -> list[str]:
         "where it says float32; the plain way is float32. How many times as long as R2ID each takes, and with which "
         "power of the number of samples its time grows from 32×32 on:",
         "",
-        *_table(["", *heads, "growth"], rows),
+        *markdown_table(["", *heads, "growth"], rows),
         "",
         "Peak memory beyond the weights, in MiB, and the power with which it grows from 32×32 on. Some 10 to 30 MiB of "
         "it are what the libraries set up in the first call, at any size:",
         "",
-        *_table(["", *heads, "growth"], memory),
+        *markdown_table(["", *heads, "growth"], memory),
         "",
         "≈: not measured, as a step would take minutes; extrapolated from the two largest sizes that were, time as "
         "a·n + b·n² of n samples, memory as a + b·n. Growth is of what was measured. Empty: R2ID is compiled at "
-        f"{_and(f'{side}×{side}' for side in COMPILED_SIDES)} only, as every size takes a compilation"
+        f"{in_words(f'{side}×{side}' for side in COMPILED_SIDES)} only, as every size takes a compilation"
         + (f" ({compiled})" if compiled else "")
         + ", and its memory is not measured, nor a growth from fewer than two sizes.",
         "",
         "What bfloat16 changes in the prediction of one step, for noise at ᾱ = 0.3:",
         "",
-        *_table(
+        *markdown_table(
             ["", *heads],
             [
                 ["largest difference", *(f"{one['largest']:.2g}" for one in errors.values())],
@@ -181,7 +182,7 @@ def show_decode(result: dict[str, Any]) -> list[str]:
         [name, _times(encode["seconds"], name, "R2IR"), _mebibytes(encode["memory"][name])]
         for name in encode["seconds"]
     ]
-    counts = _and(
+    counts = in_words(
         f"the {part} of {name} has {count / 1e6:.2f} million"
         for part, networks in result["parameters"].items()
         for name, count in networks.items()
@@ -195,19 +196,19 @@ def show_decode(result: dict[str, Any]) -> list[str]:
         f"{counts}. AutoencoderKL is without the attention of its middle block, which is quadratic in the pixels; with "
         "it, it would take longer. How many times as long as R2IR each takes:",
         "",
-        *_table(["", *heads], rows),
+        *markdown_table(["", *heads], rows),
         "",
         "Peak memory beyond weights and latent, the picture included, in MiB. Some 15 to 25 MiB of it are what the "
         "libraries set up in the first call, at any size:",
         "",
-        *_table(["", *heads], memory),
+        *markdown_table(["", *heads], memory),
         "",
         "≈: not measured, as it would not fit in memory; extrapolated from the two largest sizes that were, as a + b·n "
         "of n pixels.",
         "",
         "What bfloat16 changes in the picture, in levels of 256:",
         "",
-        *_table(
+        *markdown_table(
             ["", *heads],
             [
                 ["largest difference", *(f"{one['largest']:.0f}" for one in errors.values())],
@@ -218,7 +219,7 @@ def show_decode(result: dict[str, Any]) -> list[str]:
         "To a file instead of into memory, in tiles of 256×256, as `r2id sample` writes pictures of over 4096×4096, in "
         "bfloat16:",
         "",
-        *_table(
+        *markdown_table(
             ["", *(f"{side}×{side}" for side in result["files"])],
             [["peak memory, MiB", *(_mebibytes(held) for held in result["files"].values())]],
         ),
@@ -230,7 +231,7 @@ def show_decode(result: dict[str, Any]) -> list[str]:
         "",
         f"Encoding an image of {encode['side']}×{encode['side']} to an 8×8 latent:",
         "",
-        *_table(["", "times as long as R2IR", "peak memory, MiB"], rows_encode),
+        *markdown_table(["", "times as long as R2IR", "peak memory, MiB"], rows_encode),
     ]
 
 
@@ -256,7 +257,7 @@ def show_training(result: dict[str, Any]) -> list[str]:
         "One optimiser step on 128 images of 32×32 at 8×8 latents, as preset `mnist` trains (bfloat16, compiled, R2IR "
         "on half of the rows and columns) and the plain way (float32, eager, all pixels):",
         "",
-        *_table(["", "images/s", "the plain way", "times as fast"], rows),
+        *markdown_table(["", "images/s", "the plain way", "times as fast"], rows),
     ]
 
 
@@ -340,7 +341,7 @@ def show_samplers(result: dict[str, Any]) -> list[str]:
         f"steps of DDIM as published, took {median(plain):.1f} s. Quality is that of {result['count']} digits, as "
         "`r2id evaluate` measures it:",
         "",
-        *_table(heads, rows),
+        *markdown_table(heads, rows),
     ]
 
 
@@ -363,7 +364,7 @@ def measure_start(options: argparse.Namespace) -> dict[str, Any]:
 def show_start(result: dict[str, Any]) -> list[str]:
     bare = next(iter(result.values()))
     rows = [[f"`{name}`", f"{median(one):.2f}", str(ratio(one, bare))] for name, one in result.items()]
-    return ["## From the shell", "", *_table(["", "seconds", "times the bare import"], rows)]
+    return ["## From the shell", "", *markdown_table(["", "seconds", "times the bare import"], rows)]
 
 
 def measure_rgb(options: argparse.Namespace) -> dict[str, Any]:
@@ -403,7 +404,7 @@ def show_rgb(result: dict[str, Any]) -> list[str]:
         "at once, in bfloat16, not compiled; memory is beyond the weights, in training with the gradients and the "
         "state of AdamW:",
         "",
-        *_table(["", "seconds per picture", "10¹² operations per picture", "peak memory, GiB"], rows),
+        *markdown_table(["", "seconds per picture", "10¹² operations per picture", "peak memory, GiB"], rows),
     ]
 
 
@@ -457,13 +458,13 @@ def show_gpu(result: dict[str, Any]) -> list[str]:
     steps, side = result["steps"], result["side"]
     rows = [[name, f"{1 / median(one):.1f}", str(ratio(steps["eager"], one))] for name, one in steps.items()]
     minutes = {name: NETWORKS[name].steps * median(one) / 60 for name, one in result["training"].items()}
-    each = _and(f"{name} {NETWORKS[name].steps} steps, {one:.1f} minutes" for name, one in minutes.items())
+    each = in_words(f"{name} {NETWORKS[name].steps} steps, {one:.1f} minutes" for name, one in minutes.items())
     return [
         "## Compiled, and how long the recipe takes",
         "",
         f"Guided steps at {side}×{side} latents in bfloat16, by mode of torch.compile:",
         "",
-        *_table(["", "steps/s", "times as fast as eager"], rows),
+        *markdown_table(["", "steps/s", "times as fast as eager"], rows),
         "",
         f"Preset `mnist` on this device: {each}, ≈{sum(minutes.values()):.1f} minutes together; extrapolated from "
         "single steps at 8×8 latents, of all the recipe's grids a middling one.",
@@ -555,15 +556,6 @@ def _growth(measured: Mapping[int, float]) -> str:
     """The exponent from 32 × 32 on, empty where that is not to be had."""
     large = {side: value for side, value in measured.items() if side >= 32}
     return f"{growth(large):.2f}" if len(large) > 1 else ""
-
-
-def _and(parts: Iterable[str]) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def _table(heads: list[str], rows: Rows) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

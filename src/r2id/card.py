@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from r2id.errors import InputError
-from r2id.evaluation.report import figure_text, read_evaluation, title
+from r2id.evaluation.report import figure_text, markdown_table, read_evaluation, title
 from r2id.sizes import size_text
 
 CARD = "README.md"
@@ -67,7 +68,7 @@ def model_card(
         f"# {name}",
         _usage(model, name),
         "## Parts",
-        _table(("part", "class", "parameters"), [_part(part, network) for part, network in _networks(model).items()]),
+        "\n".join(markdown_table(("part", "class", "parameters"), itertools.starmap(_part, _networks(model).items()))),
         "## Training",
         *(f"**{part}**: {_record(record)}" for part, record in records.items()),
         *(() if records else ("Not recorded.",)),
@@ -154,11 +155,6 @@ def _hub_id(source: str) -> str | None:
     return found[1] if found else None
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def _figures(model: Any, task: str | None, evaluation: str | Path) -> tuple[list[EvalResult], list[str]]:
     """Results for the metadata, and tables for the text, of the rows at the trained size."""
     settings, report = read_evaluation(evaluation)
@@ -176,7 +172,7 @@ def _figures(model: Any, task: str | None, evaluation: str | Path) -> tuple[list
         shown = trained if trained in sizes else next(iter(sizes), None)
         rows = [row for row in rows if row.get("pictures", shown) == shown]
         head = [key for key in rows[0] if key != "method"]
-        table = _table(head, [[figure_text(row.get(key)) for key in head] for row in rows])
+        table = "\n".join(markdown_table(head, [[figure_text(row.get(key)) for key in head] for row in rows]))
         heading = title(section, settings)
         tables.append(f"{heading[0].upper()}{heading[1:]}:\n\n{table}")
         results += [

@@ -1,9 +1,7 @@
 """The ablations: every variant is trained and measured once, and the page shows what has been measured."""
 
-import importlib.util
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,16 +16,6 @@ from r2id.resampler import R2IR
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "tests" / "fixtures" / "digits"
-
-
-@pytest.fixture
-def ablations():
-    spec = importlib.util.spec_from_file_location("ablations", ROOT / "benchmarks" / "ablations" / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablations"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["ablations"]
 
 
 def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch):

@@ -13,13 +13,13 @@ from torch.nn import functional
 from torchmetrics import MeanSquaredError, Metric, MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
+from r2id.pipeline import decode_some_at_once
 from r2id.resampler import R2IR
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
 
 METHODS = ("R2IR", "R2IR at the trained size, then Lanczos", "Lanczos alone, as many values as the latent")
-BATCH = 16
-"""Images at once: more of 32×32 would be rendered in tiles, and latents around a tile are read for each of them."""
+BATCH = 50
 SMALLEST_FOR_SSIM = 6
 """Pixels of a side that its window of 11 reaches from the border."""
 
@@ -58,11 +58,11 @@ def measure_reconstruction(
     as_many = (round(latent_size[0] * values_per_point**0.5), round(latent_size[1] * values_per_point**0.5))
     metrics = {(size, method): _metrics(size, resampler.device) for size in sizes for method in METHODS}
     for images in _batches(data, resampler.device):
-        field = resampler.field(resampler.encode(images, latent_size), source_size)
-        at_source_size = field.render(source_size)
+        latents = resampler.encode(images, latent_size)
+        at_source_size = _decode(resampler, latents, source_size, source_size)
         for size in sizes:
             answers = (
-                at_source_size if size == source_size else field.render(size),
+                at_source_size if size == source_size else _decode(resampler, latents, size, source_size),
                 lanczos(at_source_size, size),
                 lanczos(lanczos(images, as_many), size),
             )
@@ -89,10 +89,11 @@ def measure_consistency(
     names = ("2x against 1x", "4x against 1x", "outermost ring", "inside")
     sums = dict.fromkeys(names, 0.0)
     for images in _batches(data, resampler.device):
-        field = resampler.field(resampler.encode(images, latent_size), (height, width))
-        decoded = field.render((height, width))
+        latents = resampler.encode(images, latent_size)
+        decoded = _decode(resampler, latents, (height, width), (height, width))
         for scale, name in zip((2, 4), names, strict=False):
-            averaged = functional.avg_pool2d(field.render((scale * height, scale * width)), scale)
+            large = _decode(resampler, latents, (scale * height, scale * width), (height, width))
+            averaged = functional.avg_pool2d(large, scale)
             sums[name] += (averaged - decoded).square().mean().item() * len(images)
         error = (decoded - images).square()
         ring = torch.ones(height, width, dtype=torch.bool, device=error.device)
@@ -102,6 +103,10 @@ def measure_consistency(
         on_batch(len(images))
     means = {name: total / len(data) for name, total in sums.items()}
     return {"latents": size_text(latent_size), **means, "ring / inside": means["outermost ring"] / means["inside"]}
+
+
+def _decode(resampler: R2IR, latents: Tensor, size: Size, canvas: Size) -> Tensor:
+    return torch.cat(list(decode_some_at_once(resampler, latents, size, canvas)))
 
 
 def _metrics(size: Size, device: torch.device) -> MetricCollection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,17 @@ def read_evaluation(path: str | Path) -> tuple[dict[str, Any], Rows]:
             f"{path} cannot be read as figures ({error}); accepted is an evaluation.json of r2id evaluate"
         ) from error
     return settings, rows
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> list[str]:
+    """The lines of a table."""
+    return ["| " + " | ".join(map(str, cells)) + " |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def in_words(parts: Iterable[str]) -> str:
+    """["a", "b", "c"] → "a, b and c"."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def title(section: str, settings: Mapping[str, Any]) -> str:

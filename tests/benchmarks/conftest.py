@@ -1,0 +1,31 @@
+"""Scripts of benchmarks/ as modules: several are called run.py, so each is loaded under a name of its own."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def script(name: str) -> Iterator[ModuleType]:
+    """benchmarks/NAME/run.py, for as long as a test takes."""
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / name / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[name]
+
+
+@pytest.fixture
+def ablations() -> Iterator[ModuleType]:
+    yield from script("ablations")
+
+
+@pytest.fixture
+def quality() -> Iterator[ModuleType]:
+    yield from script("quality")
