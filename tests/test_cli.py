@@ -142,7 +142,7 @@ def test_an_interrupted_large_picture_is_gone_on_with_by_the_same_command(capsys
     tifffile.imwrite(tmp_path / "image.tif", levels, tile=(32, 32))
     monkeypatch.setattr("r2id.large.LARGE", 100)
     # A line for every tile, as after a minute.
-    monkeypatch.setattr(cli, "LINE_EVERY", 0)
+    monkeypatch.setattr("r2id.progress.LINE_EVERY", 0)
     commands = {
         "sample": ("sample", "--labels", "7", "--latent-size", "4x4", "--steps", "2", "--size", "300x280"),
         "resample": ("resample", tmp_path / "image.tif", "--size", "300x280"),

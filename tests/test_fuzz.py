@@ -20,6 +20,7 @@ from r2id.images import read_image
 from r2id.large import LargeImage, tiff_size, write_large
 from r2id.latents import Latents
 from r2id.pipeline import R2Pipeline
+from r2id.progress import unseen
 from r2id.training.trainer import network_arguments
 
 RUN = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -148,11 +149,7 @@ def test_damaged_tiles_of_an_unfinished_picture(tmp_path, monkeypatch):
             return torch.ones(1, 1, region[2] - region[0], region[3] - region[1])
 
     @contextmanager
-    def progress(total, title):
-        yield lambda count: None
-
-    @contextmanager
-    def one_tile(total, title):
+    def one_tile(total, title, done=0):
         def advance(count):
             if count:
                 raise KeyboardInterrupt
@@ -171,7 +168,7 @@ def test_damaged_tiles_of_an_unfinished_picture(tmp_path, monkeypatch):
     def check(name, changed):
         for other, file in left.items():
             file.write_bytes(changed if other == name else contents[other])
-        if refuses(lambda: write(progress)):
+        if refuses(lambda: write(unseen)):
             with tifffile.TiffFile(path) as file:
                 assert (file.pages.first.imagelength, file.pages.first.imagewidth) == size
 

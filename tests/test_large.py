@@ -17,14 +17,10 @@ from r2id.errors import InputError
 from r2id.images import read_image
 from r2id.large import LargeImage, check_output, is_large, tiff_size, write_large
 from r2id.pipeline import as_levels
+from r2id.progress import unseen
 
 SIZE = (300, 530)
 IDENTITY = {"latent": 7}
-
-
-@contextmanager
-def silent(total, title):
-    yield lambda count: None
 
 
 class Interrupted(Exception):
@@ -35,8 +31,7 @@ def interrupt_after(tiles, interruption=Interrupted):
     """A progress bar that fails once so many tiles are done."""
 
     @contextmanager
-    def progress(total, title):
-        done = 0
+    def progress(total, title, done=0):
 
         def advance(count):
             nonlocal done
@@ -44,6 +39,7 @@ def interrupt_after(tiles, interruption=Interrupted):
             if done == tiles:
                 raise interruption
 
+        advance(0)
         yield advance
 
     return progress
@@ -72,7 +68,7 @@ class TestWriting:
     @pytest.mark.parametrize("region", [None, (10, 20, 290, 529), (0, 0, 3, 2)])
     def test_the_file_holds_the_picture_as_in_memory(self, field, tmp_path, suffix, region):
         path = tmp_path / "new" / f"big{suffix}"
-        write_large(field, SIZE, region, path, IDENTITY, silent)
+        write_large(field, SIZE, region, path, IDENTITY, unseen)
         written, rendered = pixels_of(path), expected(field, region)
         assert written.shape == rendered.shape and written.dtype == numpy.uint8
         assert numpy.abs(written.astype(int) - rendered).max() <= 1
@@ -86,7 +82,7 @@ class TestWriting:
         regions = []
         render = field.render
         monkeypatch.setattr(field, "render", lambda size, region: regions.append(region) or render(size, region))
-        write_large(field, SIZE, None, path, IDENTITY, silent)
+        write_large(field, SIZE, None, path, IDENTITY, unseen)
         assert regions == [(256, 256, 300, 512), (256, 512, 300, 530)]
         assert numpy.abs(pixels_of(path).astype(int) - expected(field)).max() <= 1
 
@@ -109,28 +105,28 @@ class TestWriting:
         before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
         sentence = f"another picture: its {name}" if name else "was begun with other latents or weights; remove it"
         with pytest.raises(InputError, match=sentence):
-            write_large(field, size, region, path, identity, silent)
+            write_large(field, size, region, path, identity, unseen)
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
     def test_too_little_disk_space_is_said_before_a_tile_is_made(self, field, tmp_path, suffix, monkeypatch):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 9, 1))
         with pytest.raises(InputError, match="needs 0.0 GiB of disk space .* 0.0 GiB are free"):
-            write_large(field, SIZE, None, tmp_path / f"big{suffix}", IDENTITY, silent)
+            write_large(field, SIZE, None, tmp_path / f"big{suffix}", IDENTITY, unseen)
         assert not list(tmp_path.iterdir())
 
     def test_a_picture_that_does_not_compress_has_room_beside_its_tiles(self, field, tmp_path, suffix, monkeypatch):
         path, tiles = tmp_path / f"big{suffix}", 6 * 256 * 256 * field.channels
         noise = torch.rand(1, field.channels, *SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
         monkeypatch.setattr(field, "render", lambda size, at: noise[:, :, at[0] : at[2], at[1] : at[3]])
-        write_large(field, SIZE, None, path, IDENTITY, silent)
+        write_large(field, SIZE, None, path, IDENTITY, unseen)
         largest = tiles + (path.stat().st_size if suffix == ".png" else 0)
         path.unlink()
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 0, largest - 1))
         with pytest.raises(InputError, match="needs 0.0 GiB"):
-            write_large(field, SIZE, None, path, IDENTITY, silent)
+            write_large(field, SIZE, None, path, IDENTITY, unseen)
         enough = int(largest * 1.02)
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 0, enough))
-        write_large(field, SIZE, None, path, IDENTITY, silent)
+        write_large(field, SIZE, None, path, IDENTITY, unseen)
 
     def test_the_space_of_all_tiles_is_taken_before_the_first(self, field, tmp_path, suffix):
         with pytest.raises(Interrupted):
@@ -154,13 +150,13 @@ class TestWriting:
         with monkeypatch.context() as patch:
             patch.setattr(Path, method, full)
             with pytest.raises(OSError, match="No space left on device; 2 of 6 tiles are kept") as error:
-                write_large(field, SIZE, None, path, IDENTITY, silent)
+                write_large(field, SIZE, None, path, IDENTITY, unseen)
         assert error.value.filename == str(path)
         assert sorted(file.name for file in tmp_path.iterdir()) == [
             f".{path.name}.partial",
             f".{path.name}.partial.json",
         ]
-        write_large(field, SIZE, None, path, IDENTITY, silent)
+        write_large(field, SIZE, None, path, IDENTITY, unseen)
         assert numpy.abs(pixels_of(path).astype(int) - expected(field)).max() <= 1
 
     @pytest.mark.parametrize("tiles", [0, 4, 6])
@@ -168,7 +164,7 @@ class TestWriting:
         path = tmp_path / f"big{suffix}"
         with pytest.raises(KeyboardInterrupt, match=f"stopped after tile {tiles} of 6; the same command goes on"):
             write_large(field, SIZE, None, path, IDENTITY, interrupt_after(tiles, KeyboardInterrupt))
-        write_large(field, SIZE, None, path, IDENTITY, silent)
+        write_large(field, SIZE, None, path, IDENTITY, unseen)
         assert numpy.abs(pixels_of(path).astype(int) - expected(field)).max() <= 1
 
     def test_a_file_that_cannot_grow_is_named(self, field, tmp_path, suffix):
@@ -177,7 +173,7 @@ class TestWriting:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 256 * 256 * field.channels, limits[1]))
         try:
             with pytest.raises(OSError, match="File too large") as error:
-                write_large(field, SIZE, None, path, IDENTITY, silent)
+                write_large(field, SIZE, None, path, IDENTITY, unseen)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert error.value.filename == str(path) and not list(tmp_path.iterdir())
@@ -188,11 +184,11 @@ class TestWriting:
         def second(size, region):
             monkeypatch.setattr(field, "render", render)
             with pytest.raises(InputError, match=f"another process is writing {path}"):
-                write_large(field, SIZE, None, path, IDENTITY, silent)
+                write_large(field, SIZE, None, path, IDENTITY, unseen)
             return render(size, region)
 
         monkeypatch.setattr(field, "render", second)
-        write_large(field, SIZE, None, path, IDENTITY, silent)
+        write_large(field, SIZE, None, path, IDENTITY, unseen)
         assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
     def test_a_damaged_note_of_the_progress_is_named(self, field, tmp_path, suffix):
@@ -201,7 +197,7 @@ class TestWriting:
             write_large(field, SIZE, None, path, IDENTITY, interrupt_after(2))
         (tmp_path / f".big{suffix}.partial.json").write_text("{")
         with pytest.raises(InputError, match="is damaged .* remove it"):
-            write_large(field, SIZE, None, path, IDENTITY, silent)
+            write_large(field, SIZE, None, path, IDENTITY, unseen)
 
     @pytest.mark.parametrize(
         ("damage", "why"),
@@ -222,10 +218,10 @@ class TestWriting:
             write_large(field, SIZE, None, path, IDENTITY, interrupt_after(2))
         damage(tmp_path / f".big{suffix}.partial")
         with pytest.raises(InputError, match=rf"\.big{suffix}\.partial is damaged \(.*{why}.*\); remove it") as error:
-            write_large(field, SIZE, None, path, IDENTITY, silent)
+            write_large(field, SIZE, None, path, IDENTITY, unseen)
         assert "\n" not in str(error.value)
         (tmp_path / f".big{suffix}.partial").unlink()
-        write_large(field, SIZE, None, path, IDENTITY, silent)
+        write_large(field, SIZE, None, path, IDENTITY, unseen)
 
     @pytest.mark.parametrize("done", [-1, 7])
     def test_more_tiles_than_there_are_are_not_believed(self, field, tmp_path, suffix, done):
@@ -235,11 +231,11 @@ class TestWriting:
         note = tmp_path / f".big{suffix}.partial.json"
         note.write_text(note.read_text().replace('"done": 2', f'"done": {done}'))
         with pytest.raises(InputError, match=f"is damaged .{done} of 6 tiles are said to be done.; remove it"):
-            write_large(field, SIZE, None, path, IDENTITY, silent)
+            write_large(field, SIZE, None, path, IDENTITY, unseen)
 
     def test_a_size_over_the_limit_of_the_format_is_refused(self, field, tmp_path, suffix):
         with pytest.raises(InputError, match="over the limit"):
-            write_large(field, (1, 2**31), None, tmp_path / f"big{suffix}", IDENTITY, silent)
+            write_large(field, (1, 2**31), None, tmp_path / f"big{suffix}", IDENTITY, unseen)
 
 
 def test_what_would_not_be_written_is_refused_before(tmp_path, monkeypatch):
@@ -260,11 +256,11 @@ def test_what_would_not_be_written_is_refused_before(tmp_path, monkeypatch):
 
 def test_other_types_cannot_be_written_in_tiles(field, tmp_path):
     with pytest.raises(InputError, match="needs .tif or .png"):
-        write_large(field, SIZE, None, tmp_path / "big.jpg", IDENTITY, silent)
+        write_large(field, SIZE, None, tmp_path / "big.jpg", IDENTITY, unseen)
 
 
 def test_a_written_tiff_is_a_tiled_bigtiff(field, tmp_path):
-    write_large(field, SIZE, None, tmp_path / "big.tif", IDENTITY, silent)
+    write_large(field, SIZE, None, tmp_path / "big.tif", IDENTITY, unseen)
     with tifffile.TiffFile(tmp_path / "big.tif") as file:
         assert file.is_bigtiff and file.pages.first.is_tiled and tiff_size(tmp_path / "big.tif") == SIZE
 

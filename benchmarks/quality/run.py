@@ -20,13 +20,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from r2id.card import METRICS
-from r2id.cli import ModelChoice, load_pipeline, progress
+from r2id.cli import ModelChoice, load_pipeline
 from r2id.errors import InputError
 from r2id.evaluation.evaluate import Plan, evaluate
 from r2id.evaluation.report import Rows, in_words, markdown_table, read_evaluation
 from r2id.files import write_whole
 from r2id.pipeline import R2Pipeline
 from r2id.precision import usable_precision
+from r2id.progress import progress
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset, load_images
 

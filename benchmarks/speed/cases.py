@@ -30,6 +30,7 @@ from r2id.diffuser import R2ID
 from r2id.large import write_large
 from r2id.pipeline import R2Pipeline, as_levels
 from r2id.precision import autocast, usable_precision
+from r2id.progress import unseen
 from r2id.resampler import R2IR
 from r2id.sizes import Size
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
@@ -279,14 +280,9 @@ def decode_to_file(side: int) -> Work:
     def work() -> None:
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), autocast("bf16", DEVICE):
             field = resampler.field(latent)
-            write_large(field, (side, side), None, Path(folder) / "picture.tif", {}, _no_progress)
+            write_large(field, (side, side), None, Path(folder) / "picture.tif", {}, unseen)
 
     return work
-
-
-@contextmanager
-def _no_progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
-    yield lambda count: None
 
 
 def render(kind: str) -> Work:

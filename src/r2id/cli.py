@@ -7,9 +7,7 @@ import re
 import signal
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import tyro
 
 from r2id.errors import InputError
+from r2id.progress import progress
 from r2id.sizes import Region, Size, check_region, size_text
 from r2id.training.presets import (
     DIFFUSER_PRESETS,
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
     from r2id.pipeline import R2Pipeline
     from r2id.resampler import R2IR
     from r2id.training.data import ImageDataset
-
-
-LINE_EVERY = 60.0
-"""Seconds between two lines about the progress, where there is no terminal to show it."""
 
 
 def parse_size(text: str) -> Size:
@@ -217,7 +212,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     for name in ("output", "resume", "batch_size", "device", "per_label", "prompt", "keep_latents"):
         settings.pop(name)
     share = Share.of_this_process()
-    with progress(len(share.of(len(requests))), "generating") as advance, autocast(pipeline.device, config):
+    with autocast(pipeline.device, config):
         made = generate(
             pipeline,
             pictures,
@@ -227,7 +222,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
             config.resume,
             settings,
             config.arguments,
-            advance,
+            progress,
         )
     # Whichever process is last finds nothing missing.
     if not pictures.missing(range(len(requests))):
@@ -447,8 +442,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         channels=resampler.config.image_channels,
         background=config.background,
     )
-    with progress(len(data) // share.count, "encoding") as advance:
-        made = run(resampler, data, config.latent_size, config.output, config.batch_size, config.resume, advance)
+    made = run(resampler, data, config.latent_size, config.output, config.batch_size, config.resume, progress)
     print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{share}")
 
 
@@ -806,29 +800,6 @@ def announce(text: str) -> None:
 
     if Share.of_this_process().index == 0:
         print(text)
-
-
-@contextmanager
-def progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
-    """A progress bar on a terminal, elsewhere a line every minute; yields what advances it."""
-    from tqdm import tqdm
-
-    if sys.stderr.isatty():
-        with tqdm(total=total, desc=title, leave=False) as bar:
-            yield bar.update
-        return
-    begin = said = time.monotonic()
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done, said
-        done, now = done + count, time.monotonic()
-        if now - said >= LINE_EVERY:
-            said = now
-            line = tqdm.format_meter(done, total, now - begin, ncols=0, prefix=title, unit_scale=total >= 10**6)
-            print(line, file=sys.stderr, flush=True)
-
-    yield advance
 
 
 def choose_device(choice: ModelChoice) -> torch.device:

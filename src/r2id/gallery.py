@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
 
 from r2id.errors import InputError
 from r2id.files import write_whole
 from r2id.images import save_image
+from r2id.progress import progress
 from r2id.sizes import Size, size_text
 
 if TYPE_CHECKING:
@@ -115,23 +115,26 @@ def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder:
     generated: dict[Size, torch.Tensor] = {}
     sheets: list[Sheet] = []
     shown_together: dict[str, list[Image.Image]] = {}
-    bar = tqdm(jobs, unit="sheet", leave=False, disable=None)
-    for heading, latent_size, size, name in bar:
-        bar.set_description(name)
-        if latent_size not in generated:
-            generated[latent_size] = _latents(pipeline, labels, latent_size, seed)
-        # A picture of a million pixels costs as much as a thousand small ones: two show it.
-        latents = generated[latent_size][: 2 if math.prod(size) > 512**2 else None]
-        pictures = pipeline.decode(latents, size)
-        save_image(enlarged(contact_sheet(pictures, columns=10)), folder / name)
-        caption = f"{size_text(latent_size)} latents, pictures of {size_text(size)}"
-        sheets.append(Sheet(heading, name, caption, (latent_size, size)))
-        if heading == same and size in OVERVIEW_SIZES:
-            shown_together[size_text(size)] = pictures
+    by_latents: list[list[Image.Image]] = []
+    with progress(len(jobs) + len(FIELD_SIZES), "gallery") as advance:
+        for heading, latent_size, size, name in jobs:
+            if latent_size not in generated:
+                generated[latent_size] = _latents(pipeline, labels, latent_size, seed)
+            # A picture of a million pixels costs as much as a thousand small ones: two show it.
+            latents = generated[latent_size][: 2 if math.prod(size) > 512**2 else None]
+            pictures = pipeline.decode(latents, size)
+            save_image(enlarged(contact_sheet(pictures, columns=10)), folder / name)
+            caption = f"{size_text(latent_size)} latents, pictures of {size_text(size)}"
+            sheets.append(Sheet(heading, name, caption, (latent_size, size)))
+            if heading == same and size in OVERVIEW_SIZES:
+                shown_together[size_text(size)] = pictures
+            advance(1)
+        for size in FIELD_SIZES:
+            by_latents.append(pipeline.decode(_latents(pipeline, labels, size, seed), (32, 32)))
+            advance(1)
     save_image(overview([*shown_together.values()], [*shown_together]), folder / "overview.png")
     caption = f"from top to bottom, pictures of {', '.join(shown_together)}"
     sheets.insert(0, Sheet(same, "overview.png", caption))
-    by_latents = [pipeline.decode(_latents(pipeline, labels, size, seed), (32, 32)) for size in FIELD_SIZES]
     titles = [size_text(size) for size in FIELD_SIZES]
     save_image(overview(by_latents, titles), folder / "same-noise.png")
     caption = f"from top to bottom, latents of {', '.join(titles)}"

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from r2id.files import check_writable, free_space, make_folder, writing
 from r2id.images import as_values, check_image_suffix, eight_bit, flatten, in_channels, pixels, reason, unreadable
 from r2id.locks import alone
 from r2id.pipeline import as_levels
+from r2id.progress import Progress
 from r2id.resampler import PIECE
 from r2id.sizes import Region, Size, check_region, check_size, size_text
 
@@ -46,8 +47,6 @@ TURNS = {
 
 CHECKSUMS = ("model", "latent")
 """What of a picture's identity is a checksum, which says nothing to a reader."""
-
-Progress = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
 
 
 def is_large(size: Size) -> bool:
@@ -99,7 +98,7 @@ def write_large(
         path: file to write, .tif or .png.
         identity: what tells this picture from others, in what JSON has; tiles of another are not gone on with. Those of
             CHECKSUMS are shown to nobody.
-        progress: makes a progress bar of a total and a title.
+        progress: shows how far it is.
     Raises:
         InputError: for another suffix or size, too little free disk space, tiles of another picture or damaged ones, or
             where another process is writing the same file.
@@ -113,8 +112,7 @@ def write_large(
     with writing(path), alone(path.with_name(f".{path.name}.lock"), taken):
         tiles.begin(identity | {"size": size_text(size), "region": [top, left, bottom, right]})
         with tiles.kept():
-            with progress(tiles.count, path.name) as advance, torch.inference_mode():
-                advance(tiles.done)
+            with progress(tiles.count, path.name, tiles.done) as advance, torch.inference_mode():
                 while tiles.done < tiles.count:
                     y, x, lower, farther = tiles.place(tiles.done)
                     picture = field.render(size, (top + y, left + x, top + lower, left + farther))

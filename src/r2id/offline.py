@@ -24,6 +24,7 @@ from r2id.locks import together
 from r2id.model import checksum
 from r2id.pipeline import R2Pipeline
 from r2id.processes import Share
+from r2id.progress import Progress
 from r2id.resampler import R2IR
 from r2id.sizes import Size, size_text
 
@@ -121,7 +122,7 @@ def generate(
     resume: bool,
     settings: dict[str, Any],
     arguments: dict[str, Any],
-    progress: Callable[[int], object],
+    progress: Progress,
 ) -> int:
     """Generate this process's share of the pictures, picture i from seed + i; returns how many were made.
 
@@ -132,35 +133,33 @@ def generate(
         resume: keep the pictures that are there, if they were made with the same settings.
         settings: what the pictures depend on, in what JSON has.
         arguments: further arguments of the pipeline.
-        progress: called with the number of pictures of each batch.
+        progress: shows how far it is.
     Raises:
         InputError: where the folder holds what was made with other settings, or another process is writing such.
     """
     record = Record(pictures.folder / "sample.json", settings)
-    mine: Sequence[int] = Share.of_this_process().of(len(pictures.labels))
+    mine = Share.of_this_process().of(len(pictures.labels))
     with record.together():
-        if resume:
-            wanted = pictures.missing(mine)
-            progress(len(mine) - len(wanted))
-            mine = wanted
-        for batch in _batches(mine, batch_size):
-            labels = [pictures.labels[index] for index in batch]
-            result = pipeline(
-                labels,
-                latent_size,
-                list(pictures.sizes),
-                generator=[torch.Generator().manual_seed(seed + index) for index in batch],
-                **arguments,
-            )
-            record.write()
-            if pictures.keeps_latents:
-                for index, latent in zip(batch, Latents.of(pipeline, result.latents, labels).split(), strict=True):
-                    latent.save(pictures.latent_file(index))
-            for size, images in zip(pictures.sizes, result.images, strict=True):
-                for index, image in zip(batch, images, strict=True):
-                    save_image(image, pictures.file(index, size))
-            progress(len(batch))
-    return len(mine)
+        wanted = pictures.missing(mine) if resume else mine
+        with progress(len(mine), "generating", len(mine) - len(wanted)) as advance:
+            for batch in _batches(wanted, batch_size):
+                labels = [pictures.labels[index] for index in batch]
+                result = pipeline(
+                    labels,
+                    latent_size,
+                    list(pictures.sizes),
+                    generator=[torch.Generator().manual_seed(seed + index) for index in batch],
+                    **arguments,
+                )
+                record.write()
+                if pictures.keeps_latents:
+                    for index, latent in zip(batch, Latents.of(pipeline, result.latents, labels).split(), strict=True):
+                        latent.save(pictures.latent_file(index))
+                for size, images in zip(pictures.sizes, result.images, strict=True):
+                    for index, image in zip(batch, images, strict=True):
+                        save_image(image, pictures.file(index, size))
+                advance(len(batch))
+    return len(wanted)
 
 
 def encode(
@@ -170,7 +169,7 @@ def encode(
     folder: Path,
     batch_size: int,
     resume: bool,
-    progress: Callable[[int], object],
+    progress: Progress,
 ) -> int:
     """Encode this process's share of a data set, a file of latents for every batch; returns how many were encoded.
 
@@ -179,27 +178,31 @@ def encode(
         data: the images.
         latent_size, folder, batch_size: as for `r2id encode`.
         resume: keep the files that are there, if they were made with the same settings.
-        progress: called with the number of images of each batch.
+        progress: shows how far it is.
     Raises:
         InputError: where the folder holds what was made with other settings, or another process is writing such.
     """
-    model, canvas, encoded = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1]), 0
+    model, canvas = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1])
     settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
     batches = list(_batches(range(len(data)), batch_size))
+    mine = [batches[number] for number in Share.of_this_process().of(len(batches))]
+
+    def file(batch: Sequence[int]) -> Path:
+        return folder / f"{batch[0]:08d}{SUFFIX}"
+
     with record.together():
-        for number in Share.of_this_process().of(len(batches)):
-            indices = batches[number]
-            path = folder / f"{indices[0]:08d}{SUFFIX}"
-            if not (resume and path.exists()):
-                images = data.batch(list(indices)).to(resampler.device, resampler.dtype)
-                labels = () if data.labels is None else [data.label_names[data.labels[index]] for index in indices]
+        wanted = [batch for batch in mine if not (resume and file(batch).exists())]
+        total, encoded = sum(map(len, mine)), sum(map(len, wanted))
+        with progress(total, "encoding", total - encoded) as advance:
+            for batch in wanted:
+                images = data.batch(list(batch)).to(resampler.device, resampler.dtype)
+                labels = () if data.labels is None else [data.label_names[data.labels[index]] for index in batch]
                 with torch.inference_mode():
                     values = resampler.encode(images, latent_size)
                 record.write()
-                Latents(values, canvas, tuple(labels), model).save(path)
-                encoded += len(indices)
-            progress(len(indices))
+                Latents(values, canvas, tuple(labels), model).save(file(batch))
+                advance(len(batch))
     return encoded
 
 

@@ -186,7 +186,7 @@ class TestResuming:
             titles = []
 
             @contextmanager
-            def progress(total, title):
+            def progress(total, title, done=0):
                 titles.append(title)
 
                 def on_batch(count):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,16 @@ from typing import Any
 from r2id.errors import InputError
 from r2id.evaluation import generation, reconstruction, t_scrape
 from r2id.evaluation.generation import Reference, check_digits, load_judge, measure_generation, seen_size
-from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction, uncounted
+from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction
 from r2id.evaluation.report import Report
 from r2id.evaluation.t_scrape import conditions_of, measure_t_scrape, side_by_side, write_t_scrape
 from r2id.files import check_writable
 from r2id.model import checksum
 from r2id.pipeline import R2Pipeline, check_fits_in_memory, check_guidance
 from r2id.precision import autocast, usable_precision
+from r2id.progress import Progress, unseen
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
-
-Progress = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
-"""Called with a total and a title; a context that yields what is called with the number done."""
 
 LATENT_SIZES: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
 SIZES: tuple[Size, ...] = ((32, 32), (64, 64), (27, 18), (16, 16))
@@ -35,12 +32,6 @@ MOST = {"consistency": 500}
 
 QUICK_MOST = {"limit": 100, "consistency": 25, "count": 100, "real": 1000, "t_scrape": 50}
 """Images at most that a minute on two cores is enough for."""
-
-
-@contextmanager
-def unseen(total: int, title: str) -> Iterator[Callable[[int], object]]:
-    """The progress that nobody looks at."""
-    yield uncounted
 
 
 @dataclass(frozen=True, kw_only=True)

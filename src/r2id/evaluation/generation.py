@@ -13,8 +13,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from r2id.errors import InputError
 from r2id.evaluation.classifier import DigitClassifier, as_judged, digit_labels, load_classifier
-from r2id.evaluation.reconstruction import lanczos, uncounted
+from r2id.evaluation.reconstruction import lanczos
 from r2id.pipeline import R2Pipeline
+from r2id.progress import uncounted
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
 

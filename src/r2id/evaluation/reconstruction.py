@@ -14,6 +14,7 @@ from torchmetrics import MeanSquaredError, Metric, MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from r2id.pipeline import decode_some_at_once
+from r2id.progress import uncounted
 from r2id.resampler import R2IR
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
@@ -22,10 +23,6 @@ METHODS = ("R2IR", "R2IR at the trained size, then Lanczos", "Lanczos alone, as 
 BATCH = 50
 SMALLEST_FOR_SSIM = 6
 """Pixels of a side that its window of 11 reaches from the border."""
-
-
-def uncounted(count: int) -> None:
-    """What is called after each batch where nobody counts them."""
 
 
 def lanczos(images: Tensor, size: Size) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from r2id.errors import InputError
-from r2id.evaluation.reconstruction import uncounted
 from r2id.files import write_whole
 from r2id.pipeline import R2Pipeline
+from r2id.progress import uncounted
 from r2id.sizes import Size, size_text
 from r2id.training.data import ImageDataset
 from r2id.training.objectives import DiffusionObjective
