@@ -35,7 +35,7 @@ from r2id.resampler import R2IR
 from r2id.sizes import Size
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
 from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
-from r2id.training.trainer import network_arguments
+from r2id.training.trainer import compile_network, network_arguments
 
 Work = Callable[[], object]
 CHANNELS = 64
@@ -336,7 +336,7 @@ def training_step(network: str, batch: int) -> Work:
         trained = pipeline.diffuser
         objective = DiffusionObjective(R2Pipeline(trained, pipeline.conditioner, pipeline.resampler), 0.1)
     if not plain:
-        trained.compile()
+        compile_network(trained)
     return _optimiser_step(objective, torch.rand(batch, 1, 32, 32), (8, 8), "no" if plain else "bf16")
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
 from r2id import cli
 from r2id.conditioning import LabelConditioner
@@ -553,6 +554,25 @@ class TestSettings:
             pytest.raises(InputError, match="no C\\+\\+ compiler.*--no-compile"),
         ):
             train(settings(tmp_path / "run", compile=True))
+
+    def test_blocks_and_grids_share_what_is_compiled_and_pictures_add_nothing_to_it(self, tmp_path, monkeypatch):
+        compiled, compile_module = [], nn.Module.compile
+
+        def backend(graph, _):
+            compiled.append(torch.is_grad_enabled())
+            return graph.forward
+
+        monkeypatch.setattr(nn.Module, "compile", lambda module: compile_module(module, backend=backend))
+        grids = {"latent_sizes": ((2, 2), (2, 3), (3, 3), (3, 4), (4, 4), (4, 5)), "steps": 12, "sample_every": 4}
+        more = {"model": (*DIFFUSER, "encoder_blocks=2", "decoder_blocks=3")}
+        torch.compiler.reset()
+        fast, plain = (
+            train_diffuser(diffuser_training(tmp_path / str(one), compile=one, **grids, **more)) / "diffuser"
+            for one in (True, False)
+        )
+        torch.compiler.reset()
+        assert same_weights(fast, plain)
+        assert all(compiled) and 0 < len(compiled) <= 6
 
     def test_a_resampler_that_is_not_there_or_of_another_kind_is_named(self, tmp_path):
         with pytest.raises(InputError, match="no-such-resampler"):

@@ -61,7 +61,7 @@ class Training:
     precision: Literal["no", "bf16"] = "no"
     """Mixed precision: no is float32 (on GPUs TensorFloat32), and so is bf16 on a device without units for it."""
     compile: bool = False
-    """Run the network through torch.compile: a minute or more for each latent grid, then faster steps."""
+    """Run the network through torch.compile: some minutes at first, then faster steps."""
     shard: bool = False
     """Of several processes, each keeps only its part of the weights, averages and optimiser state (FSDP), for networks
     that would not fit otherwise."""

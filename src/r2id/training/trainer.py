@@ -228,9 +228,9 @@ def _train(
         check_compiler(accelerator.device)
         if accelerator.is_main_process:
             print(
-                "r2id: the first step at each latent grid compiles the network, for a minute or more", file=sys.stderr
+                "r2id: the first steps at other latent grids compile the network, for a minute or more", file=sys.stderr
             )
-        network.compile()
+        compile_network(network)
     if config.shard:
         optimizer = accelerator.prepare(optimizer)
     else:
@@ -289,7 +289,7 @@ def _train(
                 average.copy_to(parameters)
                 # Where weights are spread, a block gathers its own from all processes: all of them draw the pictures.
                 if accelerator.is_main_process or config.shard:
-                    with outer_weights(objective):
+                    with outer_weights(objective), torch.compiler.set_stance("force_eager"):
                         _log_preview(accelerator, objective, data[0], latent_sizes(config, data, data[0]), done)
                 average.restore(parameters)
             if stored:
@@ -578,6 +578,18 @@ def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         return network(**arguments)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise InputError(f"the model cannot be built: {error}") from error
+
+
+def compile_network(network: R2IR | R2ID) -> None:
+    """Run the network through torch.compile: R2ID block by block, R2IR, which has few, whole.
+
+    What is compiled of a block is shared by all of its kind and, from the second or third grid on, by all grids. A
+    network compiled whole is compiled anew for every grid, and as a whole gains nothing.
+    """
+    if isinstance(network, R2ID):
+        network.compile_repeated_blocks()
+    else:
+        network.compile()
 
 
 def check_compiler(device: torch.device) -> None:
