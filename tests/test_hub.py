@@ -397,6 +397,23 @@ class TestCards:
         pipeline.save_pretrained(tmp_path)
         assert path.read_bytes() == asked_for
 
+    def test_it_tells_every_training_that_the_weights_went_through(self, pipeline, capsys, monkeypatch, tmp_path):
+        first = {"data": "Hugging Face data set a/circles, split train, 9 images", "steps": 50, "image_size": [8, 8]}
+        second = {"data": "Hugging Face data set a/squares, split train, 9 images", "steps": 7, "started_from": first}
+        pipeline.diffuser.register_to_config(training=second)
+        pipeline.save_pretrained(tmp_path)
+        card = ModelCard.load(tmp_path / CARD)
+        assert (
+            "**diffuser**, 1 of 2: data Hugging Face data set a/circles, split train, 9 images, steps" in card.text
+        )
+        assert "image_size 8x8\n\n**diffuser**, 2 of 2: data Hugging Face data set a/squares, " in card.text
+        assert card.data.datasets == ["a/circles", "a/squares"] and "{" not in card.text
+        monkeypatch.setattr("sys.argv", ["r2id", "info", "--model", str(tmp_path)])
+        cli.main()
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "training, 1 of 2: data=Hugging Face data set a/circles" in shown and "image_size=8x8" in shown
+        assert "training, 2 of 2: data=Hugging Face data set a/squares" in shown and "{" not in shown
+
     def test_a_folder_that_is_replaced_keeps_somebodys_own(self, pipeline, tmp_path):
         old, new = tmp_path / "old", tmp_path / "new"
         for folder in (old, new):

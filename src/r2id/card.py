@@ -48,7 +48,8 @@ def model_card(
     kind = type(model).__name__
     name = name or getattr(model.config, "_name_or_path", None) or kind
     networks = {part: network for part, network in _networks(model).items() if "training" in network.config}
-    records = {part: network.config.training for part, network in networks.items() if network.config.training}
+    stages = {part: trainings(network.config.training) for part, network in networks.items()}
+    records = [record for of_part in stages.values() for _, record in of_part]
     shows_texts = getattr(model, "text_encoder", None) is not None
     task = None
     if kind == "R2Pipeline":
@@ -59,18 +60,18 @@ def model_card(
         license=license,
         pipeline_tag=task,
         tags=["r2id"] if shows_texts or not task else ["r2id", "class-conditional"],
-        datasets=sorted({dataset for record in records.values() if (dataset := _hub_id(record["data"]))}) or None,
+        datasets=sorted({dataset for record in records if (dataset := _hub_id(record["data"]))}) or None,
         model_name=name.rpartition("/")[2] if results else None,
         eval_results=results or None,
     )
-    sources = "; ".join(dict.fromkeys(record["data"] for record in records.values())) or "not recorded"
+    sources = "; ".join(dict.fromkeys(record["data"] for record in records)) or "not recorded"
     text = [
         f"# {name}",
         _usage(model, name),
         "## Parts",
         "\n".join(markdown_table(("part", "class", "parameters"), itertools.starmap(_part, _networks(model).items()))),
         "## Training",
-        *(f"**{part}**: {_record(record)}" for part, record in records.items()),
+        *(f"**{part}**{turn}: {_record(record)}" for part, of_part in stages.items() for turn, record in of_part),
         *(() if records else ("Not recorded.",)),
         *(("## Figures", *tables) if tables else ()),
         "## Licences",
@@ -109,12 +110,25 @@ def keep_card(old: Path, new: Path) -> None:
         shutil.copyfile(old / CARD, new / CARD)
 
 
-def readable(value: Any) -> Any:
+def trainings(record: Mapping[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
+    """The trainings that weights went through, from first to last: of several, which it was, such as ", 1 of 2", and
+    its settings, readable."""
+    if not record:
+        return []
+    stages = [dict(record)]
+    while before := stages[0].pop("started_from", None):
+        stages.insert(0, dict(before))
+    turns = [f", {turn} of {len(stages)}" if len(stages) > 1 else "" for turn in range(1, len(stages) + 1)]
+    settings = [{name: _readable(value) for name, value in stage.items() if value is not None} for stage in stages]
+    return list(zip(turns, settings, strict=True))
+
+
+def _readable(value: Any) -> Any:
     """Sizes as HxW, lists joined by spaces."""
     if isinstance(value, (list, tuple)):
         if len(value) == 2 and all(isinstance(side, int) for side in value):
             return size_text((value[0], value[1]))
-        return " ".join(str(readable(one)) for one in value)
+        return " ".join(str(_readable(one)) for one in value)
     return value
 
 
@@ -146,7 +160,7 @@ def _usage(model: Any, name: str) -> str:
 
 
 def _record(record: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {readable(value)}" for key, value in record.items() if value not in (None, ""))
+    return ", ".join(f"{key} {value}" for key, value in record.items() if value != "")
 
 
 def _hub_id(source: str) -> str | None:

@@ -504,6 +504,7 @@ class Info:
 @app.command(name="info")
 def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
     """Show a model's parts and what it was trained on."""
+    from r2id.card import trainings
     from r2id.coordinates import resolution_limit
 
     choice = ModelChoice(model=config.model, device="cpu")
@@ -527,24 +528,14 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
         hidden = ("training", "label_names")
         settings = {key: value for key, value in part.config.items() if key not in hidden and not key.startswith("_")}
         _print_settings("settings", settings)
-        if part.config.get("training"):
-            record = {key: _readable(value) for key, value in part.config.training.items() if value is not None}
-            _print_settings("training", record)
+        for turn, record in trainings(part.config.get("training")):
+            _print_settings(f"training{turn}", record)
 
 
 def _print_settings(title: str, settings: dict[str, Any]) -> None:
     """Settings in lines of readable length."""
     text = ", ".join(f"{key}={value}" for key, value in settings.items())
     print(textwrap.fill(f"{title}: {text}", 110, initial_indent="  ", subsequent_indent="    "))
-
-
-def _readable(value: Any) -> Any:
-    """Sizes as HxW, lists joined by spaces."""
-    if isinstance(value, list):
-        if len(value) == 2 and all(isinstance(side, int) for side in value):
-            return size_text((value[0], value[1]))
-        return " ".join(str(_readable(one)) for one in value)
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)
