@@ -56,7 +56,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         training: how the weights came about; kept with them.
     """
 
-    _repeated_blocks = ("EncoderBlock", "DecoderBlock")
+    _repeated_blocks = ["EncoderBlock", "DecoderBlock"]
 
     @register_to_config
     def __init__(
