@@ -1,0 +1,1 @@
+from r2id.conditioning import LabelConditioner  # noqa: F401

@@ -1,0 +1,1 @@
+from r2id.diffuser import R2ID  # noqa: F401

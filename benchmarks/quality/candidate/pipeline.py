@@ -1,0 +1,1 @@
+from r2id.pipeline import R2Pipeline  # noqa: F401

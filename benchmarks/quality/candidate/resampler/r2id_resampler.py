@@ -1,0 +1,1 @@
+from r2id.resampler import R2IR  # noqa: F401
