@@ -403,9 +403,7 @@ class TestCards:
         pipeline.diffuser.register_to_config(training=second)
         pipeline.save_pretrained(tmp_path)
         card = ModelCard.load(tmp_path / CARD)
-        assert (
-            "**diffuser**, 1 of 2: data Hugging Face data set a/circles, split train, 9 images, steps" in card.text
-        )
+        assert "**diffuser**, 1 of 2: data Hugging Face data set a/circles, split train, 9 images, steps" in card.text
         assert "image_size 8x8\n\n**diffuser**, 2 of 2: data Hugging Face data set a/squares, " in card.text
         assert card.data.datasets == ["a/circles", "a/squares"] and "{" not in card.text
         monkeypatch.setattr("sys.argv", ["r2id", "info", "--model", str(tmp_path)])
