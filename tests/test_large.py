@@ -32,7 +32,6 @@ def interrupt_after(tiles, interruption=Interrupted):
 
     @contextmanager
     def progress(total, title, done=0):
-
         def advance(count):
             nonlocal done
             done += count

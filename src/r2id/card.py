@@ -47,8 +47,11 @@ def model_card(
     """
     kind = type(model).__name__
     name = name or getattr(model.config, "_name_or_path", None) or kind
-    networks = {part: network for part, network in _networks(model).items() if "training" in network.config}
-    stages = {part: trainings(network.config.training) for part, network in networks.items()}
+    stages = {
+        part: trainings(network.config.training)
+        for part, network in _networks(model).items()
+        if "training" in network.config
+    }
     records = [record for of_part in stages.values() for _, record in of_part]
     shows_texts = getattr(model, "text_encoder", None) is not None
     task = None

@@ -56,8 +56,6 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         training: how the weights came about; kept with them.
     """
 
-    _repeated_blocks = ["EncoderBlock", "DecoderBlock"]
-
     @register_to_config
     def __init__(
         self,

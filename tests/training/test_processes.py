@@ -72,6 +72,45 @@ torch.distributed.destroy_process_group()
 print("spread evenly", flush=True)
 """
 
+COMPILED = """
+import torch
+from torch import nn
+
+from r2id.conditioning import LabelConditioner
+from r2id.diffuser import R2ID
+from r2id.pipeline import R2Pipeline
+from r2id.training.objectives import DiffusionObjective
+from r2id.training.trainer import compile_network, shard
+
+torch.distributed.init_process_group("gloo")
+compiled, compile_module = [], nn.Module.compile
+
+
+def backend(graph, _):
+    compiled.append(graph)
+    return graph.forward
+
+
+nn.Module.compile = lambda module: compile_module(module, backend=backend)
+sums = []
+for compiles in (False, True):
+    torch.manual_seed(0)
+    diffuser = R2ID(channels=1, dim=32, num_heads=2, encoder_blocks=2, decoder_blocks=2, token_dim=16, time_dim=16)
+    nn.init.normal_(diffuser.out.weight)
+    objective = DiffusionObjective(R2Pipeline(diffuser, LabelConditioner(dim=16), None), 0.1)
+    shard(objective, "cpu", 2)
+    if compiles:
+        compile_network(diffuser)
+    objective.train()(torch.linspace(-1, 1, 128).view(2, 1, 8, 8), torch.zeros(2, dtype=torch.long), (2, 3)).backward()
+    gradients = [parameter.grad for parameter in objective.parameters() if parameter.grad is not None]
+    assert len(gradients) > 50 and bool(compiled) == compiles
+    sums.append([gradient.full_tensor().abs().sum().item() for gradient in gradients])
+assert sums[0] == sums[1]
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+print("the same gradients", flush=True)
+"""
+
 
 def by_two_processes(*arguments) -> subprocess.Popen:
     return launch_two("-m", "r2id", "train", *map(str, arguments))
@@ -140,6 +179,13 @@ def test_each_process_holds_half_and_whole_weights_of_one_block_only(tmp_path):
     process = launch_two(str(tmp_path / "spread.py"))
     printed = printed_by(process)
     assert process.returncode == 0 and printed.count("spread evenly") == 2, printed
+
+
+def test_spread_weights_are_compiled_to_the_same_gradients(tmp_path):
+    (tmp_path / "compiled.py").write_text(COMPILED)
+    process = launch_two(str(tmp_path / "compiled.py"))
+    printed = printed_by(process)
+    assert process.returncode == 0 and printed.count("the same gradients") == 2, printed
 
 
 def test_one_process_has_nothing_to_spread_weights_over(tmp_path, capsys):

@@ -581,15 +581,14 @@ def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
 
 
 def compile_network(network: R2IR | R2ID) -> None:
-    """Run the network through torch.compile: R2ID block by block, R2IR, which has few, whole.
+    """Run the network through torch.compile: R2ID block by block, R2IR, which has few of its own, whole.
 
-    What is compiled of a block is shared by all of its kind and, from the second or third grid on, by all grids. A
-    network compiled whole is compiled anew for every grid, and as a whole gains nothing.
+    All blocks of a kind share what is compiled of one; whole, every one would be compiled.
     """
-    if isinstance(network, R2ID):
-        network.compile_repeated_blocks()
-    else:
-        network.compile()
+    # Not by diffusers' compile_repeated_blocks, which knows blocks by the names of classes: spread ones have others.
+    blocks: list[nn.Module] = [module for module in network.modules() if isinstance(module, EncoderBlock)]
+    for module in blocks or [network]:
+        module.compile()
 
 
 def check_compiler(device: torch.device) -> None:
