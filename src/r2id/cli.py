@@ -570,7 +570,8 @@ class Evaluate(Sampling):
     output: Path | None = None
     """Folder for evaluation.json, whole after every latent size, and the t-scrape as CSV and plot."""
     resume: bool = False
-    """Go on after the figures of an interrupted run in OUTPUT; otherwise all are measured anew."""
+    """Go on after the figures of an interrupted run in OUTPUT, or within a minute of where its generation stopped;
+    otherwise all are measured anew."""
 
 
 @app.command(name="evaluate")

@@ -221,6 +221,50 @@ class TestResuming:
             # Real digits are looked at again, but for that nothing is measured twice.
             assert again[-(10 - at) :] == titles[at:] and all(title.startswith("real") for title in again[: at - 10])
 
+    def test_generation_goes_on_within_a_row(self, make_pipeline, pictures, tmp_path, monkeypatch):
+        """Pictures that were made are not made again, unless that is asked for or they were made otherwise."""
+        monkeypatch.setattr("r2id.evaluation.generation.BATCH", 5)
+        monkeypatch.setattr("r2id.evaluation.generation.KEEP_EVERY", 0)
+        pipeline, plan = make_pipeline(), Plan(**SMALL | {"limit": 0, "t_scrape": 0, "latent_size": ((2, 2),)})
+        whole = evaluate(pipeline, pictures, plan).rows["generation"]
+        folder, made = tmp_path / "figures", []
+
+        def progress_until(last):
+            @contextmanager
+            def progress(total, title, done=0):
+                if title.startswith("latents"):
+                    made.append([done])
+
+                def on_batch(count):
+                    if title.startswith("latents"):
+                        made[-1].append(count)
+                        if sum(made[-1]) == last:
+                            raise KeyboardInterrupt
+
+                yield on_batch
+
+            return progress
+
+        def interrupted_at(last, **changes):
+            with pytest.raises(KeyboardInterrupt):
+                evaluate(pipeline, pictures, plan, output=folder, progress=progress_until(last), **changes)
+
+        interrupted_at(10)
+        interrupted_at(15, resume=True)
+        interrupted_at(20, resume=True)
+        rows = evaluate(pipeline, pictures, plan, output=folder, resume=True, progress=progress_until(None)).rows
+        assert made == [[0, 5, 5], [10, 5], [15, 5], [20]]
+        assert_same({"generation": whole}, {"generation": rows["generation"]})
+        assert [path.name for path in folder.iterdir()] == ["evaluation.json"]
+        interrupted_at(10)
+        interrupted_at(5)
+        (folder / "2x2.unfinished.safetensors").write_bytes(b"damaged")
+        interrupted_at(5, resume=True)
+        (folder / "evaluation.json").unlink()
+        other = replace(plan, seed=1)
+        evaluate(pipeline, pictures, other, output=folder, resume=True, progress=progress_until(None))
+        assert made[4:] == [[0, 5, 5], [0, 5], [0, 5], [0, 5, 5, 5, 5]]
+
     def test_the_t_scrape_is_a_file_as_soon_as_a_latent_size_is_done(
         self, make_pipeline, pictures, tmp_path, interrupted
     ):

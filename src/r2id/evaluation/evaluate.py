@@ -10,9 +10,16 @@ from typing import Any
 
 from r2id.errors import InputError
 from r2id.evaluation import generation, reconstruction, t_scrape
-from r2id.evaluation.generation import Reference, check_digits, load_judge, measure_generation, seen_size
+from r2id.evaluation.generation import (
+    Reference,
+    Unfinished,
+    check_digits,
+    load_judge,
+    measure_generation,
+    seen_size,
+)
 from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction
-from r2id.evaluation.report import Report
+from r2id.evaluation.report import CALLED, Report
 from r2id.evaluation.t_scrape import conditions_of, measure_t_scrape, side_by_side, write_t_scrape
 from r2id.files import check_writable
 from r2id.model import checksum
@@ -116,7 +123,8 @@ def evaluate(
         plan: what to measure.
         about: what else the figures are to be kept with, such as the model's name.
         output: folder for evaluation.json, which is whole after every latent size, and the t-scrape as CSV and plot.
-        resume: keep the figures that are in `output`, and go on after them.
+        resume: keep the figures that are in `output`, and go on after them; of generated pictures within a minute of
+            where they were interrupted.
         progress: shows how far it is.
     Raises:
         InputError: nothing can be measured, or memory does not hold it; or the figures to go on after were measured
@@ -138,7 +146,7 @@ def evaluate(
         report.resume()
     if output:
         check_writable(output / "evaluation.json")
-    evaluation = _Evaluation(pipeline, data, plan, report, progress)
+    evaluation = _Evaluation(pipeline, data, plan, report, resume, progress)
     try:
         if plan.limit:
             evaluation.reconstruction()
@@ -216,6 +224,7 @@ class _Evaluation:
     data: ImageDataset
     plan: Plan
     report: Report
+    resume: bool
     progress: Progress
 
     def missing(self, section: str) -> list[Size]:
@@ -255,7 +264,9 @@ class _Evaluation:
                 self.report.add("generation", [row])
         by_size = {size: references[seen_size(data_size, size)] for size in self.plan.size}
         for latent_size in missing:
-            with self.progress(self.plan.count, f"latents {size_text(latent_size)}") as on_batch:
+            unfinished = self.unfinished(latent_size)
+            done = unfinished.done if unfinished else 0
+            with self.progress(self.plan.count, f"latents {size_text(latent_size)}", done) as on_batch:
                 rows = measure_generation(
                     self.pipeline,
                     judge,
@@ -265,8 +276,19 @@ class _Evaluation:
                     seed=self.plan.seed,
                     sampling=self.plan.sampling,
                     on_batch=on_batch,
+                    unfinished=unfinished,
                 )
                 self.report.add("generation", list(rows))
+            if unfinished:
+                unfinished.remove()
+
+    def unfinished(self, latent_size: Size) -> Unfinished | None:
+        """What an interruption has left of the pictures of a latent size, beside the report; None without a report."""
+        if self.report.path is None:
+            return None
+        path = self.report.path.with_name(f"{size_text(latent_size)}.unfinished.safetensors")
+        settings = {name: value for name, value in self.report.settings.items() if name not in CALLED}
+        return Unfinished(path, self.plan.size, settings, resume=self.resume)
 
     def t_scrape(self, folder: Path | None) -> None:
         """How well noise is told from latents of each size; to `folder` as t-scrape.csv and t-scrape.png."""

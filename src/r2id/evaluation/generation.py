@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from r2id.errors import InputError
 from r2id.evaluation.classifier import DigitClassifier, as_judged, digit_labels, load_classifier
 from r2id.evaluation.reconstruction import lanczos
+from r2id.files import write_whole
 from r2id.pipeline import R2Pipeline
 from r2id.progress import uncounted
 from r2id.sizes import Size, size_text
@@ -21,6 +27,8 @@ from r2id.training.data import ImageDataset
 
 NEIGHBOURS = 3
 BATCH = 100
+KEEP_EVERY = 60.0
+"""Seconds of generation that an interruption costs at most."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,7 @@ class Judged:
 
     @classmethod
     def join(cls, parts: Sequence[Judged]) -> Judged:
-        names = ("features", "pixels", "labels", "taken_for")
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
@@ -178,6 +185,54 @@ def check_digits(pipeline: R2Pipeline, data: ImageDataset) -> None:
         raise InputError(f"pictures are judged by a classifier of the digits 0 to 9, and this model shows {shown}")
 
 
+class Unfinished:
+    """The pictures of rows that are not finished, in a file from which an interrupted evaluation goes on.
+
+    Args:
+        path: safetensors with what is judged of them; it goes with `remove`.
+        sizes: of the pictures, (height, width).
+        settings: how they are made, in what JSON has.
+        resume: take what the file holds, if it is there, whole, and of the same settings.
+    """
+
+    def __init__(self, path: Path, sizes: Sequence[Size], settings: Mapping[str, Any], *, resume: bool) -> None:
+        self.path, self.settings = path, json.dumps(settings, sort_keys=True)
+        self.judged: dict[Size, Judged] = self._load(sizes) if resume else {}
+        self.kept = time.monotonic()
+
+    @property
+    def done(self) -> int:
+        """How many pictures there were."""
+        return min((len(judged.labels) for judged in self.judged.values()), default=0)
+
+    def keep(self, judged: Mapping[Size, Sequence[Judged]]) -> None:
+        """Write the pictures so far, if a minute has passed since they were last written."""
+        if time.monotonic() - self.kept < KEEP_EVERY:
+            return
+        tensors = {
+            f"{size_text(size)}.{field.name}": getattr(whole, field.name)
+            for size, whole in ((size, Judged.join(parts)) for size, parts in judged.items())
+            for field in fields(Judged)
+        }
+        write_whole(self.path, lambda path: save_file(tensors, path, {"settings": self.settings}))
+        self.kept = time.monotonic()
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _load(self, sizes: Sequence[Size]) -> dict[Size, Judged]:
+        try:
+            with safe_open(self.path, "pt") as file:
+                if (file.metadata() or {}).get("settings") != self.settings:
+                    return {}
+                return {
+                    size: Judged(*(file.get_tensor(f"{size_text(size)}.{field.name}") for field in fields(Judged)))
+                    for size in sizes
+                }
+        except (FileNotFoundError, SafetensorError):
+            return {}
+
+
 def load_judge(device: torch.device) -> DigitClassifier:
     """The bundled classifier, on a device."""
     classifier = load_classifier()
@@ -195,16 +250,20 @@ def measure_generation(
     seed: int,
     sampling: Mapping[str, Any] | None = None,
     on_batch: Callable[[int], object] = uncounted,
+    unfinished: Unfinished | None = None,
 ) -> Iterator[dict[str, object]]:
     """Rows of figures, one for each size of `references`, of `count` digits generated with latents of one size.
 
     Picture number i is of label i mod 10 and drawn from seed + i; all sizes show the same pictures. Precision and
     recall compare equally many real and generated digits. Distance is `distance_within_labels`, and diversity that over
     that of real digits. Of too few pictures to tell a figure, it is NaN. `sampling` are arguments of the pipeline's
-    call that say how. `on_batch` is called with the number of pictures after each batch.
+    call that say how. `on_batch` is called with the number of pictures after each batch. Those that are `unfinished`
+    are not generated again, and new ones kept there.
     """
-    judged: dict[Size, list[Judged]] = {size: [] for size in references}
-    for numbers in torch.arange(count).split(BATCH):
+    begun = unfinished.judged if unfinished else {}
+    judged: dict[Size, list[Judged]] = {size: [begun[size]] if begun else [] for size in references}
+    for first in range(unfinished.done if unfinished else 0, count, BATCH):
+        numbers = torch.arange(first, min(first + BATCH, count))
         labels = numbers % 10
         result = pipeline(
             labels.tolist(),
@@ -216,6 +275,8 @@ def measure_generation(
         )
         for parts, pictures in zip(judged.values(), result.images, strict=True):
             parts.append(Judged.of(judge, pictures, labels))
+        if unfinished:
+            unfinished.keep(judged)
         on_batch(len(numbers))
     for size, parts in judged.items():
         pictures, reference = Judged.join(parts), references[size]
