@@ -22,7 +22,7 @@ def pixel_centres(count: int, indices: Tensor | None = None, device: torch.devic
     """Relative coordinates (i + ½)/count − ½ of pixels i of a row of `count`, by default of all. Shape [count]."""
     indices = torch.arange(count) if indices is None else indices
     # In float64, which not every device has, so that neighbours stay apart in very long rows.
-    return ((indices.double() + 0.5) / count - 0.5).float().to(device)
+    return ((indices.double() + 0.5) / count - 0.5).float().to(device, non_blocking=True)
 
 
 def canvas_extent(canvas: tuple[float, float]) -> tuple[float, float]:
@@ -140,7 +140,7 @@ def fourier_features(coordinates: Tensor, angular: Tensor, jitter: Tensor | floa
         [..., D·2·F].
     """
     phases = coordinates[..., None] * angular
-    spread = torch.as_tensor(jitter, device=coordinates.device, dtype=coordinates.dtype)[..., None]
+    spread = jitter[..., None] if isinstance(jitter, Tensor) else jitter
     kept = torch.exp(-0.5 * (angular * spread) ** 2)
     return torch.cat([phases.sin() * kept, phases.cos() * kept], dim=-1).flatten(-2)
 
@@ -177,10 +177,10 @@ class PositionProjection(nn.Module):
 
     def _axis_features(self, relative: Tensor, samples: Samples, axis: int) -> Tensor:
         extent, cell = samples.extent[axis], samples.cell[axis]
-        coordinates = torch.stack([relative, relative * extent], dim=-1)
-        jitter = coordinates.new_zeros(2)
-        if self.expected:
-            half_cell = 0.5 * torch.sym_max(cell, 1 / (self.reference * extent))
-            jitter = coordinates.new_tensor([half_cell, half_cell * extent])
-        features = fourier_features(coordinates, frequencies(self.num_high, self.num_low, relative.device), jitter)
-        return features.to(self.linear.weight.dtype)
+        angular = frequencies(self.num_high, self.num_low, relative.device)
+        half_cell = 0.5 * torch.sym_max(cell, 1 / (self.reference * extent)) if self.expected else 0.0
+        # Each in its own system; numbers of Python's reach a GPU without a wait for it, which a tensor of both would be.
+        features = [
+            fourier_features(relative[:, None] * scale, angular, half_cell * scale) for scale in (1.0, extent)
+        ]
+        return torch.cat(features, dim=-1).to(self.linear.weight.dtype)

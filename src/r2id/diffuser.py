@@ -23,7 +23,10 @@ from r2id.sizes import Size
 Prediction = Literal["epsilon", "v_prediction"]
 
 SAMPLES_AT_ONCE = 2048
-"""Samples, over the batch, that go through a block together where no gradients are wanted."""
+"""Samples, over the batch, that go through a block together where no gradients are wanted: what lies between its layers
+then fits in a processor's cache."""
+SAMPLES_AT_ONCE_ON_GPU = 1 << 16
+"""The same on a GPU, which only so many keep busy."""
 
 NEIGHBOURHOOD_SCALE = 1 / 32
 """Factor of what is read from neighbours. It is a sum over basis² terms, which a step of Adam moves all together:
@@ -147,8 +150,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
             x = x.add(near.flatten(1, 2), alpha=NEIGHBOURHOOD_SCALE)
-        # Without gradients, samples go through a block in pieces: what lies between its layers then fits in the cache.
-        pieces = [x] if torch.is_grad_enabled() else list(x.split(max(1, SAMPLES_AT_ONCE // len(x)), dim=1))
+        at_once = SAMPLES_AT_ONCE if x.device.type == "cpu" else SAMPLES_AT_ONCE_ON_GPU
+        pieces = [x] if torch.is_grad_enabled() else list(x.split(max(1, at_once // len(x)), dim=1))
         for block in self.encoder:
             pieces = block(pieces, time)
         # Where one branch fills a piece by itself, a batch of several would only have to be reordered for every head.

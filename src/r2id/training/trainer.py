@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,7 @@ def _train(
 
             progress.update()
             done = step + 1
-            stopping = bool(accelerator.gather(torch.tensor([stop.is_set()], device=accelerator.device)).any())
+            stopping = _in_any_process(stop.is_set(), accelerator)
             stored = stopping or done % config.checkpoint_every == 0 or done == config.steps
             if stored or done % config.log_every == 0:
                 loss = accelerator.gather(loss.detach()).mean().item()
@@ -317,6 +318,13 @@ def _train(
     folder = save(record) if accelerator.is_main_process else config.output
     _end(accelerator)
     return folder
+
+
+def _in_any_process(true: bool, accelerator: Accelerator) -> bool:
+    """Whether it is true in any process. One alone does not wait for its GPU, which would idle until the next step."""
+    if accelerator.num_processes == 1:
+        return true
+    return bool(accelerator.gather(torch.tensor([true], device=accelerator.device)).any())
 
 
 def _end(accelerator: Accelerator) -> None:
@@ -374,7 +382,9 @@ def _step(
     sizes = latent_sizes(config, data, some)
     latent_size = sizes[int(torch.randint(len(sizes), ()))]
     assert some.labels is not None
-    images, labels = some.batch(indices).to(accelerator.device), some.labels[indices].to(accelerator.device)
+    images, labels = (
+        part.to(accelerator.device, non_blocking=True) for part in (some.batch(indices), some.labels[indices])
+    )
     with autocast(config.precision, accelerator.device):
         loss = objective(images, labels, latent_size)
     optimizer.zero_grad()
@@ -447,10 +457,16 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
     pieces = []
     while first < (step + 1) * batch_size:
         epoch, offset = divmod(first, count)
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(_mix(seed, epoch)))
+        order = _epoch_order(count, epoch, seed)
         pieces.append(order[offset : offset + (step + 1) * batch_size - first])
         first += len(pieces[-1])
     return torch.cat(pieces)
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(count: int, epoch: int, seed: int) -> Tensor:
+    """All images in random order, [count]."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(_mix(seed, epoch)))
 
 
 def _mix(*numbers: int) -> int:
