@@ -39,7 +39,7 @@ from r2id.training.trainer import compile_network, network_arguments
 
 Work = Callable[[], object]
 CHANNELS = 64
-GUIDANCE = 3.5
+GUIDANCE = 4.0
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPE = torch.bfloat16 if usable_precision("bf16", DEVICE) == "bf16" else torch.float32
 """What peers' weights are in."""

@@ -134,7 +134,7 @@ class Sampling(GeneratorChoice):
 
     steps: int = 20
     """Denoising steps."""
-    guidance: float = 3.5
+    guidance: float = 4.0
     """Strength of classifier-free guidance; 1 is none."""
     guidance_interval: tuple[float, float] = (0.3, 0.8)
     """From which to which time, 0 clean to 1 noise, guidance is applied."""

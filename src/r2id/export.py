@@ -193,7 +193,7 @@ def _diffuser_graph(pipeline: R2Pipeline) -> _Graph:
             "labels": {0: "batch"},
             "guidance_scale": {},
         },
-        examples=[example(2, (5, 7), 3.5), example(3, (8, 8), 3.5), example(1, (4, 10), 1.0), example(4, (1, 1), 2.0)],
+        examples=[example(2, (5, 7), 4.0), example(3, (8, 8), 3.5), example(1, (4, 10), 1.0), example(4, (1, 1), 2.0)],
     )
 
 

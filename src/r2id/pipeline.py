@@ -181,7 +181,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         latent_size: Size = (8, 8),
         size: Size | Sequence[Size] = (32, 32),
         num_inference_steps: int = 20,
-        guidance_scale: float = 3.5,
+        guidance_scale: float = 4.0,
         guidance_interval: tuple[float, float] = (0.3, 0.8),
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: Tensor | None = None,

@@ -162,7 +162,7 @@ def build(studio: Studio) -> gradio.Blocks:
                     )
                     with gradio.Row():
                         steps = gradio.Slider(1, MOST_STEPS, 20, step=1, label="Steps")
-                        guidance = gradio.Slider(1, 10, 3.5, step=0.1, label="Guidance")
+                        guidance = gradio.Slider(1, 10, 4.0, step=0.1, label="Guidance")
                     seed = gradio.Number(1, precision=0, minimum=0, label="Seed")
                     generate_button = gradio.Button("Generate", variant="primary", elem_id="generate")
                 with gradio.Tab("Your picture"):

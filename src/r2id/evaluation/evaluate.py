@@ -68,7 +68,7 @@ class Plan:
     seed: int = 0
     precision: str = "no"
     steps: int = 20
-    guidance: float = 3.5
+    guidance: float = 4.0
     guidance_interval: tuple[float, float] = (0.3, 0.8)
     consistency: int | None = None
     real: int | None = None

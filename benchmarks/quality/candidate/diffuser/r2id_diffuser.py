@@ -1,1 +1,0 @@
-from r2id.diffuser import R2ID  # noqa: F401

@@ -1,1 +1,0 @@
-from r2id.pipeline import R2Pipeline  # noqa: F401

@@ -1,1 +1,0 @@
-from r2id.resampler import R2IR  # noqa: F401
