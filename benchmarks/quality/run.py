@@ -425,3 +425,5 @@ if __name__ == "__main__":
         main()
     except InputError as error:
         sys.exit(f"{Path(__file__).name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{Path(__file__).name}: stopped; the same command goes on")

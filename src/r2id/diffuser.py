@@ -25,8 +25,8 @@ Prediction = Literal["epsilon", "v_prediction"]
 SAMPLES_AT_ONCE = 2048
 """Samples, over the batch, that go through a block together where no gradients are wanted: what lies between its layers
 then fits in a processor's cache."""
-SAMPLES_AT_ONCE_ON_GPU = 1 << 16
-"""The same on a GPU, which only so many keep busy."""
+TIMES_AS_MANY_ON_GPU = 32
+"""A GPU is not busy with so few."""
 
 NEIGHBOURHOOD_SCALE = 1 / 32
 """Factor of what is read from neighbours. It is a sum over basis² terms, which a step of Adam moves all together:
@@ -150,7 +150,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
             x = x.add(near.flatten(1, 2), alpha=NEIGHBOURHOOD_SCALE)
-        at_once = SAMPLES_AT_ONCE if x.device.type == "cpu" else SAMPLES_AT_ONCE_ON_GPU
+        at_once = SAMPLES_AT_ONCE * (1 if x.device.type == "cpu" else TIMES_AS_MANY_ON_GPU)
         pieces = [x] if torch.is_grad_enabled() else list(x.split(max(1, at_once // len(x)), dim=1))
         for block in self.encoder:
             pieces = block(pieces, time)

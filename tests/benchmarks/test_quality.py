@@ -149,9 +149,9 @@ def test_other_weights_are_measured_into_a_folder_of_their_own(quality, make_pip
     monkeypatch.setattr(quality, "MEASUREMENTS", {"few": replace(PLAN, count=0), "none": PLAN})
     monkeypatch.setattr(quality, "write_tables", None)
     arguments = ("--data", str(DIGITS), "--only", "few", "--model", str(tmp_path / "tiny"))
-    quality.main([*arguments, "--results", str(tmp_path / "results"), "--guidance", "4"])
+    quality.main([*arguments, "--results", str(tmp_path / "results"), "--guidance", "3"])
     kept = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "results").glob("*/evaluation.json")}
-    assert {name: figures["settings"]["guidance"] for name, figures in kept.items()} == {"few": 4}
-    for wrong in (arguments, ["--guidance", "4"]):
+    assert {name: figures["settings"]["guidance"] for name, figures in kept.items()} == {"few": 3}
+    for wrong in (arguments, ["--guidance", "3"]):
         with pytest.raises(SystemExit):
             quality.main(wrong)
