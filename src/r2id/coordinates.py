@@ -179,8 +179,6 @@ class PositionProjection(nn.Module):
         extent, cell = samples.extent[axis], samples.cell[axis]
         angular = frequencies(self.num_high, self.num_low, relative.device)
         half_cell = 0.5 * torch.sym_max(cell, 1 / (self.reference * extent)) if self.expected else 0.0
-        # Each in its own system; numbers of Python's reach a GPU without a wait for it, which a tensor of both would be.
-        features = [
-            fourier_features(relative[:, None] * scale, angular, half_cell * scale) for scale in (1.0, extent)
-        ]
+        # Numbers of Python's reach a GPU without a wait for it, as a tensor of both systems' would not.
+        features = [fourier_features(relative[:, None] * scale, angular, half_cell * scale) for scale in (1.0, extent)]
         return torch.cat(features, dim=-1).to(self.linear.weight.dtype)
