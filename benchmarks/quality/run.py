@@ -236,7 +236,7 @@ class Claim:
         missed = [index for index, figure in known.items() if not self.reached(figure)]
         rest = "reached elsewhere" if len(known) == len(self.figures) else "not measured everywhere"
         if not missed:
-            return "reached" if len(known) == len(self.figures) else "not measured"
+            return ("reached" if len(known) == len(self.figures) else rest) if known else "not measured"
         if not self.places or len(missed) == len(self.figures):
             return "**missed**"
         return f"**missed** at {in_words(self.places[index] for index in missed)}, {rest}"
