@@ -463,7 +463,8 @@ class TestCards:
         forms = {"mse": "{:.4f}", "accuracy": "{:.1%}", "frechet-distance": "{:.3f}"}
         for result in card.data.eval_results:
             assert forms[result.metric_type].format(result.metric_value).replace("%", " %") in card.text
-        assert len(card.data.eval_results) == 12
+        written = (PRETRAINED / "mnist" / CARD).read_text(encoding="utf-8").count("\n      value: ")
+        assert len(card.data.eval_results) == written > 0
 
     def test_the_command_writes_one_and_never_over_another(self, capsys, monkeypatch, tmp_path):
         def run(*arguments) -> None:
