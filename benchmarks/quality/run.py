@@ -234,9 +234,12 @@ class Claim:
         """Every figure counts as measured, not as it is written; shares are kept in float32, of some seven digits."""
         known = {index: round(figure, 6) for index, figure in enumerate(self.figures) if figure is not None}
         missed = [index for index, figure in known.items() if not self.reached(figure)]
-        rest = "reached elsewhere" if len(known) == len(self.figures) else "not measured everywhere"
+        complete = len(known) == len(self.figures)
+        rest = "reached elsewhere" if complete else "not measured everywhere"
+        if not known:
+            return "not measured"
         if not missed:
-            return ("reached" if len(known) == len(self.figures) else rest) if known else "not measured"
+            return "reached" if complete else rest
         if not self.places or len(missed) == len(self.figures):
             return "**missed**"
         return f"**missed** at {in_words(self.places[index] for index in missed)}, {rest}"

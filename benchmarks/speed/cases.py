@@ -50,6 +50,7 @@ def plainly() -> Iterator[None]:
     """Without what makes this project's networks fast."""
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        # Some times as many, on a GPU, must be a number of torch's, too.
         stack.enter_context(patch("r2id.diffuser.SAMPLES_AT_ONCE", 1 << 40))
         stack.enter_context(patch("r2id.attention.PLACES_PER_COSINE", sys.maxsize))
         yield

@@ -9,7 +9,6 @@ with the command and the commit that made it, and the page shows all that is the
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import shlex
 import subprocess
@@ -281,6 +280,11 @@ CHOICES: tuple[tuple[str, int, tuple[float, float]], ...] = (
 )
 
 
+def sampling(steps: int, interval: tuple[float, float]) -> dict[str, Any]:
+    """How to sample, as arguments of the pipeline's call."""
+    return {"num_inference_steps": steps, "guidance_scale": cases.GUIDANCE, "guidance_interval": interval}
+
+
 def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds for 100 digits, and the quality of more of them, by sampler, steps and interval of the guidance."""
     pipeline = cases.ours()
@@ -297,7 +301,7 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
             pipeline.scheduler = SAMPLERS[name].from_config(config)
             generator = torch.Generator().manual_seed(0)
             with autocast(precision, cases.DEVICE):
-                pipeline(labels, (8, 8), num_inference_steps=steps, guidance_interval=interval, generator=generator)
+                pipeline(labels, (8, 8), generator=generator, **sampling(steps, interval))
 
         return work
 
@@ -312,14 +316,13 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
     quality = []
     for name, steps, interval in CHOICES:
         pipeline.scheduler = SAMPLERS[name].from_config(config)
-        arguments = {"num_inference_steps": steps, "guidance_interval": interval}
+        arguments = sampling(steps, interval)
         with autocast("bf16", cases.DEVICE):
             row = next(
                 measure_generation(pipeline, judge, references, (8, 8), count=options.count, seed=0, sampling=arguments)
             )
         quality.append({name: float(row[name]) for name in ("recognised", "Fréchet", "recall", "diversity")})
-    guidance = inspect.signature(pipeline.__call__).parameters["guidance_scale"].default
-    return {"count": options.count, "guidance": guidance, "seconds": seconds, "quality": quality}
+    return {"count": options.count, "guidance": cases.GUIDANCE, "seconds": seconds, "quality": quality}
 
 
 def show_samplers(result: dict[str, Any]) -> list[str]:
@@ -341,7 +344,7 @@ def show_samplers(result: dict[str, Any]) -> list[str]:
         "",
         f"100 digits at 8×8 latents, decoded at 32×32, in one batch and bfloat16, guidance {result['guidance']:g}; the "
         f"plain way, 100 steps of DDIM as published, took {median(plain):.1f} s. Quality is that of {result['count']} "
-        "digits of the weights bundled with that commit, as `r2id evaluate` measures it:",
+        "digits of the weights bundled with the commit below, as `r2id evaluate` measures it:",
         "",
         *markdown_table(heads, rows),
     ]

@@ -22,7 +22,8 @@ def pixel_centres(count: int, indices: Tensor | None = None, device: torch.devic
     """Relative coordinates (i + ½)/count − ½ of pixels i of a row of `count`, by default of all. Shape [count]."""
     indices = torch.arange(count) if indices is None else indices
     # In float64, which not every device has, so that neighbours stay apart in very long rows.
-    return ((indices.double() + 0.5) / count - 0.5).float().to(device, non_blocking=True)
+    centres = ((indices.double() + 0.5) / count - 0.5).float()
+    return centres.to(device, non_blocking=device is not None and torch.device(device).type == "cuda")
 
 
 def canvas_extent(canvas: tuple[float, float]) -> tuple[float, float]:
@@ -135,7 +136,8 @@ def fourier_features(coordinates: Tensor, angular: Tensor, jitter: Tensor | floa
     Args:
         coordinates: [..., D].
         angular: [F] angular frequencies ω.
-        jitter: standard deviation σ, one for all or [D] one per coordinate; 0 gives plain Fourier features.
+        jitter: standard deviation σ, one number for all or [D] one per coordinate, of their type and on their device; 0
+            gives plain Fourier features.
     Returns:
         [..., D·2·F].
     """
@@ -179,6 +181,6 @@ class PositionProjection(nn.Module):
         extent, cell = samples.extent[axis], samples.cell[axis]
         angular = frequencies(self.num_high, self.num_low, relative.device)
         half_cell = 0.5 * torch.sym_max(cell, 1 / (self.reference * extent)) if self.expected else 0.0
-        # Numbers of Python's reach a GPU without a wait for it, as a tensor of both systems' would not.
+        # A number goes to a GPU as an argument; a tensor of both jitters would be copied there, and waited for.
         features = [fourier_features(relative[:, None] * scale, angular, half_cell * scale) for scale in (1.0, extent)]
         return torch.cat(features, dim=-1).to(self.linear.weight.dtype)

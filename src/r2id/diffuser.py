@@ -26,7 +26,7 @@ SAMPLES_AT_ONCE = 2048
 """Samples, over the batch, that go through a block together where no gradients are wanted: what lies between its layers
 then fits in a processor's cache."""
 TIMES_AS_MANY_ON_GPU = 32
-"""A GPU is not busy with so few."""
+"""So many times SAMPLES_AT_ONCE go together on anything but a processor: fewer do not keep a GPU busy."""
 
 NEIGHBOURHOOD_SCALE = 1 / 32
 """Factor of what is read from neighbours. It is a sum over basis² terms, which a step of Adam moves all together:

@@ -320,11 +320,14 @@ def _train(
     return folder
 
 
-def _in_any_process(true: bool, accelerator: Accelerator) -> bool:
-    """Whether it is true in any process. One alone does not wait for its GPU, which would idle until the next step."""
+def _in_any_process(here: bool, accelerator: Accelerator) -> bool:
+    """Whether something is so in any process, as it is or is not here.
+
+    One process alone does not wait for its GPU, which would idle until the next step.
+    """
     if accelerator.num_processes == 1:
-        return true
-    return bool(accelerator.gather(torch.tensor([true], device=accelerator.device)).any())
+        return here
+    return bool(accelerator.gather(torch.tensor([here], device=accelerator.device)).any())
 
 
 def _end(accelerator: Accelerator) -> None:
@@ -382,8 +385,9 @@ def _step(
     sizes = latent_sizes(config, data, some)
     latent_size = sizes[int(torch.randint(len(sizes), ()))]
     assert some.labels is not None
+    device = accelerator.device
     images, labels = (
-        part.to(accelerator.device, non_blocking=True) for part in (some.batch(indices), some.labels[indices])
+        part.to(device, non_blocking=device.type == "cuda") for part in (some.batch(indices), some.labels[indices])
     )
     with autocast(config.precision, accelerator.device):
         loss = objective(images, labels, latent_size)
@@ -463,7 +467,7 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
     return torch.cat(pieces)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=32)
 def _epoch_order(count: int, epoch: int, seed: int) -> Tensor:
     """All images in random order, [count]."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(_mix(seed, epoch)))
