@@ -467,9 +467,9 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
     return torch.cat(pieces)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=2)
 def _epoch_order(count: int, epoch: int, seed: int) -> Tensor:
-    """All images in random order, [count]."""
+    """All images in random order, [count]. A step takes from one epoch or two; of millions of images, no more are kept."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(_mix(seed, epoch)))
 
 
