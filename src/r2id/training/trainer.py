@@ -469,7 +469,7 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
 
 @lru_cache(maxsize=2)
 def _epoch_order(count: int, epoch: int, seed: int) -> Tensor:
-    """All images in random order, [count]. A step takes from one epoch or two; of millions of images, no more are kept."""
+    """All images in random order, [count]. A step takes from one epoch or two, and orders of millions are large."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(_mix(seed, epoch)))
 
 
