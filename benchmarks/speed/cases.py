@@ -23,7 +23,6 @@ import numpy
 import torch
 from PIL import Image
 from torch import Tensor
-from torch._inductor import config as inductor
 
 from r2id.conditioning import LabelConditioner
 from r2id.diffuser import R2ID
@@ -41,8 +40,11 @@ Work = Callable[[], object]
 CHANNELS = 64
 GUIDANCE = 4.0
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-DTYPE = torch.bfloat16 if usable_precision("bf16", DEVICE) == "bf16" else torch.float32
-"""What peers' weights are in."""
+
+
+def peers_dtype() -> torch.dtype:
+    """What peers' weights are in. No constant: asking a GPU occupies it, after which no process could fork."""
+    return torch.bfloat16 if usable_precision("bf16", DEVICE) == "bf16" else torch.float32
 
 
 @contextmanager
@@ -94,13 +96,13 @@ def _r2id_step(side: int, precision: str) -> Work:
 
 
 def compiled_step(side: int, mode: str = "default") -> Work:
-    """R2ID's step through torch.compile. The first call compiles, without what earlier runs have left on disk."""
+    """R2ID's step through torch.compile. The first call compiles."""
     pipeline = ours()
     sample, alpha_bar, tokens = _step_inputs(pipeline, side)
     branches = torch.compile(pipeline.diffuser.guidance_branches, mode=mode, dynamic=False)
 
     def work() -> Tensor:
-        with torch.inference_mode(), autocast("bf16", DEVICE), inductor.patch(force_disable_caches=True):
+        with torch.inference_mode(), autocast("bf16", DEVICE):
             return _guided(*branches(sample, alpha_bar, tokens, (1, 1)))
 
     return work
@@ -175,10 +177,11 @@ def _peer_step(build: Callable[[int], Any], arguments: dict[str, Tensor]) -> Cal
     """A peer's step: both branches as a batch of two, as its pipeline does."""
 
     def begin(side: int) -> Work:
-        network = build(side).to(DEVICE, DTYPE).eval()
+        dtype = peers_dtype()
+        network = build(side).to(DEVICE, dtype).eval()
         sample = torch.randn(2, CHANNELS, side, side, generator=torch.Generator().manual_seed(0))
         inputs = {"sample" if build is unet else "hidden_states": sample, **arguments}
-        inputs = {name: one.to(DEVICE, DTYPE if one.is_floating_point() else None) for name, one in inputs.items()}
+        inputs = {name: one.to(DEVICE, dtype if one.is_floating_point() else None) for name, one in inputs.items()}
 
         def work() -> Tensor:
             with torch.inference_mode():
@@ -250,8 +253,8 @@ def autoencoder() -> Any:
 
 
 def _autoencoder_decode(side: int) -> Work:
-    network, latent = autoencoder().to(DEVICE, DTYPE).eval(), torch.zeros(1, 4, side // 8, side // 8)
-    latent = latent.to(DEVICE, DTYPE)
+    network = autoencoder().to(DEVICE, peers_dtype()).eval()
+    latent = torch.zeros(1, 4, side // 8, side // 8, device=DEVICE, dtype=peers_dtype())
 
     def work() -> Any:
         with torch.inference_mode():
@@ -304,7 +307,7 @@ def encode(method: str, side: int) -> Work:
     """An image of side × side to an 8 × 8 latent, or to a peer's latent of an eighth."""
     image = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0)).to(DEVICE) * 2 - 1
     if method == "AutoencoderKL":
-        network, image = autoencoder().to(DEVICE, DTYPE).eval(), image.to(DTYPE)
+        network, image = autoencoder().to(DEVICE, peers_dtype()).eval(), image.to(peers_dtype())
         call = lambda: network.encode(image).latent_dist.mean  # noqa: E731
     else:
         resampler = ours().resampler

@@ -25,6 +25,7 @@ import numpy
 import roofline
 import torch
 from measuring import FEW, commit, extrapolate, growth, machine, peak_memory, ratio, synchronize, take_turns
+from torch._inductor import config as inductor
 
 from r2id.evaluation.generation import Reference, load_judge, measure_generation
 from r2id.evaluation.report import in_words, markdown_table
@@ -62,8 +63,10 @@ def seconds_of(case: Callable[[str, int], cases.Work], methods: Sequence[str], s
     return take_turns({name: case(name, side) for name in methods if not left_out(name, side)}, rounds)
 
 
+@inductor.patch(force_disable_caches=True)
 def measure_step(options: argparse.Namespace) -> dict[str, Any]:
-    """Time and memory of a guided step at every latent size, and what bfloat16 changes."""
+    """Time and memory of a guided step at every latent size, what bfloat16 changes, and the seconds of a compilation
+    that finds nothing on disk."""
     pipeline = cases.ours()
     networks = {"R2ID": pipeline.diffuser, "DiT": cases.dit(8), "Sana": cases.sana(8), "UNet": cases.unet(8)}
     result: dict[str, Any] = {
@@ -420,7 +423,7 @@ def measure_roofline(options: argparse.Namespace) -> dict[str, Any]:
     counted = roofline.count(work)
     alternatives = {
         "step": work,
-        "matmul": roofline.matmul(cases.DEVICE, cases.DTYPE),
+        "matmul": roofline.matmul(cases.DEVICE, cases.peers_dtype()),
         "copy": roofline.copy(cases.DEVICE),
     }
     return {"side": side, **counted, "seconds": take_turns(alternatives, options.rounds)}

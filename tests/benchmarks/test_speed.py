@@ -1,5 +1,6 @@
 """The benchmark suite: what it calls the same work gives the same result, and its arithmetic."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def test_what_is_too_large_is_extrapolated_from_the_two_largest():
 def test_bf16_is_compared_with_float32():
     half, single = torch.tensor([1.0, 2.0, 4.0]).numpy(), torch.tensor([1.0, 2.5, 3.0]).numpy()
     assert run.difference(half, single) == pytest.approx({"largest": 1.0, "mean": 0.5, "spread": single.std()})
+
+
+def test_a_gpu_can_still_be_used_after_a_fork():
+    """A process that has asked for what a GPU is could not fork for every case any more."""
+    folder = Path(cases.__file__).parent
+    code = "import torch; torch.cuda.is_available = lambda: True; import memory; assert memory.cases.DEVICE"
+    code += " == 'cuda' and not torch.cuda.is_initialized()"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
 
 
 def test_alternatives_take_turns_and_the_first_round_does_not_count():
