@@ -124,6 +124,13 @@ def show(figures: Iterable[float | None], form: str) -> list[str]:
     return ["–" if one is None else f"{one:{form}}".replace("%", " %") for one in figures]
 
 
+def span(shares: Iterable[float | None]) -> str:
+    """From the least to the most share that was measured; a dash if none was."""
+    known = sorted(share for share in shares if share is not None)
+    ends = dict.fromkeys(f"{100 * share:.1f}" for share in known[:1] + known[-1:])
+    return f"{' to '.join(ends)} %" if ends else "–"
+
+
 # The tables.
 
 
@@ -259,9 +266,7 @@ def claims(figures: Figures) -> list[list[str]]:
         plan = MEASUREMENTS[name]
         shares = figures.of(name, "recognised", plan.latent_size, plan.size)
         places = [f"{grid} → {size}" for size in names(plan.size) for grid in names(plan.latent_size)]
-        known = [share for share in shares if share is not None]
-        some = f"{100 * min(known):.1f} to {100 * max(known):.1f} %" if known else "–"
-        measured = f"{some} of {plan.count:,} digits"
+        measured = f"{span(shares)} of {plan.count:,} digits"
         published, limit = "legible with deformities", "≥ 98 %, none below 95 %"
         return Claim(what, published, limit, shares, ".1%", at_least(0.98), "⁴", places, measured)
 

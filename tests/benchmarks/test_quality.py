@@ -144,6 +144,11 @@ def test_a_verdict_is_of_figures_as_measured(quality, figures, verdict):
     assert claim.verdict() == verdict
 
 
+def test_shares_span_from_the_least_to_the_most(quality):
+    assert quality.span([0.998, None, 0.982, 0.99]) == "98.2 to 99.8 %"
+    assert quality.span([1.0, 0.9999]) == "100.0 %" and quality.span([None]) == "–"
+
+
 def test_other_weights_are_measured_into_a_folder_of_their_own(quality, make_pipeline, monkeypatch, tmp_path):
     make_pipeline().save_pretrained(tmp_path / "tiny")
     monkeypatch.setattr(quality, "SIZE", (16, 16))
