@@ -241,9 +241,10 @@ QUESTIONS = (
             resampler("4x4, rows and columns moved", **ONE_GRID),
             resampler("4x4, nothing moved", latent_jitter=0.0, **ONE_GRID),
         ),
-        "Several grids. A single one that never moves is learned best, and serves others worse. Moved rows and columns "
-        "add 60 to 100 % to the error after as many steps, also at 14x14, which none met. The bundled weights were "
-        "trained with them; whether they pay in a longer training, or on other grids, was not measured.",
+        "Several grids. A single one that never moves is learned best, and serves others worse. Of several, moved rows "
+        "and columns add 60 to 100 % to the error after as many steps, also at 14x14, which none met. The bundled "
+        "weights were trained with them; trained on for longer without, R2IR is sharper there too, and sizes agree "
+        "less ([figures](results.md#agreement-of-sizes)).",
     ),
     Question(
         "R2IR: blocks in each direction",
@@ -475,7 +476,8 @@ def write_document(options: argparse.Namespace) -> None:
         "disturbed latents have Gaussian noise of that standard deviation added. Of R2ID, "
         f"{options.count} digits are generated at each grid, with guidance {GUIDANCE} and otherwise all defaults; "
         "diversity is the mean distance between two digits of one label over that of real ones. ± is half the range "
-        "over the seeds. These are short trainings: they tell choices apart, not how good the bundled weights are.",
+        "over the seeds. These are short trainings: they tell choices apart, not how good the bundled weights are."
+        + taken_over(options.results),
     ]
     for question in QUESTIONS:
         rows = []
@@ -497,6 +499,18 @@ def write_document(options: argparse.Namespace) -> None:
         if question.shown:
             lines += show_decoded(question, [(variant, seeds[0]) for variant, seeds, _ in rows], pictures, options)
     write_whole(options.document, lambda path: path.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+
+
+def taken_over(results: Path) -> str:
+    """A sentence on figures that are older than the results folder; nothing if there are none."""
+    kept = [json.loads(path.read_text()) for path in results.glob("*.json")]
+    taken = sum("taken from" in one for one in kept)
+    if not taken:
+        return ""
+    return (
+        f" The figures of {taken} of {len(kept)} trainings are older than the folder that keeps them, and are there "
+        "as they stood on this page: rounded, and of two seeds without which of them had which."
+    )
 
 
 def show_decoded(

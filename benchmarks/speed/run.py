@@ -475,7 +475,8 @@ def show_gpu(result: dict[str, Any]) -> list[str]:
         *markdown_table(["", "steps/s", "times as fast as eager"], rows),
         "",
         f"Preset `mnist` on this device: {each}, ≈{sum(minutes.values()):.1f} minutes together; extrapolated from "
-        "single steps at 8×8 latents, of all the recipe's grids a middling one.",
+        "single steps at 8×8 latents, without compiling and saving. Some grids of the preset have fewer samples and "
+        "some more.",
     ]
 
 
@@ -511,6 +512,8 @@ def write_document(results: Path, document: Path) -> None:
         if not measured:
             continue
         lines += ["", f"# On {'a GPU' if device == 'cuda' else 'CPU'}"]
+        rest = [name for name in SECTIONS if name not in measured and (device, name) != ("cpu", "gpu")]
+        lines += ["", f"Not measured here: {in_words(f'`--only {name}`' for name in rest)}."] if rest else []
         for name, path in measured.items():
             kept = json.loads(path.read_text())
             lines += ["", *SECTIONS[name][1](kept["result"])]

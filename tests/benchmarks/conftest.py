@@ -11,9 +11,9 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def script(name: str) -> Iterator[ModuleType]:
-    """benchmarks/NAME/run.py, for as long as a test takes."""
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / name / "run.py")
+def script(name: str, file: str = "run.py") -> Iterator[ModuleType]:
+    """benchmarks/NAME/FILE, for as long as a test takes."""
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / name / file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -29,3 +29,8 @@ def ablations() -> Iterator[ModuleType]:
 @pytest.fixture
 def quality() -> Iterator[ModuleType]:
     yield from script("quality")
+
+
+@pytest.fixture
+def strokes() -> Iterator[ModuleType]:
+    yield from script("quality", "strokes.py")

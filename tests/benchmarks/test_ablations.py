@@ -120,6 +120,13 @@ def test_figures_measured_otherwise_are_not_on_the_page(ablations, tmp_path, mon
     assert ablations.figures_of(variant, 0, options) == {"error at 4x4": 0.5}
 
 
+def test_the_page_says_how_many_figures_were_taken_over(ablations, tmp_path):
+    (tmp_path / "measured.json").write_text("{}")
+    assert ablations.taken_over(tmp_path) == ""
+    (tmp_path / "old.json").write_text(json.dumps({"taken from": "an older page"}))
+    assert "figures of 1 of 2 trainings are older" in ablations.taken_over(tmp_path)
+
+
 def test_a_variant_is_measured_at_the_size_that_it_is_trained_on(ablations, tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "TEST_IMAGES", 6)
     variant = ablations.of_small_images("small", "dim=16", "num_heads=2", "value_dim=4", "pixel_dim=8")

@@ -226,7 +226,7 @@ def _page(
         "# Gallery",
         "",
         "Only the seed is chosen by hand. Of small pictures every pixel is enlarged to a square. Proportions other",
-        "than those trained on stretch them. Fréchet distances are larger, the fewer pictures they are measured on.",
+        "than those trained on stretch them. Fréchet distances are mostly larger, the fewer pictures they are of.",
         "Written by",
         "",
         f"```sh\n{commands}\n```",

@@ -114,7 +114,7 @@ PRESET_NOTES = {
     "mnist": "Digits, in about five hours for both networks on 2 CPU cores that multiply in bfloat16.",
     "mnist-one-size": "The published claim put to the test: 4x4 latents of 32x32 images, and no other size.",
     "mnist-reference": "The published recipe, to compare with.",
-    "rgb-16x": "RGB pictures around 256x256, at a sixteenth of their height and width: 30 and 287 million parameters.",
+    "rgb-16x": "RGB pictures around 256x256, at a sixteenth of their height and width: 31 and 287 million parameters.",
 }
 
 # 768 channels hold the values of a square of 16×16 RGB pixels.
