@@ -16,7 +16,7 @@ test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q --numprocesses logical --dist loadfile
 
 # Needs chromium and chromedriver, in Debian the packages chromium and chromium-driver.
 test-browser: .venv/installed-test

@@ -51,6 +51,9 @@ def ratio(numerator: list[float], denominator: list[float]) -> Ratio:
 def take_turns(alternatives: dict[str, Work], rounds: int, idle: int = 1) -> dict[str, list[float]]:
     """Seconds of every alternative in every round, after `idle` rounds that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in alternatives}
+    # What the libraries hold is looked through once, and not again between any two turns.
+    gc.collect()
+    gc.freeze()
     for turn in range(idle + rounds):
         for name, work in alternatives.items():
             gc.collect()
@@ -60,6 +63,7 @@ def take_turns(alternatives: dict[str, Work], rounds: int, idle: int = 1) -> dic
             synchronize()
             if turn >= idle:
                 seconds[name].append(time.perf_counter() - began)
+    gc.unfreeze()
     return seconds
 
 
