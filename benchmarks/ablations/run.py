@@ -241,10 +241,10 @@ QUESTIONS = (
             resampler("4x4, rows and columns moved", **ONE_GRID),
             resampler("4x4, nothing moved", latent_jitter=0.0, **ONE_GRID),
         ),
-        "Several grids. A single one that never moves is learned best, and serves others worse. Of several, moved rows "
-        "and columns add 60 to 100 % to the error after as many steps, also at 14x14, which none met. The bundled "
-        "weights were trained with them; trained on for longer without, R2IR is sharper there too, and sizes agree "
-        "less ([figures](results.md#agreement-of-sizes)).",
+        "Several grids. A single one that never moves is learned best, and serves others worse. Where several are "
+        "learned, moving their rows and columns adds 59 to 105 % to the error after as many steps, also at 14x14, "
+        "which none met. The bundled weights were trained so; trained on without, R2IR is sharper, too, but sizes "
+        "agree less ([figures](results.md#agreement-of-sizes)).",
     ),
     Question(
         "R2IR: blocks in each direction",
@@ -508,8 +508,8 @@ def taken_over(results: Path) -> str:
     if not taken:
         return ""
     return (
-        f" The figures of {taken} of {len(kept)} trainings are older than the folder that keeps them, and are there "
-        "as they stood on this page: rounded, and of two seeds without which of them had which."
+        f" The figures of {taken} of {len(kept)} trainings were taken over from an earlier version of this page, where "
+        "they were rounded; the files in benchmarks/ablations/results say which, and of which commit."
     )
 
 

@@ -126,9 +126,11 @@ def show(figures: Iterable[float | None], form: str) -> list[str]:
 
 def span(shares: Iterable[float | None]) -> str:
     """From the least to the most share that was measured; a dash if none was."""
-    known = sorted(share for share in shares if share is not None)
-    ends = dict.fromkeys(f"{100 * share:.1f}" for share in known[:1] + known[-1:])
-    return f"{' to '.join(ends)} %" if ends else "–"
+    known = [share for share in shares if share is not None]
+    if not known:
+        return "–"
+    least, most = (f"{100 * one:.1f}" for one in (min(known), max(known)))
+    return f"{least} %" if least == most else f"{least} to {most} %"
 
 
 # The tables.
@@ -274,7 +276,8 @@ def claims(figures: Figures) -> list[list[str]]:
     diversity = figures.of_many("diversity", (*GRIDS, DENSE))
     widest = max(known) - min(known) if (known := [one for one in diversity if one is not None]) else 0.0
     distances = figures.of_many("Fréchet", (*GRIDS, DENSE))
-    of_fewer = figures.of("between", "Fréchet", others) + figures.of("gallery/other-latents", "Fréchet", [(14, 14)])
+    also = [(14, 14)]
+    of_fewer = figures.of("between", "Fréchet", others) + figures.of("gallery/other-latents", "Fréchet", also)
     rows = [
         Claim(
             "R2IR, mean squared error of test digits in [−1, 1] at 32×32 through 4×4 latents",
@@ -301,9 +304,9 @@ def claims(figures: Figures) -> list[list[str]]:
             "–", "≤ 0.23", distances, ".3f", at_most(0.23), "²", names((*GRIDS, DENSE)),
         ),
         Claim(
-            "the same of 1,000 digits, " + in_words(names((*others, (14, 14)))) + " latents",
+            "the same of 1,000 digits, " + in_words(names([*others, *also])) + " latents",
             "–", "≤ 0.23 of 10,000",
-            of_fewer, ".3f", at_most(0.23), "(of fewer digits) ⁴", names((*others, (14, 14))),
+            of_fewer, ".3f", at_most(0.23), "(of fewer digits) ⁴", names([*others, *also]),
         ),
         Claim(
             "diversity: distance between two digits of one label over that of real ones, on the same five grids",

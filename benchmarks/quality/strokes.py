@@ -1,17 +1,17 @@
-"""How clean the strokes of digits are to the eye, rated blind: generated ones of several kinds among real ones.
+"""How clean the strokes of digits are to the eye, rated blind: generated ones of several grids among real ones.
 
     r2id sample --labels 0-9 --per-label 10 --latent-size 4x4 --size 32x32 --seed 5000 --output out/strokes/4x4
     r2id sample --labels 0-9 --per-label 10 --latent-size 8x8 --size 32x32 --seed 5000 --output out/strokes/8x8
-    python benchmarks/quality/strokes.py sheets out/strokes/4x4/32x32 out/strokes/8x8/32x32 --data MNIST
+    python benchmarks/quality/strokes.py sheets out/strokes/4x4 out/strokes/8x8 --data MNIST
 
-adds ten test digits of each label, shuffles them all, and writes out/strokes/sheets: pictures of 30 digits each, with
-a number and the label asked for, and key.json, which says where each comes from. Whoever rates sees the sheets alone
-and gives every number 0, clean; 1, a mild flaw: a notch, a grey part, a half-filled loop; or 2, faulty: a break, a
-piece or a stroke that does not belong, a knot, a blot, or hard to read; as JSON, {"0": 1, "1": 0, …}. Then
+adds ten test digits of each label, shuffles them all, and writes out/strokes/sheets, pictures of 30 digits each with a
+number and the label asked for, and out/strokes/key.json, which says where each comes from. Whoever rates sees the
+sheets alone and gives every number 0, clean; 1, a mild flaw: a notch, a grey part, a half-filled loop; or 2, faulty: a
+break, a piece or a stroke that does not belong, a knot, a blot, or hard to read; as JSON, {"0": 1, "1": 0, …}. Then
 
-    python benchmarks/quality/strokes.py count out/strokes/sheets/key.json FIRST.json SECOND.json
+    python benchmarks/quality/strokes.py count out/strokes/key.json FIRST.json SECOND.json
 
-counts them by where they come from.
+counts them by where they come from. Key and ratings of the bundled weights are in benchmarks/quality/results/strokes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,11 @@ from r2id.evaluation.report import markdown_table
 from r2id.files import make_folder, write_whole
 from r2id.images import save_image
 from r2id.pipeline import as_output
+from r2id.sizes import size_text
 from r2id.training.data import load_images
 
 SEED = 7
+"""Of the order, and of which test digits are shown."""
 REAL = "real"
 PER_LABEL = 10
 SIDE = 128
@@ -50,47 +52,74 @@ Digit = tuple[str, str, str, Image.Image]
 """Where it comes from, its name there, its label, and its picture."""
 
 
-def generated(folder: Path) -> list[Digit]:
-    """Digits that `r2id sample` wrote, named NUMBER-LABEL.png; the folder above names the kind.
+def generated(folder: Path, settings: Mapping[str, Any]) -> list[Digit]:
+    """Digits that `r2id sample --output` wrote to a folder with these settings, at the one size that it was asked for.
 
-    Raises InputError where there are none.
+    Raises InputError unless it was one.
     """
-    names = (re.fullmatch(r"(\d+)-(.+)\.png", path.name) for path in folder.iterdir())
+    if len(settings["size"]) != 1:
+        raise InputError(f"{folder} has digits of {len(settings['size'])} sizes; strokes are compared at one")
+    pictures = folder / size_text(settings["size"][0])
+    names = (re.fullmatch(r"(\d+)-(.+)\.png", path.name) for path in pictures.iterdir())
     found = sorted((int(name[1]), name[2], name.string) for name in names if name)
-    if not found:
-        raise InputError(f"{folder} holds no pictures named NUMBER-LABEL.png, as r2id sample writes them")
-    return [(folder.parent.name, Path(file).stem, label, Image.open(folder / file)) for _, label, file in found]
+    kind = size_text(settings["latent_size"])
+    return [(kind, Path(file).stem, label, Image.open(pictures / file)) for _, label, file in found]
 
 
 def real(data: str, choice: random.Random) -> list[Digit]:
-    """Some test digits of each label."""
+    """Some test digits of each label.
+
+    Raises InputError where there are fewer.
+    """
     test = load_images(data, "test", image_size=(32, 32))
-    assert test.labels is not None
+    labels = [] if test.labels is None else test.labels.tolist()
     digits = []
     for label in range(10):
-        numbers = choice.sample([number for number, one in enumerate(test.labels.tolist()) if one == label], PER_LABEL)
+        numbers = [number for number, one in enumerate(labels) if one == label]
+        if len(numbers) < PER_LABEL:
+            raise InputError(f"{data} has {len(numbers)} test digits with the label {label}; {PER_LABEL} are needed")
+        numbers = choice.sample(numbers, PER_LABEL)
         pictures = as_output(test.batch(numbers), "pil")
         digits += [(REAL, str(number), str(label), one) for number, one in zip(numbers, pictures, strict=True)]
     return digits
 
 
+def place_of(number: int) -> tuple[int, int]:
+    """Where a digit's picture begins on its sheet, as (x, y)."""
+    row, column = divmod(number % (COLUMNS * ROWS), COLUMNS)
+    return column * (SIDE + MARGIN) + MARGIN // 2, row * (SIDE + MARGIN + LINE) + MARGIN // 2 + LINE
+
+
 def sheets(folders: Iterable[Path], data: str, output: Path) -> None:
-    """Write all digits, shuffled, as numbered pictures, and where each comes from."""
-    choice = random.Random(SEED)
-    digits = [digit for folder in folders for digit in generated(folder)] + real(data, choice)
+    """Write all digits, shuffled, as numbered pictures to output/sheets, and where each comes from to output/key.json.
+
+    Raises InputError for folders that `r2id sample` did not write, or of which two are of the same latents.
+    """
+    settings, digits, choice = {}, [], random.Random(SEED)
+    for folder in folders:
+        try:
+            made_with = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(f"{folder} has no sample.json; accepted is a folder given to r2id sample") from error
+        digits += generated(folder, made_with)
+        if digits[-1][0] in settings:
+            raise InputError(
+                f"{folder} has {digits[-1][0]} latents, as another folder has; they would be counted as one"
+            )
+        settings[digits[-1][0]] = made_with
+    digits += real(data, choice)
     choice.shuffle(digits)
-    make_folder(output)
+    make_folder(output / "sheets")
     for first in range(0, len(digits), COLUMNS * ROWS):
         sheet = Image.new("L", (COLUMNS * (SIDE + MARGIN), ROWS * (SIDE + MARGIN + LINE)), 90)
         draw = ImageDraw.Draw(sheet)
-        for place, (_, _, label, picture) in enumerate(digits[first : first + COLUMNS * ROWS]):
-            row, column = divmod(place, COLUMNS)
-            x, y = column * (SIDE + MARGIN) + MARGIN // 2, row * (SIDE + MARGIN + LINE) + MARGIN // 2
-            draw.text((x, y), f"#{first + place}  a {label}", fill=255)
-            sheet.paste(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC), (x, y + LINE))
-        save_image(sheet, output / f"{first // (COLUMNS * ROWS)}.png")
-    key = json.dumps([(kind, name) for kind, name, _, _ in digits])
-    write_whole(output / "key.json", lambda path: path.write_text(key))
+        for number, (_, _, label, picture) in enumerate(digits[first : first + COLUMNS * ROWS], first):
+            x, y = place_of(number)
+            draw.text((x, y - LINE), f"#{number}  a {label}", fill=255)
+            sheet.paste(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC), (x, y))
+        save_image(sheet, output / "sheets" / f"{first // (COLUMNS * ROWS)}.png")
+    key = {"made with": settings, "digits": [(kind, name) for kind, name, _, _ in digits]}
+    write_whole(output / "key.json", lambda path: path.write_text(json.dumps(key), encoding="utf-8"))
 
 
 def count(kinds: Sequence[str], ratings: Any) -> dict[str, Counter[int]]:
@@ -100,8 +129,9 @@ def count(kinds: Sequence[str], ratings: Any) -> dict[str, Counter[int]]:
     """
     if not isinstance(ratings, dict) or set(ratings) != {str(number) for number in range(len(kinds))}:
         raise InputError(f"ratings must be JSON with every number from 0 to {len(kinds) - 1}, and no other")
-    if wrong := set(ratings.values()) - set(RATINGS):
-        raise InputError(f"{wrong.pop()!r} is no rating; accepted are {', '.join(map(str, RATINGS))}")
+    for number, rating in ratings.items():
+        if type(rating) is not int or rating not in RATINGS:
+            raise InputError(f"{number} is rated {rating!r}; accepted are {', '.join(map(str, RATINGS))}")
     counted = {kind: Counter[int]() for kind in sorted(set(kinds))}
     for number, kind in enumerate(kinds):
         counted[kind][ratings[str(number)]] += 1
@@ -112,9 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     making = commands.add_parser("sheets", help="write pictures to rate")
-    making.add_argument("folders", type=Path, nargs="+", help="folders of pictures that r2id sample wrote")
+    making.add_argument("folders", type=Path, nargs="+", help="folders that r2id sample wrote")
     making.add_argument("--data", default="ylecun/mnist", help="MNIST: a folder of its IDX files, or a hub id")
-    making.add_argument("--output", type=Path, default=Path("out/strokes/sheets"))
+    making.add_argument("--output", type=Path, default=Path("out/strokes"))
     counting = commands.add_parser("count", help="count ratings")
     counting.add_argument("key", type=Path)
     counting.add_argument("ratings", type=Path, nargs="+")
@@ -122,17 +152,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.command == "sheets":
         sheets(options.folders, options.data, options.output)
         return
-    kinds = [kind for kind, _ in json.loads(options.key.read_text())]
-    rows = [
-        [path.stem, kind, *(str(counted[rating]) for rating in RATINGS)]
-        for path in options.ratings
-        for kind, counted in count(kinds, json.loads(path.read_text())).items()
-    ]
+    kinds = [kind for kind, _ in json.loads(options.key.read_text(encoding="utf-8"))["digits"]]
+    rows = []
+    for path in options.ratings:
+        try:
+            counted = count(kinds, json.loads(path.read_text(encoding="utf-8")))
+        except (InputError, json.JSONDecodeError) as error:
+            raise InputError(f"{path}: {error}") from error
+        rows += [[path.stem, kind, *(str(one[rating]) for rating in RATINGS)] for kind, one in counted.items()]
     print("\n".join(markdown_table(["ratings", "digits", *RATINGS.values()], rows)))
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (InputError, OSError, json.JSONDecodeError) as error:
+    except (InputError, OSError) as error:
         sys.exit(f"{Path(__file__).name}: {error}")

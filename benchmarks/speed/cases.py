@@ -42,8 +42,11 @@ GUIDANCE = 4.0
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def peers_dtype() -> torch.dtype:
-    """What peers' weights are in. No constant: asking a GPU occupies it, after which no process could fork."""
+def half_dtype() -> torch.dtype:
+    """bfloat16, or what stands in for it: what peers' weights are in.
+
+    No constant: to ask for what a GPU can do starts CUDA in this process, after which it cannot be forked.
+    """
     return torch.bfloat16 if usable_precision("bf16", DEVICE) == "bf16" else torch.float32
 
 
@@ -177,7 +180,7 @@ def _peer_step(build: Callable[[int], Any], arguments: dict[str, Tensor]) -> Cal
     """A peer's step: both branches as a batch of two, as its pipeline does."""
 
     def begin(side: int) -> Work:
-        dtype = peers_dtype()
+        dtype = half_dtype()
         network = build(side).to(DEVICE, dtype).eval()
         sample = torch.randn(2, CHANNELS, side, side, generator=torch.Generator().manual_seed(0))
         inputs = {"sample" if build is unet else "hidden_states": sample, **arguments}
@@ -253,8 +256,8 @@ def autoencoder() -> Any:
 
 
 def _autoencoder_decode(side: int) -> Work:
-    network = autoencoder().to(DEVICE, peers_dtype()).eval()
-    latent = torch.zeros(1, 4, side // 8, side // 8, device=DEVICE, dtype=peers_dtype())
+    network = autoencoder().to(DEVICE, half_dtype()).eval()
+    latent = torch.zeros(1, 4, side // 8, side // 8, device=DEVICE, dtype=half_dtype())
 
     def work() -> Any:
         with torch.inference_mode():
@@ -307,7 +310,7 @@ def encode(method: str, side: int) -> Work:
     """An image of side × side to an 8 × 8 latent, or to a peer's latent of an eighth."""
     image = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0)).to(DEVICE) * 2 - 1
     if method == "AutoencoderKL":
-        network, image = autoencoder().to(DEVICE, peers_dtype()).eval(), image.to(peers_dtype())
+        network, image = autoencoder().to(DEVICE, half_dtype()).eval(), image.to(half_dtype())
         call = lambda: network.encode(image).latent_dist.mean  # noqa: E731
     else:
         resampler = ours().resampler

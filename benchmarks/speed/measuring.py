@@ -12,7 +12,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -51,20 +52,29 @@ def ratio(numerator: list[float], denominator: list[float]) -> Ratio:
 def take_turns(alternatives: dict[str, Work], rounds: int, idle: int = 1) -> dict[str, list[float]]:
     """Seconds of every alternative in every round, after `idle` rounds that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in alternatives}
-    # What the libraries hold is looked through once, and not again between any two turns.
+    with nothing_old_collected():
+        for turn in range(idle + rounds):
+            for name, work in alternatives.items():
+                gc.collect()
+                synchronize()
+                began = time.perf_counter()
+                work()
+                synchronize()
+                if turn >= idle:
+                    seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+@contextmanager
+def nothing_old_collected() -> Iterator[None]:
+    """The garbage collector looks through what is made from here on alone: all that libraries hold takes it a second
+    each time."""
     gc.collect()
     gc.freeze()
-    for turn in range(idle + rounds):
-        for name, work in alternatives.items():
-            gc.collect()
-            synchronize()
-            began = time.perf_counter()
-            work()
-            synchronize()
-            if turn >= idle:
-                seconds[name].append(time.perf_counter() - began)
-    gc.unfreeze()
-    return seconds
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def synchronize() -> None:

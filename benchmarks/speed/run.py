@@ -423,7 +423,7 @@ def measure_roofline(options: argparse.Namespace) -> dict[str, Any]:
     counted = roofline.count(work)
     alternatives = {
         "step": work,
-        "matmul": roofline.matmul(cases.DEVICE, cases.peers_dtype()),
+        "matmul": roofline.matmul(cases.DEVICE, cases.half_dtype()),
         "copy": roofline.copy(cases.DEVICE),
     }
     return {"side": side, **counted, "seconds": take_turns(alternatives, options.rounds)}
@@ -492,6 +492,11 @@ SECTIONS: dict[str, tuple[Section, Callable[[dict[str, Any]], list[str]]]] = {
 }
 
 
+def sections_of(device: str) -> list[str]:
+    """What is measured on a kind of device: the last section on a GPU alone."""
+    return [name for name in SECTIONS if name != "gpu" or device == "cuda"]
+
+
 def write_document(results: Path, document: Path) -> None:
     """A page of all sections that have been measured, for every kind of device."""
     lines = [
@@ -512,8 +517,8 @@ def write_document(results: Path, document: Path) -> None:
         if not measured:
             continue
         lines += ["", f"# On {'a GPU' if device == 'cuda' else 'CPU'}"]
-        rest = [name for name in SECTIONS if name not in measured and (device, name) != ("cpu", "gpu")]
-        lines += ["", f"Not measured here: {in_words(f'`--only {name}`' for name in rest)}."] if rest else []
+        missing = [name for name in sections_of(device) if name not in measured]
+        lines += ["", f"Sections that were not measured: {in_words(missing)}."] if missing else []
         for name, path in measured.items():
             kept = json.loads(path.read_text())
             lines += ["", *SECTIONS[name][1](kept["result"])]
@@ -585,7 +590,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = shlex.join([*COMMAND, *(sys.argv[1:] if arguments is None else arguments)])
     revision = commit()
     for name in options.only:
-        if name == "gpu" and cases.DEVICE == "cpu":
+        if name not in sections_of(cases.DEVICE):
             continue
         synchronize()
         made = {

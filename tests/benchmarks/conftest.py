@@ -13,12 +13,14 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 def script(name: str, file: str = "run.py") -> Iterator[ModuleType]:
     """benchmarks/NAME/FILE, for as long as a test takes."""
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / name / file)
+    path = BENCHMARKS / name / file
+    unique = f"{name}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(unique, path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[unique] = module
     spec.loader.exec_module(module)
     yield module
-    del sys.modules[name]
+    del sys.modules[unique]
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_the_page_says_how_many_figures_were_taken_over(ablations, tmp_path):
     (tmp_path / "measured.json").write_text("{}")
     assert ablations.taken_over(tmp_path) == ""
     (tmp_path / "old.json").write_text(json.dumps({"taken from": "an older page"}))
-    assert "figures of 1 of 2 trainings are older" in ablations.taken_over(tmp_path)
+    assert "figures of 1 of 2 trainings were taken over" in ablations.taken_over(tmp_path)
 
 
 def test_a_variant_is_measured_at_the_size_that_it_is_trained_on(ablations, tmp_path, monkeypatch):
