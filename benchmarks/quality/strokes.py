@@ -19,10 +19,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,9 @@ from r2id.errors import InputError
 from r2id.evaluation.report import markdown_table
 from r2id.files import make_folder, write_whole
 from r2id.images import save_image
+from r2id.offline import Pictures
 from r2id.pipeline import as_output
-from r2id.sizes import size_text
+from r2id.sizes import Size, size_text
 from r2id.training.data import load_images
 
 SEED = 7
@@ -52,18 +52,16 @@ Digit = tuple[str, str, str, Image.Image]
 """Where it comes from, its name there, its label, and its picture."""
 
 
-def generated(folder: Path, settings: Mapping[str, Any]) -> list[Digit]:
-    """Digits that `r2id sample --output` wrote to a folder with these settings, at the one size that it was asked for.
+def generated(folder: Path, kind: str, labels: Sequence[str], sizes: Sequence[Size]) -> list[Digit]:
+    """Digits that `r2id sample --output` wrote to a folder, at the one size that it was asked for.
 
-    Raises InputError unless it was one.
+    Raises InputError unless it was one, and OSError for a digit that is missing.
     """
-    if len(settings["size"]) != 1:
-        raise InputError(f"{folder} has digits of {len(settings['size'])} sizes; strokes are compared at one")
-    pictures = folder / size_text(settings["size"][0])
-    names = (re.fullmatch(r"(\d+)-(.+)\.png", path.name) for path in pictures.iterdir())
-    found = sorted((int(name[1]), name[2], name.string) for name in names if name)
-    kind = size_text(settings["latent_size"])
-    return [(kind, Path(file).stem, label, Image.open(pictures / file)) for _, label, file in found]
+    if len(sizes) != 1:
+        raise InputError(f"{folder} has digits of {len(sizes)} sizes; strokes are compared at one")
+    pictures = Pictures(folder, labels, sizes)
+    files = [pictures.file(index, sizes[0]) for index in range(len(labels))]
+    return [(kind, file.stem, label, Image.open(file)) for file, label in zip(files, labels, strict=True)]
 
 
 def real(data: str, choice: random.Random) -> list[Digit]:
@@ -101,12 +99,11 @@ def sheets(folders: Iterable[Path], data: str, output: Path) -> None:
             made_with = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise InputError(f"{folder} has no sample.json; accepted is a folder given to r2id sample") from error
-        digits += generated(folder, made_with)
-        if digits[-1][0] in settings:
-            raise InputError(
-                f"{folder} has {digits[-1][0]} latents, as another folder has; they would be counted as one"
-            )
-        settings[digits[-1][0]] = made_with
+        kind = size_text(made_with["latent_size"])
+        if kind in settings:
+            raise InputError(f"{folder} has {kind} latents, as another folder has; they would be counted as one")
+        settings[kind] = made_with
+        digits += generated(folder, kind, made_with["labels"], made_with["size"])
     digits += real(data, choice)
     choice.shuffle(digits)
     make_folder(output / "sheets")

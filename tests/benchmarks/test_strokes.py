@@ -59,7 +59,7 @@ def sampled(tmp_path):
     for number in range(35):
         Image.new("L", (32, 32), 5 * number).save(pictures / f"{number}-7.png")
     (pictures / "note.png").write_text("no digit")
-    settings = {"latent_size": [4, 4], "size": [[32, 32]]}
+    settings = {"labels": ["7"] * 35, "latent_size": [4, 4], "size": [[32, 32]]}
     (tmp_path / "digits" / "sample.json").write_text(json.dumps(settings))
     return tmp_path / "digits"
 
@@ -91,7 +91,11 @@ def test_what_cannot_be_compared_is_an_error(strokes, sampled, tmp_path, monkeyp
     monkeypatch.setattr(strokes, "PER_LABEL", 1000)
     with pytest.raises(InputError, match="test digits with the label 0; 1000 are needed"):
         sheets(sampled)
-    (sampled / "sample.json").write_text(json.dumps({"latent_size": [4, 4], "size": [[32, 32], [64, 64]]}))
+    made_with = json.loads((sampled / "sample.json").read_text())
+    (sampled / "32x32" / "3-7.png").unlink()
+    with pytest.raises(FileNotFoundError, match="3-7.png"):
+        sheets(sampled)
+    (sampled / "sample.json").write_text(json.dumps(made_with | {"size": [[32, 32], [64, 64]]}))
     with pytest.raises(InputError, match="has digits of 2 sizes"):
         sheets(sampled)
     assert not (tmp_path / "out").exists()
