@@ -19,9 +19,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from r2id import ImageField, R2Pipeline
-from r2id.coordinates import Grid, canvas_extent, fourier_features, frequencies, pixel_centres
-from r2id.files import write_whole
-from r2id.noise import field_noise
+from r2id.diffusion.noise_field import field_noise
+from r2id.files.atomic import write_whole
+from r2id.geometry.coordinates import Grid, canvas_extent, pixel_centres
+from r2id.geometry.fourier import fourier_features, frequencies
 
 HERE = Path(__file__).parent
 BLUE, ORANGE, GREY = "#2f6fb7", "#e07b39", "#8a8f98"

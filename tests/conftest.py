@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from r2id.conditioning import LabelConditioner, TextConditioner, load_text_encoder
-from r2id.diffuser import R2ID
-from r2id.pipeline import R2Pipeline
-from r2id.resampler import R2IR
+from r2id.conditioning.labels import LabelConditioner
+from r2id.conditioning.text import TextConditioner, load_text_encoder
+from r2id.diffusion.pipeline import R2Pipeline
+from r2id.networks.diffuser import R2ID
+from r2id.networks.resampler import R2IR
 
 # Tensors this small gain nothing from a second thread, and the order of sums stays the same.
 torch.set_num_threads(1)

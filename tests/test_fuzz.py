@@ -14,14 +14,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from r2id.cli import parse_labels, parse_region, parse_size
+from r2id.cli.parsing import parse_labels, parse_region, parse_size
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
-from r2id.images import read_image
-from r2id.large import LargeImage, tiff_size, write_large
-from r2id.latents import Latents
-from r2id.pipeline import R2Pipeline
-from r2id.progress import unseen
-from r2id.training.trainer import network_arguments
+from r2id.files.images import read_image
+from r2id.files.large_reader import LargeImage, tiff_size
+from r2id.files.large_writer import write_large
+from r2id.files.latents import Latents
+from r2id.runtime.progress import unseen
+from r2id.training.setup import network_arguments
 
 RUN = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 DIGITS = "9" * 5000
@@ -139,7 +140,7 @@ def test_damaged_large_images(tmp_path):
 
 def test_damaged_tiles_of_an_unfinished_picture(tmp_path, monkeypatch):
     """Two tiles, of which one is written."""
-    monkeypatch.setattr("r2id.large.TILE", 16)
+    monkeypatch.setattr("r2id.files.large_writer.TILE", 16)
     path, size = tmp_path / "big.tif", (16, 30)
 
     class Ones:
@@ -216,7 +217,7 @@ def test_damaged_configs(name, tmp_path, make_pipeline):
 
 @pytest.mark.parametrize("about", ["[" * 100_000, json.dumps({"canvas": [8, 8], "labels": 3, "model": "x"}), "null"])
 def test_latents_whose_notes_are_something_else(tmp_path, about, monkeypatch):
-    monkeypatch.setattr("r2id.latents.json.dumps", lambda value: about)
+    monkeypatch.setattr("r2id.files.latents.json.dumps", lambda value: about)
     Latents(torch.zeros(1, 3, 2, 2), (8, 8), (), 7).save(tmp_path / "latents.safetensors")
     with pytest.raises(InputError, match="cannot be read as latents"):
         Latents.load(tmp_path / "latents.safetensors")

@@ -28,20 +28,22 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from r2id.data.dataset import ImageDataset
+from r2id.data.loading import load_images
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.evaluation.generation import Reference, load_judge, measure_generation
 from r2id.evaluation.reconstruction import measure_reconstruction
-from r2id.files import write_whole
-from r2id.gallery import overview
-from r2id.images import save_image
-from r2id.layers import AdaptiveNorm, DecoderBlock, EncoderBlock
-from r2id.model import checksum
-from r2id.pipeline import R2Pipeline, as_output
-from r2id.precision import autocast
-from r2id.resampler import R2IR
-from r2id.sizes import Size, size_text
-from r2id.training.data import ImageDataset, load_images
-from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS, DiffuserTraining, ResamplerTraining
-from r2id.training.trainer import train_diffuser, train_resampler
+from r2id.files.atomic import write_whole
+from r2id.files.checksums import checksum
+from r2id.files.contact_sheets import overview
+from r2id.files.images import as_output, save_image
+from r2id.geometry.sizes import Size, size_text
+from r2id.networks.layers import AdaptiveNorm, DecoderBlock, EncoderBlock
+from r2id.networks.resampler import R2IR
+from r2id.runtime.precision import autocast
+from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
+from r2id.training.settings import DiffuserTraining, ResamplerTraining
+from r2id.training.setup import train_diffuser, train_resampler
 
 RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ablations.md"
@@ -146,7 +148,7 @@ def with_smooth_noise() -> Iterator[None]:
 
     with (
         patch("r2id.training.objectives.DiffusionObjective.noise", staticmethod(draw)),
-        patch("r2id.pipeline.field_noise", smooth_noise),
+        patch("r2id.diffusion.pipeline.field_noise", smooth_noise),
     ):
         yield
 
@@ -155,7 +157,7 @@ def with_neighbourhood_scale(scale: float) -> Callable[[], AbstractContextManage
     """Take what R2ID reads from neighbours times `scale`."""
 
     def change() -> AbstractContextManager[Any]:
-        return patch("r2id.diffuser.NEIGHBOURHOOD_SCALE", scale)
+        return patch("r2id.networks.diffuser.NEIGHBOURHOOD_SCALE", scale)
 
     change.__name__ = f"neighbourhood_scale_{scale}"
     return change
@@ -187,8 +189,8 @@ def with_response_norm_instead() -> Iterator[None]:
     with (
         patch("torch.nn.LayerNorm", build),
         # Where all share the time, the network's own way is one call that is LayerNorm's alone.
-        patch("r2id.layers.AdaptiveNorm.forward", forward),
-        patch("r2id.diffuser.SAMPLES_AT_ONCE", 1 << 40),
+        patch("r2id.networks.layers.AdaptiveNorm.forward", forward),
+        patch("r2id.networks.diffuser.SAMPLES_AT_ONCE", 1 << 40),
     ):
         yield
 
@@ -206,10 +208,10 @@ def with_response_norm_added() -> Iterator[None]:
         return build
 
     with (
-        patch("r2id.diffuser.EncoderBlock", with_response(EncoderBlock)),
-        patch("r2id.diffuser.DecoderBlock", with_response(DecoderBlock)),
+        patch("r2id.networks.diffuser.EncoderBlock", with_response(EncoderBlock)),
+        patch("r2id.networks.diffuser.DecoderBlock", with_response(DecoderBlock)),
         # Samples can no longer be taken in pieces.
-        patch("r2id.diffuser.SAMPLES_AT_ONCE", 1 << 40),
+        patch("r2id.networks.diffuser.SAMPLES_AT_ONCE", 1 << 40),
     ):
         yield
 

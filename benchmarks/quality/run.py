@@ -19,17 +19,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from r2id.card import METRICS
-from r2id.cli import ModelChoice, load_pipeline
+from r2id.cli.models import ModelChoice, load_pipeline
+from r2id.data.dataset import ImageDataset
+from r2id.data.loading import load_images
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.evaluate import Plan, evaluate
 from r2id.evaluation.report import Rows, in_words, markdown_table, read_evaluation
-from r2id.files import write_whole
-from r2id.pipeline import R2Pipeline
-from r2id.precision import usable_precision
-from r2id.progress import progress
-from r2id.sizes import Size, size_text
-from r2id.training.data import ImageDataset, load_images
+from r2id.files.atomic import write_whole
+from r2id.geometry.sizes import Size, size_text
+from r2id.publishing.card import METRICS
+from r2id.runtime.precision import usable_precision
+from r2id.runtime.progress import progress
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

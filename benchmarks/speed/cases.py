@@ -24,17 +24,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from r2id.conditioning import LabelConditioner
-from r2id.diffuser import R2ID
-from r2id.large import write_large
-from r2id.pipeline import R2Pipeline, as_levels
-from r2id.precision import autocast, usable_precision
-from r2id.progress import unseen
-from r2id.resampler import R2IR
-from r2id.sizes import Size
+from r2id.conditioning.labels import LabelConditioner
+from r2id.diffusion.pipeline import R2Pipeline
+from r2id.files.images import as_levels
+from r2id.files.large_writer import write_large
+from r2id.geometry.sizes import Size
+from r2id.networks.diffuser import R2ID
+from r2id.networks.resampler import R2IR
+from r2id.runtime.precision import autocast, usable_precision
+from r2id.runtime.progress import unseen
+from r2id.training.loop import compile_network
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
 from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
-from r2id.training.trainer import compile_network, network_arguments
+from r2id.training.setup import network_arguments
 
 Work = Callable[[], object]
 CHANNELS = 64
@@ -56,8 +58,8 @@ def plainly() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         # Some times as many, on a GPU, must be a number of torch's, too.
-        stack.enter_context(patch("r2id.diffuser.SAMPLES_AT_ONCE", 1 << 40))
-        stack.enter_context(patch("r2id.attention.PLACES_PER_COSINE", sys.maxsize))
+        stack.enter_context(patch("r2id.networks.diffuser.SAMPLES_AT_ONCE", 1 << 40))
+        stack.enter_context(patch("r2id.networks.attention.PLACES_PER_COSINE", sys.maxsize))
         yield
 
 
@@ -318,7 +320,7 @@ def encode(method: str, side: int) -> Work:
 
     def work() -> Tensor:
         if method.endswith("the plain way"):
-            with patch("r2id.resampler.PIECE", sys.maxsize), plainly():
+            with patch("r2id.networks.resampler.PIECE", sys.maxsize), plainly():
                 return call()
         with torch.inference_mode(), autocast("bf16" if method == "R2IR" else "no", DEVICE):
             return call()

@@ -27,11 +27,11 @@ import torch
 from measuring import FEW, commit, extrapolate, growth, machine, peak_memory, ratio, synchronize, take_turns
 from torch._inductor import config as inductor
 
+from r2id.data.loading import load_images
 from r2id.evaluation.generation import Reference, load_judge, measure_generation
 from r2id.evaluation.report import in_words, markdown_table
-from r2id.files import write_whole
-from r2id.precision import autocast
-from r2id.training.data import load_images
+from r2id.files.atomic import write_whole
+from r2id.runtime.precision import autocast
 from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
 
 HERE = Path(__file__).parent

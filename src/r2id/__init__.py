@@ -6,14 +6,17 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from r2id.runtime import late
+
 if TYPE_CHECKING:
-    from r2id.conditioning import LabelConditioner
-    from r2id.diffuser import R2ID
+    from r2id.conditioning.labels import LabelConditioner
+    from r2id.conditioning.text import TextConditioner
+    from r2id.diffusion.pipeline import R2Pipeline
     from r2id.errors import InputError
-    from r2id.field import ImageField
-    from r2id.latents import Latents
-    from r2id.pipeline import R2Pipeline
-    from r2id.resampler import R2IR
+    from r2id.fields.image_field import ImageField
+    from r2id.files.latents import Latents
+    from r2id.networks.diffuser import R2ID
+    from r2id.networks.resampler import R2IR
 
 # Whoever uses this is not reported on. diffusers imports ONNX Runtime where that is installed, which would at once look
 # for a server to tell of it; both read these names as they are imported.
@@ -21,17 +24,20 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
-__all__ = ["R2ID", "R2IR", "ImageField", "InputError", "LabelConditioner", "Latents", "R2Pipeline"]
+__all__ = ["R2ID", "R2IR", "ImageField", "InputError", "LabelConditioner", "Latents", "R2Pipeline", "TextConditioner"]
 
 _HOMES = {
-    "R2IR": "r2id.resampler",
-    "R2ID": "r2id.diffuser",
-    "ImageField": "r2id.field",
+    "R2IR": "r2id.networks.resampler",
+    "R2ID": "r2id.networks.diffuser",
+    "ImageField": "r2id.fields.image_field",
     "InputError": "r2id.errors",
-    "LabelConditioner": "r2id.conditioning",
-    "Latents": "r2id.latents",
-    "R2Pipeline": "r2id.pipeline",
+    "LabelConditioner": "r2id.conditioning.labels",
+    "Latents": "r2id.files.latents",
+    "R2Pipeline": "r2id.diffusion.pipeline",
+    "TextConditioner": "r2id.conditioning.text",
 }
+
+late.HOMES["publishing"] = "r2id.publishing.hub"
 
 
 def __getattr__(name: str) -> Any:

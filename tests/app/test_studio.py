@@ -18,9 +18,9 @@ from r2id.app import studio as module
 from r2id.app.page import build, data_address
 from r2id.app.studio import WHOLE, Session, Studio, zoomed
 from r2id.errors import InputError
-from r2id.latents import Latents
-from r2id.precision import autocast
-from r2id.sizes import size_text
+from r2id.files.latents import Latents
+from r2id.geometry.sizes import size_text
+from r2id.runtime.precision import autocast
 
 
 @pytest.fixture

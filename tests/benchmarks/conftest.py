@@ -36,3 +36,8 @@ def quality() -> Iterator[ModuleType]:
 @pytest.fixture
 def strokes() -> Iterator[ModuleType]:
     yield from script("quality", "strokes.py")
+
+
+@pytest.fixture
+def showcase() -> Iterator[ModuleType]:
+    yield from script("showcase")

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from r2id.diffuser import R2ID
-from r2id.images import read_image
-from r2id.precision import autocast
-from r2id.resampler import R2IR
+from r2id.files.images import read_image
+from r2id.networks.diffuser import R2ID
+from r2id.networks.resampler import R2IR
+from r2id.runtime.precision import autocast
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "tests" / "fixtures" / "digits"

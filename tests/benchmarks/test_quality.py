@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy
 import pytest
 
+from r2id.data.loading import load_images
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.evaluate import Plan
-from r2id.pipeline import R2Pipeline
-from r2id.training.data import load_images
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "tests" / "fixtures" / "digits"

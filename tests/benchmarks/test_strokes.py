@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
-from r2id.pipeline import R2Pipeline
 
 DIGITS = Path(__file__).parents[1] / "fixtures" / "digits"
 RATINGS = Path(__file__).parents[2] / "benchmarks" / "quality" / "results" / "strokes"

@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 from tyro.extras import SubcommandApp
 
-from r2id import cli, large
-from r2id.model import PRETRAINED
+from r2id.cli import main
+from r2id.cli.program import SIZES, OptionError, app
+from r2id.files import images
+from r2id.networks.loading import PRETRAINED
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "src", "tests", "benchmarks")
@@ -94,7 +96,7 @@ def test_python_runs(document, folder, texts):
 
 @pytest.mark.parametrize("document", having("sh"), ids=name_of)
 def test_commands_run_or_are_read(document, folder, texts, monkeypatch):
-    monkeypatch.setattr(large, "LARGE", 1 << 18)
+    monkeypatch.setattr(images, "LARGE", 1 << 18)
     for language, code in blocks(document):
         if language == "sh":
             subprocess.run(["bash", "-n", "-c", code], check=True)
@@ -141,7 +143,7 @@ def check_command(words: list[str], monkeypatch) -> None:
         if arguments[0] in RUN and (Path(model).exists() or (PRETRAINED / model).exists()):
             arguments = [SMALLER.get(word, word) for word in arguments] + FEWER.get(arguments[0], [])
             monkeypatch.setattr(sys, "argv", ["r2id", *arguments])
-            cli.main()
+            main()
     elif program in ("srun", "bash"):
         check_script(arguments[arguments.index("-c") + 1], monkeypatch)
     elif program == "make":
@@ -189,16 +191,16 @@ def launched(program: str, arguments: list[str]) -> list[str]:
 def read_r2id(arguments: list[str]) -> list[str]:
     """Read the arguments of r2id with its own command line, which calls nothing; returns them."""
     try:
-        idle(cli.app).cli(prog="r2id", args=arguments, registry=cli.SIZES, console_outputs=False)
-    except (SystemExit, cli.OptionError) as error:
+        idle(app).cli(prog="r2id", args=arguments, registry=SIZES, console_outputs=False)
+    except (SystemExit, OptionError) as error:
         raise AssertionError(f"r2id {' '.join(arguments)} is not accepted") from error
     return arguments
 
 
-def idle(app: SubcommandApp) -> SubcommandApp:
+def idle(commands: SubcommandApp) -> SubcommandApp:
     """The same command line, whose commands do nothing."""
     same = SubcommandApp()
-    for name, command in app._subcommands.items():
+    for name, command in commands._subcommands.items():
         if isinstance(command.target, SubcommandApp):
             same.command(idle(command.target), name=name)
         else:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from r2id.data.loading import load_images
 from r2id.errors import InputError
 from r2id.evaluation import classifier as module
 from r2id.evaluation.classifier import (
@@ -17,7 +18,6 @@ from r2id.evaluation.classifier import (
     save_classifier,
     train_classifier,
 )
-from r2id.training.data import load_images
 
 DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from r2id.conditioning import LabelConditioner
+from r2id.conditioning.labels import LabelConditioner
+from r2id.data.loading import load_images
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.evaluate import QUICK_MOST, Plan, evaluate
 from r2id.evaluation.generation import Reference
 from r2id.evaluation.report import read_evaluation
 from r2id.evaluation.t_scrape import TIMES
-from r2id.pipeline import R2Pipeline
-from r2id.training.data import load_images
 
 DIGITS = Path(__file__).parents[1] / "fixtures" / "digits"
 SMALL = {

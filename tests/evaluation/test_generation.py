@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from r2id.conditioning import LabelConditioner
+from r2id.conditioning.labels import LabelConditioner
+from r2id.data.loading import load_images
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.classifier import load_classifier
 from r2id.evaluation.generation import (
@@ -20,8 +22,6 @@ from r2id.evaluation.generation import (
     precision_and_recall,
     seen_size,
 )
-from r2id.pipeline import R2Pipeline
-from r2id.training.data import load_images
 
 DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from r2id.data.loading import load_images
 from r2id.evaluation.reconstruction import METHODS, lanczos, measure_consistency, measure_reconstruction
-from r2id.training.data import load_images
 
 DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from r2id.data.dataset import ImageDataset
 from r2id.errors import InputError
 from r2id.evaluation.evaluate import Plan, evaluate
 from r2id.evaluation.t_scrape import TIMES, measure_t_scrape
-from r2id.training.data import ImageDataset
 
 
 @pytest.fixture(scope="module")

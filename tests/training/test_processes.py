@@ -35,13 +35,13 @@ SPREAD = """
 import torch
 from torch.distributed.tensor import DTensor
 
-from r2id.conditioning import LabelConditioner
-from r2id.diffuser import R2ID
-from r2id.layers import EncoderBlock, SelfBlock
-from r2id.pipeline import R2Pipeline
-from r2id.resampler import R2IR
+from r2id.conditioning.labels import LabelConditioner
+from r2id.networks.diffuser import R2ID
+from r2id.networks.layers import EncoderBlock, SelfBlock
+from r2id.diffusion.pipeline import R2Pipeline
+from r2id.networks.resampler import R2IR
 from r2id.training.objectives import DiffusionObjective, ReconstructionObjective
-from r2id.training.trainer import gather_weights, shard
+from r2id.training.sharding import gather_weights, shard
 
 torch.distributed.init_process_group("gloo")
 resampler = R2IR(dim=32, num_heads=2, num_blocks=2, basis=4, pixel_dim=8, latent_channels=8)
@@ -76,11 +76,12 @@ COMPILED = """
 import torch
 from torch import nn
 
-from r2id.conditioning import LabelConditioner
-from r2id.diffuser import R2ID
-from r2id.pipeline import R2Pipeline
+from r2id.conditioning.labels import LabelConditioner
+from r2id.networks.diffuser import R2ID
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.training.objectives import DiffusionObjective
-from r2id.training.trainer import compile_network, shard
+from r2id.training.loop import compile_network
+from r2id.training.sharding import shard
 
 torch.distributed.init_process_group("gloo")
 compiled, compile_module = [], nn.Module.compile

@@ -1,0 +1,1 @@
+"""The web page of `r2id app`; imports errors, geometry, runtime, files and diffusion."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from r2id.app.studio import LARGEST_LATENT, MOST_STEPS, WHOLE, Session, Studio, zoomed
 from r2id.errors import InputError
-from r2id.sizes import Size, check_size, size_text
+from r2id.geometry.sizes import Size, check_size, size_text
 
 PRESETS = {
     size_text(size): size for size in ((32, 32), (64, 64), (27, 18), (18, 32), (128, 51), (256, 256), (512, 512))

@@ -17,14 +17,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
-from r2id.files import file_name
-from r2id.gallery import contact_sheet, enlarged
-from r2id.images import FORMATS, as_values, read_image
-from r2id.latents import SUFFIX, Latents
-from r2id.pipeline import R2Pipeline, as_output
-from r2id.precision import autocast
-from r2id.sizes import Size, check_size, size_text
+from r2id.files.atomic import file_name
+from r2id.files.contact_sheets import contact_sheet, enlarged
+from r2id.files.images import FORMATS, as_output, as_values, read_image
+from r2id.files.latents import SUFFIX, Latents
+from r2id.geometry.sizes import Size, check_size, size_text
+from r2id.runtime.precision import autocast
 
 MOST_PICTURES = 20
 LARGEST_LATENT = 64

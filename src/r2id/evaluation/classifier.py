@@ -17,10 +17,11 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional
 
+from r2id.data.dataset import ImageDataset
+from r2id.data.loading import load_images
 from r2id.errors import InputError
-from r2id.model import CheckedLoading
-from r2id.precision import autocast
-from r2id.training.data import ImageDataset, load_images
+from r2id.networks.loading import CheckedLoading
+from r2id.runtime.precision import autocast
 
 CLASSES = 10
 SIDE = 32

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from r2id.data.dataset import ImageDataset
+from r2id.diffusion.guidance import check_guidance
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation import generation, reconstruction, t_scrape
 from r2id.evaluation.generation import (
@@ -21,13 +24,12 @@ from r2id.evaluation.generation import (
 from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction
 from r2id.evaluation.report import CALLED, Report
 from r2id.evaluation.t_scrape import conditions_of, measure_t_scrape, side_by_side, write_t_scrape
-from r2id.files import check_writable
-from r2id.model import checksum
-from r2id.pipeline import R2Pipeline, check_fits_in_memory, check_guidance
-from r2id.precision import autocast, usable_precision
-from r2id.progress import Progress, unseen
-from r2id.sizes import Size, size_text
-from r2id.training.data import ImageDataset
+from r2id.files.atomic import check_writable
+from r2id.files.checksums import checksum
+from r2id.geometry.sizes import Size, size_text
+from r2id.runtime.memory import check_fits_in_memory
+from r2id.runtime.precision import autocast, usable_precision
+from r2id.runtime.progress import Progress, unseen
 
 LATENT_SIZES: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
 SIZES: tuple[Size, ...] = ((32, 32), (64, 64), (27, 18), (16, 16))

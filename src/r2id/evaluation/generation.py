@@ -16,14 +16,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from r2id.data.dataset import ImageDataset
+from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.classifier import DigitClassifier, as_judged, digit_labels, load_classifier
 from r2id.evaluation.reconstruction import lanczos
-from r2id.files import write_whole
-from r2id.pipeline import R2Pipeline
-from r2id.progress import uncounted
-from r2id.sizes import Size, size_text
-from r2id.training.data import ImageDataset
+from r2id.files.atomic import write_whole
+from r2id.geometry.sizes import Size, size_text
+from r2id.runtime.progress import uncounted
 
 NEIGHBOURS = 3
 BATCH = 100

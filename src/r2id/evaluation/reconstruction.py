@@ -13,11 +13,10 @@ from torch.nn import functional
 from torchmetrics import MeanSquaredError, Metric, MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
-from r2id.pipeline import decode_some_at_once
-from r2id.progress import uncounted
-from r2id.resampler import R2IR
-from r2id.sizes import Size, size_text
-from r2id.training.data import ImageDataset
+from r2id.data.dataset import ImageDataset
+from r2id.geometry.sizes import Size, size_text
+from r2id.networks.resampler import R2IR, decode_some_at_once
+from r2id.runtime.progress import uncounted
 
 METHODS = ("R2IR", "R2IR at the trained size, then Lanczos", "Lanczos alone, as many values as the latent")
 BATCH = 50

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from r2id.errors import InputError
-from r2id.files import write_whole
+from r2id.files.atomic import write_whole
 
 Row = Mapping[str, Any]
 Rows = dict[str, list[dict[str, Any]]]

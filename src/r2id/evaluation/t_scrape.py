@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from r2id.data.dataset import ImageDataset
+from r2id.diffusion.pipeline import R2Pipeline
+from r2id.diffusion.schedule import cosine_alpha_bar
 from r2id.errors import InputError
-from r2id.files import write_whole
-from r2id.pipeline import R2Pipeline
-from r2id.progress import uncounted
-from r2id.sizes import Size, size_text
-from r2id.training.data import ImageDataset
-from r2id.training.objectives import DiffusionObjective
+from r2id.files.atomic import write_whole
+from r2id.geometry.sizes import Size, size_text
+from r2id.networks.resampler import clean_samples
+from r2id.runtime.progress import uncounted
 
 TIMES = tuple(step / 20 for step in range(21))
 TIMES_SHOWN = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -58,16 +59,17 @@ def measure_t_scrape(
         InputError: the data has no labels, or one that the model does not know; for a model of texts, no captions.
     """
     names = conditions_of(pipeline, data)
-    diffuser, objective = pipeline.diffuser, DiffusionObjective(pipeline, 0.0).eval()
+    diffuser = pipeline.diffuser
     generator = torch.Generator().manual_seed(seed)
     sums = {label: [0.0] * len(TIMES) for label in ("given", "dropped")}
     canvas = (data.images.shape[-2], data.images.shape[-1])
     for indices in torch.arange(len(data)).split(BATCH):
-        clean = objective.clean_samples(data.batch(indices).to(pipeline.device), latent_size)
+        clean = clean_samples(pipeline.resampler, data.batch(indices).to(pipeline.device), latent_size)
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
         branches = [pipeline.tokens([names[index] for index in indices]), pipeline.tokens([None] * len(indices))]
         for index, time in enumerate(TIMES):
-            alpha_bar = objective.alpha_bar(torch.full((len(clean),), time, device=clean.device), latent_size)
+            times = torch.full((len(clean),), time, device=clean.device)
+            alpha_bar = cosine_alpha_bar(times, latent_size, diffuser.config.noise_reference_size)
             signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
             noisy = signal * clean + spread * noise
             predictions = diffuser.guidance_branches(noisy, alpha_bar, branches, canvas)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from r2id.errors import InputError
-from r2id.files import remove_folder, replace_folder
+from r2id.files.atomic import remove_folder, replace_folder
 
 MAY_CHANGE = {
     "data",
@@ -157,3 +157,12 @@ def _part_of(whole: Tensor, like: Tensor) -> Tensor:
     if isinstance(like, DTensor) and whole.shape == like.shape:
         return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
     return whole
+
+
+def plain(value: Any) -> Any:
+    """The same value in what JSON has: folders as text, tuples as lists."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value

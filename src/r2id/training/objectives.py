@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from r2id.coordinates import Grid
-from r2id.noise import density, shift_noise
-from r2id.pipeline import R2Pipeline
-from r2id.processes import Share
-from r2id.resampler import R2IR
-from r2id.sizes import Size
-from r2id.training.captions import Captions
+from r2id.data.captions import Captions
+from r2id.diffusion.pipeline import R2Pipeline
+from r2id.diffusion.schedule import cosine_alpha_bar
+from r2id.geometry.coordinates import Grid
+from r2id.geometry.sizes import Size
+from r2id.networks.resampler import R2IR, clean_samples
+from r2id.runtime.processes import Share
 
 
 class Objective(nn.Module, ABC):
@@ -132,7 +131,7 @@ class DiffusionObjective(Objective):
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
         canvas = (images.shape[-2], images.shape[-1])
         grid = self.latent_grid(latent_size, images)
-        clean = self.clean_samples(images, grid)
+        clean = clean_samples(self.resampler, images, grid)
         count, device = len(clean), clean.device
         time = self.draw(self._strata, count, device=device)
         alpha_bar = self.alpha_bar(time, (clean.shape[-2], clean.shape[-1]))
@@ -146,8 +145,7 @@ class DiffusionObjective(Objective):
 
     def alpha_bar(self, time: Tensor, size: Size) -> Tensor:
         """The signal's share of the variance at times in [0, 1], in samples of a grid of `size`."""
-        unshifted = torch.cos(time * (math.pi / 2)).square()
-        return shift_noise(unshifted, density(size, self.diffuser.config.noise_reference_size))
+        return cosine_alpha_bar(time, size, self.diffuser.config.noise_reference_size)
 
     # Independent numbers are how any one grid sees a white field.
     noise = staticmethod(torch.randn)
@@ -156,16 +154,6 @@ class DiffusionObjective(Objective):
     def _strata(count: int, device: torch.device) -> Tensor:
         """Times in [0, 1], one in each of `count` equal parts."""
         return (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
-
-    @torch.no_grad()
-    def clean_samples(self, images: Tensor, size: Size | Grid) -> Tensor:
-        """What is diffused: standardised latents of `size` or on that grid, or the images themselves at that size."""
-        if self.resampler:
-            return self.resampler.standardise(self.resampler.encode(images, size).float())
-        size = size.size if isinstance(size, Grid) else size
-        if size == tuple(images.shape[-2:]):
-            return images
-        return nn.functional.interpolate(images, size, mode="bicubic", antialias=True)
 
     @torch.no_grad()
     def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:

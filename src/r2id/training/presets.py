@@ -1,114 +1,11 @@
-"""What a training run is made of, as typed settings that also make the command line, and the presets.
-
-This file imports neither torch nor diffusers, so that help is instant.
-"""
+"""The presets: settings of trainings that are known to work."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from r2id.sizes import Size
-
-
-@dataclass(frozen=True)
-class Training:
-    """Settings that both trainings share."""
-
-    data: str = "ylecun/mnist"
-    """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
-    output: Path = Path("runs/r2id")
-    """Folder for checkpoints, logs and the trained model."""
-    resume: bool = False
-    """Continue from the newest checkpoint in the output folder."""
-    split: str = "train"
-    """Split of the data to train on."""
-    image_size: Size | None = (32, 32)
-    """Height and width that every image is resized to, bicubic; none for the images' own sizes."""
-    keep_proportions: bool = False
-    """Resize every image to about as many pixels as image_size has, in its own proportions. A step takes images of one
-    size, and latents in their proportions."""
-    channels: Literal[1, 3] | None = None
-    """1 for grey, 3 for RGB; by default what the data has."""
-    background: int = 0
-    """Grey level, 0 to 255, behind transparent pixels."""
-    caption_column: str | None = None
-    """Column of the captions, by default text or caption; for training with a text encoder."""
-    latent_sizes: tuple[Size, ...] = ((4, 4),)
-    """Latent grids; every step draws one of them. The first sets latent_size of R2IR and noise_reference_size of R2ID,
-    and of both the radius, one and a half of its cells."""
-    latent_jitter: float = 0.0
-    """Standard deviation, in cells, by which rows and columns of the latents move from step to step."""
-    steps: int = 24_000
-    """Optimiser steps; the learning rate falls over all of them."""
-    batch_size: int = 100
-    """Images per step, over all processes together."""
-    learning_rate: float = 1e-3
-    """Peak of the learning rate, reached after the warm-up."""
-    final_learning_rate: float = 1e-5
-    """Learning rate that the cosine decay ends at."""
-    warmup_steps: int = 600
-    """Steps of linear warm-up from 0."""
-    weight_decay: float = 0.01
-    """AdamW's decoupled weight decay."""
-    beta2: float = 0.999
-    """AdamW's decay of the second moment."""
-    ema_decay: float = 0.999
-    """Decay of the averaged weights, which are the ones that are kept."""
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
-    precision: Literal["no", "bf16"] = "no"
-    """Mixed precision: no is float32 (on GPUs TensorFloat32), and so is bf16 on a device without units for it."""
-    compile: bool = False
-    """Run the network through torch.compile: some minutes at first, then faster steps."""
-    shard: bool = False
-    """Of several processes, each keeps only its part of the weights, averages and optimiser state (FSDP), for networks
-    that would not fit otherwise."""
-    seed: int = 0
-    """Seed of the weights, the data order and all noise."""
-    log_every: int = 50
-    """Steps between TensorBoard scalars."""
-    sample_every: int = 1000
-    """Steps between TensorBoard pictures; 0 for none."""
-    checkpoint_every: int = 1000
-    """Steps between checkpoints; the last two are kept."""
-    model: tuple[str, ...] = ()
-    """Arguments of the network that differ from its defaults, as NAME=VALUE; replaces the preset's. With start_from,
-    the arguments are those of the network there."""
-    start_from: str | None = None
-    """Bundled name, folder or hub id of a trained pipeline (or, for R2IR, of an R2IR alone) whose weights to go on
-    from, in place of random ones."""
-
-
-@dataclass(frozen=True)
-class ResamplerTraining(Training):
-    """Train R2IR to encode and decode images."""
-
-    output: Path = Path("runs/resampler")
-    """Folder for checkpoints, logs and the trained resampler."""
-    latent_noise: float = 0.0
-    """Standard deviation of the Gaussian noise added to the latent."""
-    pixel_share: float = 1.0
-    """Share of the rows, and of the columns, that a step decodes."""
-
-
-@dataclass(frozen=True)
-class DiffuserTraining(Training):
-    """Train R2ID to generate the latents of a trained R2IR, or pixels."""
-
-    output: Path = Path("runs/diffuser")
-    """Folder for checkpoints, logs and the trained pipeline."""
-    resampler: str = "runs/resampler/resampler"
-    """Folder or hub id of the R2IR whose latents to learn, or of a pipeline that has it; "none" to work straight on
-    pixels, at latent_sizes."""
-    label_dropout: float = 0.1
-    """Share of the labels that are dropped, for classifier-free guidance."""
-    num_tokens: int = 2
-    """Conditioning tokens per label or text."""
-    text_encoder: str | None = None
-    """Folder or hub id of a frozen text encoder such as openai/clip-vit-base-patch32, to learn captions, not labels."""
-
+from r2id.training.settings import DiffuserTraining, ResamplerTraining
 
 PRESET_NOTES = {
     "mnist": "Digits, in about five hours for both networks on 2 CPU cores that multiply in bfloat16.",
@@ -119,6 +16,7 @@ PRESET_NOTES = {
 
 # 768 channels hold the values of a square of 16×16 RGB pixels.
 _RGB = ("dim=1024", "num_heads=16")
+
 _RGB_IMAGES: dict[str, Any] = {
     "data": "images",
     "image_size": (256, 256),

@@ -1,1 +1,1 @@
-from r2id.pipeline import R2Pipeline  # noqa: F401
+from r2id import R2Pipeline  # noqa: F401

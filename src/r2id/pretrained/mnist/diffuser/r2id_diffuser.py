@@ -1,1 +1,1 @@
-from r2id.diffuser import R2ID  # noqa: F401
+from r2id import R2ID  # noqa: F401

@@ -1,1 +1,1 @@
-from r2id.resampler import R2IR  # noqa: F401
+from r2id import R2IR  # noqa: F401

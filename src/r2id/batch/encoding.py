@@ -1,0 +1,89 @@
+"""Many latents: encoded by several processes, a file for each batch, gone on with if interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from r2id.batch.record import Record
+from r2id.data.dataset import ImageDataset
+from r2id.files.checksums import checksum, file_checksum
+from r2id.files.latents import SUFFIX, Latents
+from r2id.geometry.sizes import Size
+from r2id.networks.resampler import R2IR
+from r2id.runtime.processes import Share, batches
+from r2id.runtime.progress import Progress
+
+
+def encode(
+    resampler: R2IR,
+    data: ImageDataset,
+    latent_size: Size,
+    folder: Path,
+    batch_size: int,
+    resume: bool,
+    progress: Progress,
+) -> int:
+    """Encode this process's share of a data set, a file of latents for every batch; returns how many were encoded.
+
+    Args:
+        resampler: what encodes.
+        data: the images.
+        latent_size, folder, batch_size: as for `r2id encode`.
+        resume: keep the files that are there, if they were made with the same settings.
+        progress: shows how far it is.
+    Raises:
+        InputError: where the folder holds what was made with other settings, or another process is writing such.
+    """
+    model, canvas = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1])
+    settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
+    record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
+    every = list(batches(range(len(data)), batch_size))
+    mine = [every[number] for number in Share.of_this_process().of(len(every))]
+
+    def file(batch: Sequence[int]) -> Path:
+        return folder / f"{batch[0]:08d}{SUFFIX}"
+
+    with record.together():
+        wanted = [batch for batch in mine if not (resume and file(batch).exists())]
+        total, encoded = sum(map(len, mine)), sum(map(len, wanted))
+        with progress(total, "encoding", total - encoded) as advance:
+            for batch in wanted:
+                images = data.batch(list(batch)).to(resampler.device, resampler.dtype)
+                labels = () if data.labels is None else [data.label_names[data.labels[index]] for index in batch]
+                with torch.inference_mode():
+                    values = resampler.encode(images, latent_size)
+                record.write()
+                Latents(values, canvas, tuple(labels), model).save(file(batch))
+                advance(len(batch))
+    return encoded
+
+
+def encode_one(
+    encode_file: Callable[[], Latents], file: Path, settings: dict[str, Any], folder: Path, resume: bool
+) -> int:
+    """Encode a data set of one picture, by the first process alone; returns how many were encoded.
+
+    Args:
+        encode_file: what encodes it.
+        file: the picture.
+        settings: what the latent depends on beside the picture, in what JSON has.
+        folder, resume: as for `r2id encode`.
+    Raises:
+        InputError: where the folder holds what was made of another picture or with other settings, or another process
+            is writing such.
+    """
+    if Share.of_this_process().index:
+        return 0
+    record = Record(folder / "encode.json", {"data": file.name, "images": file_checksum(file)} | settings)
+    path = folder / f"{0:08d}{SUFFIX}"
+    with record.together():
+        if resume and path.exists():
+            return 0
+        latents = encode_file()
+        record.write()
+        latents.save(path)
+    return 1

@@ -1,0 +1,125 @@
+"""The gallery that `r2id demo` writes: the same latents at many sizes, and latents of other sizes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from r2id.diffusion.pipeline import R2Pipeline
+from r2id.errors import InputError
+from r2id.files.atomic import write_whole
+from r2id.files.contact_sheets import PAGE_WIDTH, contact_sheet, enlarged, overview
+from r2id.files.images import save_image
+from r2id.geometry.sizes import Size, size_text
+from r2id.runtime.progress import progress
+
+OUTPUT_SIZES: tuple[Size, ...] = (
+    (10, 10), (16, 16), (27, 18), (32, 18), (18, 32), (32, 32), (64, 64), (128, 51), (256, 256), (1024, 1024),
+)  # fmt: skip
+"""From the same latents, of 8×8: seven sizes of the published experiments, and their likes in other proportions."""
+
+OVERVIEW_SIZES = ((10, 10), (16, 16), (27, 18), (32, 32), (64, 64), (256, 256))
+
+EXPERIMENTS: tuple[tuple[Size, Size], ...] = (
+    ((4, 4), (32, 32)),
+    ((4, 10), (32, 32)),
+    ((4, 10), (32, 18)),
+    ((10, 4), (32, 18)),
+    ((100, 100), (1024, 1024)),
+)
+"""The published experiments with latents other than 8×8 (design §1.6): size of the latents, size of the pictures."""
+
+FIELD_SIZES: tuple[Size, ...] = ((4, 4), (5, 5), (6, 6), (8, 8), (12, 12), (16, 16))
+"""Latents that sample one field of noise, to see what of a picture depends on the grid."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A picture in a gallery: under which heading, its file, what it shows, and, where all in it are alike, the size of
+    the latents and of the pictures."""
+
+    heading: str
+    name: str
+    caption: str
+    sizes: tuple[Size, Size] | None = None
+
+
+def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder: Path) -> list[Sheet]:
+    """Write the same latents at OUTPUT_SIZES, the EXPERIMENTS, and one field of noise at FIELD_SIZES."""
+    if pipeline.resampler is None:
+        raise InputError("this model works on pixels; a gallery needs one whose latents can be decoded at any size")
+    same, others = "One set of 8x8 latents, ten sizes", "Latents of other sizes and shapes"
+    jobs = [(same, (8, 8), size, f"same-latents-{size_text(size)}.png") for size in OUTPUT_SIZES]
+    jobs += [(others, one, size, f"latents-{size_text(one)}-to-{size_text(size)}.png") for one, size in EXPERIMENTS]
+    generated: dict[Size, torch.Tensor] = {}
+    sheets: list[Sheet] = []
+    shown_together: dict[str, list[Image.Image]] = {}
+    by_latents: list[list[Image.Image]] = []
+    with progress(len(jobs) + len(FIELD_SIZES), "gallery") as advance:
+        for heading, latent_size, size, name in jobs:
+            if latent_size not in generated:
+                generated[latent_size] = _latents(pipeline, labels, latent_size, seed)
+            # A picture of a million pixels costs as much as a thousand small ones: two show it.
+            latents = generated[latent_size][: 2 if math.prod(size) > 512**2 else None]
+            pictures = pipeline.decode(latents, size)
+            save_image(enlarged(contact_sheet(pictures, columns=10)), folder / name)
+            caption = f"{size_text(latent_size)} latents, pictures of {size_text(size)}"
+            sheets.append(Sheet(heading, name, caption, (latent_size, size)))
+            if heading == same and size in OVERVIEW_SIZES:
+                shown_together[size_text(size)] = pictures
+            advance(1)
+        for size in FIELD_SIZES:
+            by_latents.append(pipeline.decode(_latents(pipeline, labels, size, seed), (32, 32)))
+            advance(1)
+    save_image(overview([*shown_together.values()], [*shown_together]), folder / "overview.png")
+    caption = f"from top to bottom, pictures of {', '.join(shown_together)}"
+    sheets.insert(0, Sheet(same, "overview.png", caption))
+    titles = [size_text(size) for size in FIELD_SIZES]
+    save_image(overview(by_latents, titles), folder / "same-noise.png")
+    caption = f"from top to bottom, latents of {', '.join(titles)}"
+    sheets.append(Sheet("One field of noise, latents of other sizes", "same-noise.png", caption))
+    return sheets
+
+
+def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder: Path) -> Path:
+    """Write the sheets, and a page that shows them; returns the page's path."""
+    sheets = write_sheets(pipeline, labels, seed, folder)
+    page = folder / "index.html"
+    write_whole(page, lambda path: path.write_text(_page(sheets), encoding="utf-8"))
+    return page
+
+
+def _latents(pipeline: R2Pipeline, labels: Sequence[str], latent_size: Size, seed: int) -> torch.Tensor:
+    # Sampling costs in proportion to the number of latents: of a grid of thousands, one picture shows it.
+    labels = labels[: 1 if math.prod(latent_size) > 32**2 else None]
+    generators = [torch.Generator().manual_seed(seed + index) for index in range(len(labels))]
+    return pipeline(labels, latent_size, [], generator=generators, output_type="pt").latents
+
+
+def _page(sheets: Sequence[Sheet]) -> str:
+    style = (
+        f"body{{font:16px system-ui;max-width:{PAGE_WIDTH}px;margin:2rem auto;padding:0 1rem;"
+        "background:#fff;color:#222}@media(prefers-color-scheme:dark){body{background:#16181d;color:#ddd}}"
+        "img{max-width:100%}figure{margin:1.5rem 0 2.5rem}figcaption{margin-top:.4rem}"
+    )
+    body = []
+    for heading, group in itertools.groupby(sheets, lambda sheet: sheet.heading):
+        body.append(f"<h2>{heading}</h2>")
+        for sheet in group:
+            body.append(
+                f"<figure><img src='{sheet.name}' alt='{sheet.caption}'>"
+                f"<figcaption>{sheet.caption}</figcaption></figure>"
+            )
+    return (
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>R2ID gallery</title>"
+        f"<meta name='viewport' content='width=device-width'><style>{style}</style><h1>R2ID gallery</h1>"
+        "<p>Generated pictures, one per label. Of small ones every pixel is enlarged to a square. Proportions other "
+        "than those trained on stretch the picture, as resizing would. Of pictures of a million pixels two are shown, "
+        f"of a grid of ten thousand latents one.</p>{''.join(body)}</html>\n"
+    )

@@ -1,0 +1,109 @@
+"""Many pictures: shared between processes, written as they are made, gone on with if interrupted.
+
+Under `accelerate launch` or `torchrun`, every process does its share and needs no word from the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+
+from r2id.batch.record import Record
+from r2id.diffusion.pipeline import R2Pipeline
+from r2id.files.atomic import file_name
+from r2id.files.contact_sheets import contact_sheet
+from r2id.files.images import save_image
+from r2id.files.latents import SUFFIX, Latents
+from r2id.geometry.sizes import Size, size_text
+from r2id.runtime.processes import Share, batches
+from r2id.runtime.progress import Progress
+
+GRID_PICTURES = 400
+"""Pictures that a grid of all shows at most."""
+
+
+class Pictures(NamedTuple):
+    """Where generated pictures go: folder/<H>x<W>/<index>-<label>.png, and a grid of them for each size beside these.
+
+    With `keeps_latents`, the latent that each is decoded from goes to folder/latents/<index>.safetensors.
+    """
+
+    folder: Path
+    labels: Sequence[str]
+    sizes: Sequence[Size]
+    keeps_latents: bool = False
+
+    def file(self, index: int, size: Size) -> Path:
+        """The file of a picture at a size."""
+        return self.folder / size_text(size) / f"{index}-{file_name(self.labels[index])}.png"
+
+    def latent_file(self, index: int) -> Path:
+        """The file of a latent, such that the names are in the order of the indices."""
+        return self.folder / "latents" / f"{index:08d}{SUFFIX}"
+
+    def missing(self, indices: Iterable[int]) -> list[int]:
+        """Those of which a size is not there, or the latent."""
+        return [index for index in indices if not all(path.exists() for path in self._files(index))]
+
+    def _files(self, index: int) -> list[Path]:
+        latents = [self.latent_file(index)] if self.keeps_latents else []
+        return [self.file(index, size) for size in self.sizes] + latents
+
+    def write_grids(self, columns: int) -> None:
+        """A contact sheet of the first pictures of each size."""
+        for size in self.sizes:
+            shown = [Image.open(self.file(index, size)) for index in range(min(len(self.labels), GRID_PICTURES))]
+            save_image(contact_sheet(shown, columns), self.folder / f"{size_text(size)}.png")
+
+
+def generate(
+    pipeline: R2Pipeline,
+    pictures: Pictures,
+    latent_size: Size,
+    seed: int,
+    batch_size: int,
+    resume: bool,
+    settings: dict[str, Any],
+    arguments: dict[str, Any],
+    progress: Progress,
+) -> int:
+    """Generate this process's share of the pictures, picture i from seed + i; returns how many were made.
+
+    Args:
+        pipeline: what generates.
+        pictures: what to generate and where to.
+        latent_size, seed, batch_size: as for `r2id sample`.
+        resume: keep the pictures that are there, if they were made with the same settings.
+        settings: what the pictures depend on, in what JSON has.
+        arguments: further arguments of the pipeline.
+        progress: shows how far it is.
+    Raises:
+        InputError: where the folder holds what was made with other settings, or another process is writing such.
+    """
+    record = Record(pictures.folder / "sample.json", settings)
+    mine = Share.of_this_process().of(len(pictures.labels))
+    with record.together():
+        wanted = pictures.missing(mine) if resume else mine
+        with progress(len(mine), "generating", len(mine) - len(wanted)) as advance:
+            for batch in batches(wanted, batch_size):
+                labels = [pictures.labels[index] for index in batch]
+                result = pipeline(
+                    labels,
+                    latent_size,
+                    list(pictures.sizes),
+                    generator=[torch.Generator().manual_seed(seed + index) for index in batch],
+                    **arguments,
+                )
+                record.write()
+                if pictures.keeps_latents:
+                    for index, latent in zip(batch, Latents.of(pipeline, result.latents, labels).split(), strict=True):
+                        latent.save(pictures.latent_file(index))
+                for size, images in zip(pictures.sizes, result.images, strict=True):
+                    for index, image in zip(batch, images, strict=True):
+                        save_image(image, pictures.file(index, size))
+                advance(len(batch))
+    return len(wanted)

@@ -1,0 +1,68 @@
+"""`r2id evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from r2id.cli.models import (
+    Sampling,
+    load_pipeline,
+)
+from r2id.cli.parsing import check_seed
+from r2id.geometry.sizes import Size
+from r2id.runtime.progress import progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Sampling):
+    """Measure reconstruction, generation and denoising on the test split."""
+
+    data: str = "ylecun/mnist"
+    """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
+    split: str = "test"
+    """Split of the data to measure on."""
+    image_size: Size | None = None
+    """Height and width that every image is resized to, by default those of training."""
+    quick: bool = False
+    """Measure in a minute: at most 100 images (25 at four times the size, 50 for the t-scrape) and 100 generated
+    pictures beside 1000 real ones, with 8x8 latents and pictures of 32x32 and 27x18 unless others are given."""
+    count: int = 1000
+    """Pictures to generate at each latent size; 0 for none."""
+    limit: int | None = None
+    """Test images to reconstruct; by default all, 0 for none."""
+    t_scrape: int = 512
+    """Test images whose noise is measured at every time; 0 for none."""
+    latent_size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
+    """Height and width of the latents, 4x4 8x8 14x14 if none is given; repeat it for more."""
+    size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
+    """Height and width of the pictures, 32x32 64x64 27x18 16x16 if none is given; repeat it for more."""
+    seed: int = 0
+    """Seed of the generated pictures and of all noise."""
+    precision: Literal["no", "bf16"] = "no"
+    """Precision of the networks for generation and the t-scrape: no is float32; bf16 is faster, and changes the
+    pictures a little. A device without units for bf16 computes in float32. Reconstruction is always measured in
+    float32."""
+    output: Path | None = None
+    """Folder for evaluation.json, whole after every latent size, and the t-scrape as CSV and plot."""
+    resume: bool = False
+    """Go on after the figures of an interrupted run in OUTPUT, or within a minute of where its generation stopped;
+    otherwise all are measured anew."""
+
+
+def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
+    """Measure reconstruction, generation and denoising on the test split."""
+    from r2id.evaluation.evaluate import Plan
+    from r2id.evaluation.evaluate import evaluate as run
+    from r2id.evaluation.images import load_test_images
+
+    check_seed(config.seed)
+    options = {field.name for field in fields(Plan)} & {field.name for field in fields(config)}
+    plan = Plan(**{name: getattr(config, name) for name in options})
+    pipeline = load_pipeline(config)
+    data = load_test_images(pipeline, config.data, config.split, config.image_size)
+    about = {"model": config.model, "split": config.split, "image_size": config.image_size}
+    run(pipeline, data, plan, about=about, output=config.output, resume=config.resume, progress=progress)

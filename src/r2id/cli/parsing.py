@@ -1,0 +1,88 @@
+"""How the command line reads sizes, regions, labels and seeds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, get_args, get_origin
+
+import tyro
+
+from r2id.errors import InputError
+from r2id.geometry.sizes import Size
+
+
+def parse_size(text: str) -> Size:
+    """ "27x18" → (27, 18). Raises InputError for anything but two whole numbers of at least 1."""
+    # More digits than any format takes, and few enough to be counted with.
+    sides = re.fullmatch("([0-9]{1,18})x([0-9]{1,18})", text.lower())
+    if not sides:
+        raise InputError(f"size {text!r} is not HxW, a height and a width in pixels such as 27x18")
+    height, width = map(int, sides.groups())
+    if height < 1 or width < 1:
+        raise InputError(f"size {text!r} is empty; height and width must be at least 1")
+    return height, width
+
+
+def parse_region(text: str) -> tuple[int, int, int, int]:
+    """ "0,0,16,16" → (0, 0, 16, 16). Raises InputError for anything but four whole numbers."""
+    parts = text.split(",")
+    try:
+        top, left, bottom, right = (int(part) for part in parts)
+    except ValueError:
+        raise InputError(
+            f"region {text!r} is not top,left,bottom,right in pixels of the output, such as 0,0,16,16"
+        ) from None
+    return top, left, bottom, right
+
+
+def parse_labels(text: str) -> list[str]:
+    """ "0-3,7,cat" → ["0", "1", "2", "3", "7", "cat"]: names separated by commas, and ranges of whole numbers."""
+    labels: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        numbers = re.fullmatch("([0-9]+)-([0-9]+)", part)
+        if numbers:
+            first, last = numbers.groups()
+            if max(len(first), len(last)) > 9 or not 0 <= int(last) - int(first) <= 100_000:
+                raise InputError(f"label range {part!r} is not low-high, such as 0-9")
+            labels += [str(number) for number in range(int(first), int(last) + 1)]
+        elif part:
+            labels.append(part)
+    if not labels:
+        raise InputError(f"labels {text!r} names none; give names or ranges separated by commas, such as 0-9")
+    return labels
+
+
+class OptionError(Exception):
+    """An option that cannot be read. No ValueError, which tyro would put into a box of its own words."""
+
+
+def _read_option(parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except InputError as error:
+        raise OptionError(str(error)) from error
+
+
+SIZES = tyro.constructors.ConstructorRegistry()
+
+
+@SIZES.primitive_rule
+def _size_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    if get_origin(type_info.type) is not tuple or get_args(type_info.type) != (int, int):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="HxW",
+        instance_from_str=lambda arguments: _read_option(parse_size, arguments[0]),
+        is_instance=lambda value: isinstance(value, tuple) and len(value) == 2,
+        str_from_instance=lambda size: [f"{size[0]}x{size[1]}"],
+    )
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that torch does not take, or whose successors it may not."""
+    if not 0 <= seed < 2**62:
+        raise InputError(f"seed is {seed}; it must be from 0 to {2**62 - 1}")

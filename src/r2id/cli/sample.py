@@ -1,0 +1,139 @@
+"""`r2id sample`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from r2id.cli.models import Sampling, autocast, load_pipeline
+from r2id.cli.parsing import check_seed, parse_labels
+from r2id.errors import InputError
+from r2id.geometry.sizes import Size, size_text
+from r2id.runtime.progress import progress
+
+if TYPE_CHECKING:
+    from r2id.diffusion.pipeline import R2Pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Sampling):
+    """Generate pictures of labels or texts and write each at every size."""
+
+    output: Path
+    """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png, and all of a size in OUTPUT/<H>x<W>.png. With the
+    suffix of an image, the file of a single picture, which may be larger than memory as .tif or .png."""
+    labels: str | None = None
+    """Labels, separated by commas; 0-9 is a range. By default all that the model knows."""
+    prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Text to show, for a model that was trained on captions; repeat it for more."""
+    per_label: int = 1
+    """Pictures of each label or prompt."""
+    latent_size: Size = (8, 8)
+    """Height and width of the latents."""
+    size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
+    """Height and width of the pictures, by default those of training; repeat it for more sizes of the same pictures."""
+    seed: int = 0
+    """Picture number i is drawn from seed + i, whatever else is generated with it."""
+    batch_size: int = 100
+    """Pictures generated at once."""
+    keep_latents: bool = False
+    """Write the latent of each picture to OUTPUT/latents/<index>.safetensors, too, which `decode` and `resample` read.
+    """
+    resume: bool = False
+    """Keep the pictures of an interrupted run that are there already; otherwise all are made anew."""
+
+
+def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
+    """Generate pictures of labels or texts and write each at every size."""
+    from r2id.batch.pictures import Pictures, generate
+    from r2id.files.images import IMAGE_SUFFIXES
+    from r2id.runtime.memory import check_fits_in_memory
+    from r2id.runtime.precision import usable_precision
+    from r2id.runtime.processes import Share
+
+    labels = parse_labels(config.labels) if config.labels is not None else list(config.prompt)
+    if config.labels is not None and config.prompt:
+        raise InputError("--labels and --prompt are both given; give the one that the model was trained on")
+    for name in ("per_label", "steps", "batch_size"):
+        if getattr(config, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be at least 1")
+    pipeline = load_pipeline(config)
+    labels = labels or pipeline.conditioner.label_names
+    if not labels:
+        raise InputError("no text given; this model shows what --prompt says")
+    if not config.size and pipeline.diffuser.config.canvas is None:
+        raise InputError("this model was trained on pictures of several sizes; give --size")
+    sizes = config.size or (tuple(pipeline.diffuser.config.canvas),)
+    check_seed(config.seed)
+    requests = [label for label in labels for _ in range(config.per_label)]
+    if config.keep_latents and pipeline.resampler is None:
+        raise InputError(f"model {config.model} works on pixels and has no latents to keep")
+    if config.output.suffix.lower() in IMAGE_SUFFIXES:
+        return sample_one(pipeline, config, requests, sizes)
+    check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
+    pictures = Pictures(config.output, requests, sizes, config.keep_latents)
+    settings = asdict(config) | {"labels": requests, "model": pipeline.checksum()}
+    settings["precision"] = usable_precision(config.precision, pipeline.device)
+    for name in ("output", "resume", "batch_size", "device", "per_label", "prompt", "keep_latents"):
+        settings.pop(name)
+    share = Share.of_this_process()
+    with autocast(pipeline.device, config):
+        made = generate(
+            pipeline,
+            pictures,
+            config.latent_size,
+            config.seed,
+            config.batch_size,
+            config.resume,
+            settings,
+            config.arguments,
+            progress,
+        )
+    # Whichever process is last finds nothing missing.
+    if not pictures.missing(range(len(requests))):
+        pictures.write_grids(columns=max(config.per_label, 10))
+    for size in sizes:
+        pictures_of = "picture" if made == 1 else "pictures"
+        print(f"{made} {pictures_of} of {size_text(size)} in {config.output / size_text(size)}{share}")
+    if config.keep_latents:
+        print(f"their latents in {pictures.latent_file(0).parent}")
+
+
+def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], sizes: Sequence[Size]) -> None:
+    """Generate a single picture and write it to the file `config.output`."""
+
+    import torch
+
+    from r2id.batch.one_picture import write_picture
+    from r2id.files.large_writer import check_output
+
+    if config.keep_latents:
+        raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
+    if len(requests) != 1 or len(sizes) != 1:
+        raise InputError(
+            f"output {config.output} is one file and {len(requests) * len(sizes)} pictures were asked for; "
+            "give a folder, or one label and one size"
+        )
+    if pipeline.resampler is None:
+        raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
+    check_output(config.output, sizes[0], pipeline.resampler.config.image_channels)
+    with torch.inference_mode():
+        with autocast(pipeline.device, config):
+            generator = torch.Generator().manual_seed(config.seed)
+            latents = pipeline(requests, config.latent_size, [], generator=generator, **config.arguments).latents
+        canvas = pipeline.diffuser.config.canvas or config.latent_size
+        shown = write_picture(
+            pipeline.resampler,
+            latents,
+            tuple(canvas),
+            sizes[0],
+            None,
+            config.output,
+            config.precision,
+            progress,
+        )
+    print(f"{config.output}: {size_text(shown)}")

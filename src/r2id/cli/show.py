@@ -1,0 +1,71 @@
+"""`r2id demo` and `app`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, load_pipeline
+from r2id.cli.parsing import check_seed, parse_labels
+from r2id.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(GeneratorChoice):
+    """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
+
+    output: Path = Path("out")
+    """Folder to write to."""
+    labels: str | None = None
+    """Labels, separated by commas; 0-9 is a range. By default all that the model knows, at most ten."""
+    seed: int = 1
+    """Seed of the pictures."""
+    precision: Literal["no", "bf16"] = "bf16"
+    """Precision of the networks: no is float32 (on GPUs TensorFloat32); bf16 is faster, and pictures differ a little. A
+    device without units for bf16 computes in float32."""
+
+
+def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
+    """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
+    from r2id.batch.gallery import write_gallery
+
+    check_seed(config.seed)
+    labels = parse_labels(config.labels) if config.labels is not None else None
+    pipeline = load_pipeline(config)
+    labels = labels or pipeline.conditioner.label_names[:10]
+    with autocast(pipeline.device, config):
+        page = write_gallery(pipeline, labels, config.seed, config.output)
+    print(f"open {page}, or look at the pictures beside it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class App(ModelChoice):
+    """Serve a web page on this machine: generate, decode again at other sizes, zoom, resample pictures."""
+
+    port: int = 7860
+    """Port of the page, http://127.0.0.1:PORT."""
+    browser: bool = False
+    """Open the page in the browser."""
+
+
+def serve(config: tyro.conf.OmitArgPrefixes[App]) -> None:
+    """Serve a web page on this machine: generate, decode again at other sizes, zoom, resample pictures."""
+    if not 1 <= config.port <= 65535:
+        raise InputError(f"port is {config.port}; it must be from 1 to 65535")
+    from r2id.app.studio import Studio
+
+    # Asked to end in any way, the page takes its files along.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    studio = Studio(load_pipeline(config))
+    # Gradio reads them as it is imported.
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(studio.folder)}
+    from r2id.app.page import launch
+
+    page = launch(studio, config.port, config.browser)
+    print(f"serving http://127.0.0.1:{config.port}, until Ctrl-C", flush=True)
+    page.block_thread()

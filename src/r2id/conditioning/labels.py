@@ -1,0 +1,45 @@
+"""One of some labels as tokens that R2ID attends to (design §1.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from r2id.errors import InputError
+from r2id.networks.loading import CheckedLoading
+
+
+class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Class labels → tokens [B, num_tokens, dim]. One extra entry stands for "no label", as guidance needs.
+
+    Args:
+        label_names: names of the labels, in the order of their indices.
+        num_tokens, dim: shape of the tokens of one label.
+    """
+
+    @register_to_config
+    def __init__(self, label_names: Sequence[str] = tuple("0123456789"), num_tokens: int = 2, dim: int = 192) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(len(label_names) + 1, num_tokens * dim)
+
+    @property
+    def label_names(self) -> list[str]:
+        return list(self.config.label_names)
+
+    @property
+    def no_label(self) -> int:
+        """The index that stands for no label."""
+        return len(self.config.label_names)
+
+    def index(self, label: str | int) -> int:
+        """Index of a label given by name. Raises InputError if the model does not know it."""
+        if str(label) not in self.label_names:
+            raise InputError(f"label {label!r} is not known to this model; it knows {', '.join(self.label_names)}")
+        return self.label_names.index(str(label))
+
+    def forward(self, indices: Tensor) -> Tensor:
+        """Label indices [B] → tokens [B, num_tokens, dim]."""
+        return self.embedding(indices).unflatten(-1, (self.config.num_tokens, self.config.dim))

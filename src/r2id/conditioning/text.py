@@ -1,0 +1,95 @@
+"""A text as tokens that R2ID attends to, through a frozen text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from r2id.errors import InputError
+from r2id.networks.loading import CheckedLoading
+
+LONGEST_TEXT = 256
+"""Tokens of a text that are read, where its encoder reads so many."""
+
+
+class TextConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Hidden states of a text encoder, however many → tokens [B, num_tokens, dim]. The empty text stands for none.
+
+    As many learned queries attend to the states: the cost of a denoising step does not depend on the text.
+
+    Args:
+        text_dim: channels of the states.
+        num_tokens, dim: shape of the tokens of one text.
+        num_heads: heads of the attention; must divide `dim`.
+    """
+
+    label_names: tuple[str, ...] = ()
+
+    @register_to_config
+    def __init__(self, text_dim: int, num_tokens: int = 8, dim: int = 192, num_heads: int = 4) -> None:
+        super().__init__()
+        self.states_in = nn.Sequential(nn.LayerNorm(text_dim), nn.Linear(text_dim, dim))
+        self.queries = nn.Parameter(torch.randn(num_tokens, dim))
+        self.attention = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.out = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
+
+    def forward(self, states: Tensor, present: Tensor) -> Tensor:
+        """States [B, L, text_dim], read where `present`, bool [B, L], is true → tokens [B, num_tokens, dim]."""
+        states = self.states_in(states.to(self.queries.dtype))
+        queries = self.queries.expand(len(states), -1, -1)
+        read, _ = self.attention(queries, states, states, key_padding_mask=~present, need_weights=False)
+        return self.out(queries + read)
+
+
+def load_text_encoder(name: str) -> tuple[Any, Any]:
+    """The tokenizer and the frozen text encoder of a folder or a Hugging Face hub id: of CLIP, T5, BERT and the like.
+
+    Raises InputError where there is none, or not as safetensors.
+    """
+    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    # It would warn of every weight of the half that reads images.
+    logging.set_verbosity_error()
+    try:
+        config = AutoConfig.from_pretrained(name)
+        # Of a model of texts and images, such as CLIP, the half that reads texts.
+        config = getattr(config, "text_config", config)
+        auto = AutoModelForTextEncoding if type(config) in AutoModelForTextEncoding._model_mapping else AutoModel
+        encoder, report = auto.from_pretrained(name, config=config, use_safetensors=True, output_loading_info=True)
+        missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+        if missing:
+            raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]}")
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        # Where there is no vocabulary, one of nothing but special tokens is made up.
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):
+            raise ValueError("its tokenizer knows no words")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{name} cannot be loaded as a text encoder ({reason}); accepted is a folder or a hub id of a transformers "
+            "model of texts with its tokenizer, as safetensors"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    return tokenizer, encoder.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def text_states(tokenizer: Any, encoder: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The last hidden states of texts, [B, L, text_dim], and which of them are of a text, bool [B, L].
+
+    Texts are cut at as many tokens as the encoder reads, at most `LONGEST_TEXT`.
+    """
+    length = min(tokenizer.model_max_length, LONGEST_TEXT)
+    read = tokenizer(list(texts), padding="longest", truncation=True, max_length=length, return_tensors="pt")
+    read = {name: read[name].to(encoder.device) for name in ("input_ids", "attention_mask")}
+    if not read["attention_mask"].any(dim=1).all():
+        raise InputError("this tokenizer makes no token at all of some text; accepted is one that marks a text's end")
+    return encoder(**read).last_hidden_state, read["attention_mask"].bool()

@@ -1,0 +1,55 @@
+"""What a source of images holds, before it is in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from r2id.errors import InputError
+
+CAPTION_COLUMNS = ("text", "caption")
+LABEL_COLUMN = "label"
+LARGEST_LABEL = 65535
+ACCEPTED_SOURCES = "accepted is a folder of images or of MNIST-style IDX files, or the id of a data set on the hub"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a source holds. The pictures are read only as they are taken."""
+
+    pictures: Iterator[Image.Image]
+    description: str
+    labels: torch.Tensor | None = None
+    label_names: tuple[str, ...] = ()
+    captions: tuple[str, ...] | None = None
+
+
+def index_values(values: Sequence[Any], origin: object) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Labels from a file: whole numbers are indices already, anything else is a name."""
+    texts = [str(value) for value in values]
+    if not all(re.fullmatch(r"-?(0|[1-9]\d*)", text) for text in texts):
+        return index_names(texts)
+    numbers = [int(text) for text in texts]
+    for number in (min(numbers), max(numbers)):
+        if not 0 <= number <= LARGEST_LABEL:
+            raise InputError(f"{origin} has the label {number}; accepted are 0 to {LARGEST_LABEL}, or names.")
+    return torch.tensor(numbers, dtype=torch.int64), tuple(map(str, range(max(numbers) + 1)))
+
+
+def index_names(names: Sequence[str]) -> tuple[torch.Tensor, tuple[str, ...]]:
+    distinct = sorted(set(names))
+    if all(name.isdecimal() for name in distinct):
+        # "10" comes after "9".
+        distinct.sort(key=int)
+    index = {name: position for position, name in enumerate(distinct)}
+    return torch.tensor([index[name] for name in names], dtype=torch.int64), tuple(distinct)
+
+
+def missing_split(folder: Path, split: str, available: Sequence[str]) -> InputError:
+    return InputError(f"{folder} has no split {split!r}; accepted: {', '.join(map(repr, available))}.")

@@ -1,0 +1,102 @@
+"""Data sets on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from PIL import Image
+
+from r2id.data.content import ACCEPTED_SOURCES, CAPTION_COLUMNS, LABEL_COLUMN, Content, index_values
+from r2id.errors import InputError
+from r2id.files.images import flatten, reason, unreadable
+
+
+def hub_content(identifier: str, split: str, background: int, caption_column: str | None) -> Content:
+    # Importing datasets takes seconds, which local data need not pay.
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{identifier!r} is no local folder; to take it from the Hugging Face hub, pip install 'r2id[train]'"
+        ) from error
+
+    try:
+        dataset = datasets.load_dataset(identifier, split=split)
+    except Exception as error:
+        # The hub's client raises a dozen unrelated types; all are about what was asked for or how it was
+        # reached.
+        raise InputError(
+            f"{identifier!r} is no local folder and its split {split!r} could not be loaded from the Hugging "
+            f"Face hub ({reason(error)}); {ACCEPTED_SOURCES}."
+        ) from error
+    name = f"the hub data set {identifier!r}"
+    if not len(dataset):
+        raise InputError(f"The split {split!r} of {name} is empty; accepted is at least one image.")
+    features = dataset.features
+    image_column = next((column for column, kind in features.items() if isinstance(kind, datasets.Image)), None)
+    if image_column is None:
+        raise InputError(
+            f"There is no image column in {name}, only {', '.join(features)}; accepted is a data set of images."
+        )
+
+    labels: torch.Tensor | None = None
+    label_names: tuple[str, ...] = ()
+    class_column = next((column for column, kind in features.items() if isinstance(kind, datasets.ClassLabel)), None)
+    label_kind = features.get(LABEL_COLUMN)
+    plain_labels = isinstance(label_kind, datasets.Value) and re.search("int|string", label_kind.dtype)
+    label_column = class_column or (LABEL_COLUMN if plain_labels else None)
+    if label_column is not None:
+        values = list(dataset[label_column])
+        # The hub marks labels that were never published as -1 throughout: a data set without labels.
+        missing = [value is None or value == -1 for value in values]
+        if any(missing) and not all(missing):
+            raise InputError(
+                f"Row {missing.index(True)} of {name} has no {label_column}; "
+                "accepted is one for every image, or for none."
+            )
+        if not any(missing):
+            labels, label_names = index_values(values, f"Column {label_column} of {name}")
+            if class_column is not None:
+                label_names = tuple(features[class_column].names)
+
+    captions: tuple[str, ...] | None = None
+    text_columns = [
+        column
+        for column, kind in features.items()
+        if isinstance(kind, datasets.Value) and "string" in kind.dtype and column != label_column
+    ]
+    if caption_column and caption_column not in text_columns:
+        raise InputError(
+            f"There is no column of strings {caption_column!r} in {name}, only {', '.join(features)}; "
+            "accepted is a column of captions."
+        )
+    preferred = [caption_column] if caption_column else [name for name in CAPTION_COLUMNS if name in text_columns]
+    if preferred or len(text_columns) == 1:
+        caption_column = (preferred or text_columns)[0]
+        captions = tuple(dataset[caption_column])
+        if None in captions:
+            raise InputError(
+                f"Row {captions.index(None)} of {name} has no {caption_column}; accepted is one for every image."
+            )
+    return Content(
+        pictures=_hub_pictures(dataset.select_columns([image_column]), image_column, name, background),
+        description=f"Hugging Face data set {identifier}",
+        labels=labels,
+        label_names=label_names,
+        captions=captions,
+    )
+
+
+def _hub_pictures(dataset: Any, column: str, name: str, background: int) -> Iterator[Image.Image]:
+    for index in range(len(dataset)):
+        row = f"row {index} of {name}"
+        try:
+            picture = dataset[index][column]
+        except Exception as error:
+            raise unreadable(row, error) from error
+        if picture is None:
+            raise InputError(f"There is no image in {row}; accepted is an image in every row.")
+        yield flatten(picture, background, row)

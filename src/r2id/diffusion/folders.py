@@ -1,0 +1,78 @@
+"""Folders of pipelines as diffusers reads them: fetched from the hub, and with code that names the classes.
+
+diffusers runs code that lies beside weights, if it is trusted. What `add_code` leaves there only names the classes of
+this package, so it needs no trust from those who have imported them: `importable` sends them past the code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from r2id.conditioning.labels import LabelConditioner
+from r2id.conditioning.text import TextConditioner
+from r2id.networks.diffuser import R2ID
+from r2id.networks.resampler import R2IR
+
+PARTS = (R2ID, R2IR, LabelConditioner, TextConditioner)
+"""The classes of this package that a pipeline is made of."""
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
+
+
+def fetch(name: str, config: dict[str, Any], variant: str | None, **where: Any) -> str:
+    """The folder of a pipeline on the hub, or in its cache: of its parts what is no pickle, and of another variant.
+
+    Args:
+        name: hub id.
+        config: of the pipeline; names its parts.
+        variant: such as "fp16"; a part that has no weights of it comes with its others.
+        where: revision, token, cache and the like, for `huggingface_hub.snapshot_download`.
+    """
+    parts = [part for part, value in config.items() if isinstance(value, list) and value[0]]
+
+    def get(pattern: str, wanted: Iterable[str], left_out: Sequence[str]) -> str:
+        files = ["model_index.json", *(f"{part}/{pattern}" for part in wanted)]
+        return snapshot_download(name, allow_patterns=files, ignore_patterns=[*PICKLES, *left_out], **where)
+
+    if not variant:
+        return get("*", parts, ["*.*.safetensors"])
+    folder, weights = Path(get("*", parts, ["*.safetensors"])), f"*.{variant}*.safetensors"
+    get(weights, parts, [])
+    return get("*.safetensors", (part for part in parts if not any((folder / part).glob(weights))), ["*.*.safetensors"])
+
+
+def add_code(folder: Path, pipeline: Any) -> None:
+    """Let a saved pipeline name its classes as files beside its weights, where diffusers looks for foreign ones."""
+    index = folder / "model_index.json"
+    config = json.loads(index.read_text())
+    config["_class_name"] = ["pipeline", type(pipeline).__name__]
+    _write_import(folder / "pipeline.py", type(pipeline))
+    for part, value in config.items():
+        kind = type(getattr(pipeline, part)) if isinstance(value, list) and part != "_class_name" else None
+        if kind and kind in PARTS:
+            value[0] = f"r2id_{part}"
+            _write_import(folder / part / f"{value[0]}.py", kind)
+    index.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _write_import(path: Path, kind: type) -> None:
+    # The package itself has all names, wherever its modules move.
+    module = "r2id" if kind.__module__.startswith("r2id.") else kind.__module__
+    path.write_text(f"from {module} import {kind.__name__}  # noqa: F401\n")
+
+
+def importable(config: dict[str, Any], class_name: str) -> dict[str, Any]:
+    """The config of a saved pipeline with the modules of this package in place of those that `add_code` wrote, and of
+    those where its classes once were."""
+    homes = {kind.__name__: kind.__module__ for kind in PARTS}
+    parts = {
+        part: [homes[value[1]], value[1]]
+        for part, value in config.items()
+        if isinstance(value, list) and str(value[0]).startswith("r2id") and value[1] in homes
+    }
+    return config | parts | {"_class_name": class_name}

@@ -1,0 +1,1 @@
+"""A latent as a function of coordinates; imports errors and geometry."""

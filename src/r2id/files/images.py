@@ -1,0 +1,189 @@
+"""Image files, 8-bit pixels and numbers in [−1, 1]."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from r2id.errors import InputError
+from r2id.files.atomic import write_whole
+from r2id.geometry.sizes import Size
+
+LARGE = 1 << 24
+"""Pictures of more pixels than this are written and read in tiles."""
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+
+
+def is_large(size: Size) -> bool:
+    """Whether a picture of this size is written and read in tiles."""
+    return size[0] * size[1] > LARGE
+
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+# Of whatever name. Pillow knows more, of which some start other programs (EPS) or unpack without end.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+ACCEPTED_IMAGES = f"accepted are whole {', '.join(IMAGE_SUFFIXES)} files"
+
+
+def read_image(path: str | Path, *, channels: int | None, background: int = 0) -> torch.Tensor:
+    """Read one image file as uint8 [C, H, W].
+
+    16 bits become 8, the orientation that a camera noted is applied, and of an animation the
+    first frame is taken.
+
+    Args:
+        path: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+        channels: 1 for grey, 3 for RGB, None for grey if the file is stored as grey, else RGB.
+        background: the grey level, 0 (black, the default) to 255, that transparent pixels are composited on.
+
+    Raises:
+        InputError: the file is missing, truncated, too large or not an image, or an argument is not accepted.
+    """
+    check_channels(channels)
+    check_background(background)
+    return torch.from_numpy(pixels(in_channels(open_picture(Path(path), background), channels)))
+
+
+def check_image_suffix(path: Path) -> None:
+    """Raises InputError unless the file's suffix names an image type that Pillow writes."""
+    Image.init()
+    if Image.EXTENSION.get(path.suffix.lower()) not in Image.SAVE:
+        raise InputError(f"{path} has no suffix of an image type that can be written; take .png, .jpg, .webp or .tif")
+
+
+def save_image(picture: Image.Image, path: Path) -> None:
+    """Write a picture, of the type its suffix names, whole or not at all."""
+    write_whole(path, picture.save)
+
+
+def open_picture(path: Path, background: int) -> Image.Image:
+    """The picture in a file, as `flatten` makes it."""
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; accepted is the path of an image.")
+    try:
+        # Of odd metadata, and of sizes that are large but accepted.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as picture:
+                return flatten(picture, background, str(path))
+    except InputError:
+        raise
+    except Exception as error:
+        raise unreadable(str(path), error) from error
+
+
+def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
+    """The picture upright, opaque and in mode L or RGB."""
+    try:
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode == "F" or picture.mode.startswith("I"):
+            return _in_eight_bits(picture, name)
+        grey = picture.mode in ("1", "L", "LA")
+        if picture.has_transparency_data:
+            canvas = Image.new("RGBA", picture.size, (background, background, background, 255))
+            canvas.alpha_composite(picture.convert("RGBA"))
+            return canvas.getchannel("R") if grey else canvas.convert("RGB")
+        return picture.convert("L" if grey else "RGB")
+    except InputError:
+        raise
+    except Exception as error:
+        raise unreadable(name, error) from error
+
+
+def _in_eight_bits(picture: Image.Image, name: str) -> Image.Image:
+    levels = numpy.asarray(picture)
+    # Pillow opens some 16-bit files in its 32-bit mode "I"; real 32-bit pixels have no agreed white.
+    if picture.mode == "F" or levels.min() < 0 or levels.max() > 65535:
+        raise InputError(f"{name} has 32-bit pixels; accepted are 8 or 16 bits per channel.")
+    return Image.fromarray(eight_bit(levels))
+
+
+def eight_bit(levels: numpy.ndarray) -> numpy.ndarray:
+    """Levels of 16 bits, rounded to 8."""
+    return ((levels.astype(numpy.uint32) + 128) // 257).astype(numpy.uint8)
+
+
+def as_values(levels: torch.Tensor) -> torch.Tensor:
+    """8-bit pixels as numbers in [−1, 1], which is what both networks take."""
+    return levels.float() / 127.5 - 1
+
+
+def unreadable(name: str, error: Exception) -> InputError:
+    """What to say of a file that cannot be read."""
+    # Damaged files make decoders raise nearly every built-in type, so callers cannot list narrower ones.
+    if isinstance(error, Image.DecompressionBombError):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        tiles = (
+            ", and larger .tif alone, by `r2id encode` and `resample`"
+            if name.lower().endswith((".tif", ".tiff"))
+            else ""
+        )
+        return InputError(
+            f"{name} is too large ({reason(error)}); accepted are images of at most {most} pixels{tiles}."
+        )
+    why = "no known format" if isinstance(error, UnidentifiedImageError) else reason(error)
+    return InputError(f"{name} cannot be read as an image ({why}); {ACCEPTED_IMAGES}.")
+
+
+def in_channels(picture: Image.Image, channels: int | None) -> Image.Image:
+    """A flattened picture as grey (1), RGB (3), or as it is (None)."""
+    mode = {None: picture.mode, 1: "L", 3: "RGB"}[channels]
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def pixels(picture: Image.Image) -> numpy.ndarray:
+    """A flattened picture as uint8 [C, H, W]."""
+    values = numpy.array(picture)
+    return values[None] if values.ndim == 2 else numpy.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def check_channels(channels: int | None) -> None:
+    """Raises InputError for a number of channels that pictures are not read in."""
+    if channels not in (None, 1, 3):
+        raise InputError(f"channels is {channels}; accepted are 1 (grey), 3 (RGB), or None for what the data has.")
+
+
+def check_background(background: int) -> None:
+    """Raises InputError for anything but a grey level."""
+    if not 0 <= background <= 255:
+        raise InputError(f"background is {background}; accepted is a grey level from 0 to 255.")
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error, in the middle of a sentence."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
+def check_output_type(output_type: str, accepted: Sequence[str] = ("pil", "np", "pt")) -> None:
+    """Raises InputError for another kind of output."""
+    if output_type not in accepted:
+        names = ", ".join(map(repr, accepted[:-1]))
+        raise InputError(f"output_type is {output_type!r}; it must be {names} or {accepted[-1]!r}")
+
+
+def as_output(pictures: Tensor, output_type: str) -> Any:
+    """Pictures [B, C, H, W] in [−1, 1] as PIL images, as numpy [B, H, W, C] in [0, 1], or as they are."""
+    if output_type == "pt":
+        return pictures
+    if output_type == "np":
+        return ((pictures.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().numpy()
+    return [_as_image(as_levels(picture)) for picture in pictures]
+
+
+def as_levels(picture: Tensor) -> numpy.ndarray:
+    """A picture [C, H, W] in [−1, 1] as 8-bit pixels [H, W, C]."""
+    return picture.float().add(1).mul_(127.5).round_().clamp_(0, 255).to("cpu", torch.uint8).movedim(0, -1).numpy()
+
+
+def _as_image(levels: numpy.ndarray) -> Image.Image:
+    """A PIL image of 8-bit pixels [H, W, C], grey if C is 1."""
+    return Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)

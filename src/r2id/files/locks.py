@@ -1,0 +1,123 @@
+"""Who may write where: locks that end with the process that holds them, however it ends.
+
+They are advisory locks on a hidden file (`flock`), seen by all processes of a machine, and of several machines where
+the file system passes them on. Where there are none, as on Windows, nothing is held and nobody is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from r2id.errors import InputError
+from r2id.files.atomic import make_folder
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+
+ATTEMPTS = 20
+"""How often the folder of a lock may vanish as it is opened, before that is taken for an error."""
+
+
+@contextmanager
+def alone(path: Path, taken: str) -> Iterator[bool]:
+    """Hold the lock file `path` alone.
+
+    Yields whether it is held; it is not where there are no locks. Raises InputError with the sentence `taken` where
+    another process holds it.
+    """
+    with _open(path, shared=False) as (file, is_first):
+        if file is not None and not is_first:
+            raise InputError(taken)
+        yield file is not None
+
+
+@contextmanager
+def together(path: Path, settings: dict[str, Any], begin: Callable[[], object]) -> Iterator[None]:
+    """Hold the lock file `path` with all processes of the same settings, which it contains.
+
+    `begin` is called where nobody else holds it, before anybody can. Raises InputError where those who hold it have
+    other settings.
+    """
+    with _open(path, shared=True) as (file, is_first):
+        if file is not None:
+            if is_first:
+                begin()
+                path.write_text(json.dumps(settings))
+                fcntl.flock(file, fcntl.LOCK_SH)
+            _compare(settings, json.loads(path.read_text()), path.parent)
+        yield
+
+
+def _compare(settings: dict[str, Any], theirs: dict[str, Any], folder: Path) -> None:
+    for name, value in settings.items():
+        # As text: one nan is like another.
+        if json.dumps(theirs.get(name)) != json.dumps(value):
+            raise InputError(
+                f"another process is writing to {folder}, whose {name} is {theirs.get(name)} and not {value}; "
+                "wait until it ends, or give another output"
+            )
+
+
+@contextmanager
+def _open(path: Path, shared: bool) -> Iterator[tuple[int | None, bool]]:
+    """The open lock file, None without locks, and whether this is the first to hold it, who has it alone.
+
+    Whoever is last removes it, and the folder if that was made for it.
+    """
+    made = not path.parent.exists()
+    file, is_first = _lock(path, shared) if fcntl else (None, False)
+    try:
+        yield file, is_first
+    finally:
+        if file is not None:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                if made:
+                    path.parent.rmdir()
+            os.close(file)
+
+
+def _lock(path: Path, shared: bool) -> tuple[int | None, bool]:
+    """What `_open` yields. If others hold it, a shared one is shared, and another is open but not held."""
+    while True:
+        file = _open_or_make(path)
+        is_first = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_first = False
+            if not shared:
+                return file, is_first
+            # Waits only while the first begins.
+            fcntl.flock(file, fcntl.LOCK_SH)
+        except OSError:
+            os.close(file)
+            path.unlink(missing_ok=True)
+            return None, False
+        # The last holder may have removed it after it was opened here.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.stat()):
+                return file, is_first
+        os.close(file)
+
+
+def _open_or_make(path: Path) -> int:
+    for _ in range(ATTEMPTS):
+        # The last holder may have just removed the folder.
+        with suppress(FileNotFoundError, FileExistsError):
+            return _open_in_folder(path)
+    return _open_in_folder(path)
+
+
+def _open_in_folder(path: Path) -> int:
+    make_folder(path.parent)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

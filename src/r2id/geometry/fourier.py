@@ -1,0 +1,90 @@
+"""Fourier features of coordinates, and their average over jitter (design §1.1, §2)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from r2id.geometry.coordinates import Grid, Samples
+
+Jitter = Literal["expected", "sampled", "none"]
+
+
+def check_jitter(jitter: str) -> None:
+    """Raises ValueError for anything but the three kinds of jitter."""
+    if jitter not in ("expected", "sampled", "none"):
+        raise ValueError(f"jitter is {jitter!r}; it must be 'expected', 'sampled' or 'none'")
+
+
+def frequencies(num_high: int, num_low: int, device: torch.device | None = None) -> Tensor:
+    """Angular frequencies π·2^k for k = −num_low … num_high − 1, shape [num_low + num_high]."""
+    return math.pi * 2.0 ** torch.arange(-num_low, num_high, device=device)
+
+
+def resolution_limit(num_high: int) -> int:
+    """Samples along a side beyond which neighbours are no longer told apart by the highest frequency.
+
+    sin(π·2^(num_high − 1)·x) turns by a half wave, the most that sampling can resolve, over 1/2^(num_high − 1).
+    """
+    return 2 ** (num_high - 1)
+
+
+def fourier_features(coordinates: Tensor, angular: Tensor, jitter: Tensor | float = 0.0) -> Tensor:
+    """sin and cos of every coordinate at every frequency, averaged over Gaussian jitter.
+
+    E[sin(ω(x + ε))] = sin(ωx)·exp(−ω²σ²/2) for ε ~ N(0, σ²), exactly; the same for cos (design §2).
+
+    Args:
+        coordinates: [..., D].
+        angular: [F] angular frequencies ω.
+        jitter: standard deviation σ, one number for all or [D] one per coordinate, of their type and on their device; 0
+            gives plain Fourier features.
+    Returns:
+        [..., D·2·F].
+    """
+    phases = coordinates[..., None] * angular
+    spread = jitter[..., None] if isinstance(jitter, Tensor) else jitter
+    kept = torch.exp(-0.5 * (angular * spread) ** 2)
+    return torch.cat([phases.sin() * kept, phases.cos() * kept], dim=-1).flatten(-2)
+
+
+class PositionProjection(nn.Module):
+    """Linear projection of the Fourier features of dual coordinates: 4 values × sin and cos × frequencies → `dim`.
+
+    Args:
+        dim: channels out.
+        num_high, num_low: frequencies π·2^k for k = −num_low … num_high − 1.
+        reference: samples along the longer side of the training grid. With `expected` jitter, features are averaged
+            over half a cell of the grid or half a training cell, whichever is wider: a channel that training silenced
+            stays silent at every resolution.
+        expected: average over the jitter in closed form. Otherwise jitter is the caller's, by moving the samples.
+    """
+
+    def __init__(self, dim: int, num_high: int, num_low: int, reference: int, expected: bool) -> None:
+        super().__init__()
+        self.num_high, self.num_low = num_high, num_low
+        self.reference, self.expected = reference, expected
+        self.linear = nn.Linear(8 * (num_high + num_low), dim)
+
+    def forward(self, samples: Samples) -> Tensor:
+        """[N, dim] for Points, [H, W, dim] for a Grid, whose features are computed once per row and per column."""
+        vertical, horizontal = self.linear.weight.chunk(2, dim=1)
+        if isinstance(samples, Grid):
+            rows = nn.functional.linear(self._axis_features(samples.rows, samples, 0), vertical)
+            columns = nn.functional.linear(
+                self._axis_features(samples.columns, samples, 1), horizontal, self.linear.bias
+            )
+            return rows[:, None] + columns[None]
+        features = [self._axis_features(samples.relative[:, axis], samples, axis) for axis in (0, 1)]
+        return self.linear(torch.cat(features, dim=-1))
+
+    def _axis_features(self, relative: Tensor, samples: Samples, axis: int) -> Tensor:
+        extent, cell = samples.extent[axis], samples.cell[axis]
+        angular = frequencies(self.num_high, self.num_low, relative.device)
+        half_cell = 0.5 * torch.sym_max(cell, 1 / (self.reference * extent)) if self.expected else 0.0
+        # A number goes to a GPU as an argument; a tensor of both jitters would be copied there, and waited for.
+        features = [fourier_features(relative[:, None] * scale, angular, half_cell * scale) for scale in (1.0, extent)]
+        return torch.cat(features, dim=-1).to(self.linear.weight.dtype)

@@ -1,0 +1,299 @@
+"""Two attentions that are linear in the number of samples (design §1.2, §2).
+
+Both end in a weighted average, so the density at which either side is sampled drops out, and in both the queries
+need only a summary of the source. That is what lets one network meet every resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from r2id.geometry.coordinates import Grid, Points, Samples
+
+FeatureMap = Literal["elu", "softmax"]
+
+
+class Summary(NamedTuple):
+    """All that queries need from the keys: Σ φ(k) vᵀ, [B, heads, d, d], and Σ φ(k), [B, heads, d]."""
+
+    key_values: Tensor
+    keys: Tensor
+
+    def __add__(self, other: Summary) -> Summary:  # type: ignore[override]
+        """The summary of both sources together, so that a source can be read in pieces."""
+        return Summary(self.key_values + other.key_values, self.keys + other.keys)
+
+
+class Neighbourhoods(NamedTuple):
+    """All that local attention needs from the sources, at some places: Σ w φ_k v, [B, w, h, basis, basis, d], and
+    Σ w, [w, h]."""
+
+    values: Tensor
+    weight: Tensor
+    places: Grid
+
+    def __add__(self, other: Neighbourhoods) -> Neighbourhoods:  # type: ignore[override]
+        """The same of both sources together, so that a source can be read in pieces."""
+        return Neighbourhoods(self.values + other.values, self.weight + other.weight, self.places)
+
+
+PLACES_PER_COSINE = 4
+"""Places per radius, for each cosine of the basis, between which answers are interpolated, within a thousandth."""
+
+
+class LinearAttention(nn.Module):
+    """Global multi-head attention, φ(Q)(φ(K)ᵀV) / (φ(Q)·Σφ(K)) (Katharopoulos et al. 2020, arXiv:2006.16236).
+
+    Args:
+        dim: channels of the queries and of the result.
+        num_heads: heads; must divide `dim`.
+        feature_map: "elu" is φ(x) = elu(x) + 1. "softmax" is a softmax over the head's channels of RMS-normalised
+            x, sharpened by a learned temperature per head that starts at 4.
+        source_dim: channels of the source; by default `dim`.
+    """
+
+    def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, source_dim: int | None = None) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads is {num_heads}; it must divide the {dim} channels")
+        if feature_map not in ("elu", "softmax"):
+            raise ValueError(f"feature_map is {feature_map!r}; it must be 'elu' or 'softmax'")
+        self.num_heads, self.feature_map = num_heads, feature_map
+        self.to_query = nn.Linear(dim, dim, bias=False)
+        self.to_key_value = nn.Linear(source_dim or dim, 2 * dim, bias=False)
+        self.to_out = nn.Linear(dim, dim)
+        if feature_map == "softmax":
+            self.query_temperature = nn.Parameter(torch.full((num_heads, 1), 4.0))
+            self.key_temperature = nn.Parameter(torch.full((num_heads, 1), 4.0))
+
+    def summarise(self, source: Tensor) -> Summary:
+        """Summary of a source [B, N, source_dim]. Sums run in float32 or bfloat16: in float16 they would overflow."""
+        key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in self.to_key_value(source).chunk(2, -1))
+        key = self._features(key, "key_temperature")
+        with torch.autocast(source.device.type, enabled=False):
+            if key.dtype == torch.float16:
+                key, value = key.float(), value.float()
+            return Summary(torch.einsum("bnhd,bnhe->bhde", key, value), key.float().sum(dim=1))
+
+    def read(self, query: Tensor, summary: Summary) -> Tensor:
+        """Answers [B, M, dim] for queries [B, M, dim] or, where all share them, [M, dim]."""
+        query = self._features(self.to_query(query).unflatten(-1, (self.num_heads, -1)), "query_temperature")
+        query = query.expand(len(summary.keys), *query.shape[-3:])
+        # Numerator and denominator are divided by the same sum, to stay in range however large the source was.
+        scale = summary.keys.sum(dim=-1, keepdim=True)
+        key_values = (summary.key_values / scale[..., None]).to(query.dtype)
+        weighted = torch.einsum("bmhd,bhde->bmhe", query, key_values)
+        total = torch.einsum("bmhd,bhd->bmh", query, (summary.keys / scale).to(query.dtype))
+        return self.to_out((weighted / (total[..., None] + 1e-6)).flatten(-2))
+
+    def forward(self, query: Tensor, source: Tensor) -> Tensor:
+        return self.read(query, self.summarise(source))
+
+    def _features(self, x: Tensor, temperature: str) -> Tensor:
+        if self.feature_map == "elu":
+            return functional.elu(x) + 1
+        root_mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32) / x.shape[-1] ** 0.5
+        sharpness = getattr(self, temperature) / root_mean_square.clamp_min(1e-6)
+        return functional.softmax(x * sharpness, dim=-1).to(x.dtype)
+
+
+class LocalKernelAttention(nn.Module):
+    """Attention to a neighbourhood, by a kernel of the offset between query and source (design §2).
+
+    For a query at p and sources x_n with values v_n, offsets δ_n = (x_n − p)/R in absolute coordinates:
+
+        out(p) = Σ_n w(δ_n) Σ_k φ_k(δ_n) W_k v_n / Σ_n w(δ_n) + b
+
+    with the window w(δ) = cos²(πδ_y/2)·cos²(πδ_x/2) for |δ| < 1, and φ the products of cos(πj(δ + 1)/2),
+    j = 0 … basis − 1, of either axis (times √2 for j > 0). R never shrinks below one cell of the source, so that
+    every query sees a source.
+
+    The sum over n and the product with W_k can be taken in either order; the one that applies W to the fewer
+    points is the cheaper. Between two grids window and basis are products of a function of y and one of x, so
+    both orders are two thin matrix products; other points go through the list of (query, source) pairs in reach.
+
+    out(p) can have no detail much finer than a cosine of the basis. Where a grid of queries is denser than that,
+    fewer places suffice, between which answers are interpolated. If these are no more than the sources, neighbourhoods
+    are summed up there, so that the cost is linear in the samples.
+
+    Args:
+        source_dim, dim: channels of the source and of the result.
+        radius: R, in absolute coordinates (the canvas's longer side is 1).
+        basis: cosines per axis; there are basis² of φ.
+    """
+
+    def __init__(self, source_dim: int, dim: int, radius: float, basis: int) -> None:
+        super().__init__()
+        self.source_dim, self.dim, self.radius, self.basis = source_dim, dim, radius, basis
+        self.weight = nn.Parameter(torch.empty(basis, basis, source_dim, dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        nn.init.normal_(self.weight, std=1 / math.sqrt(source_dim * basis))
+
+    def forward(self, values: Tensor, source: Samples, query: Samples) -> Tensor:
+        """Answers for `query`.
+
+        Args:
+            values: [B, H, W, source_dim] on a Grid, [B, N, source_dim] at Points.
+            source: where the values lie.
+            query: where answers are wanted, on the same canvas.
+        Returns:
+            [B, h, w, dim] for a Grid, [B, M, dim] for Points.
+        """
+        if isinstance(source, Grid) and isinstance(query, Grid):
+            places = self._places(source, query)
+            if math.prod(places.size) <= math.prod(source.size):
+                return self.answer(self._summarise_at(places, values, source), query)
+            # The first product is over all sources of both axes: the axis with fewer queries keeps it small.
+            rows_first = len(query.rows) < len(query.columns)
+            return self.read(self.spread(values), source, query, rows_first)
+        flat = values.flatten(1, -2)
+        answers = self._read_pairs(flat, _as_points(source), _as_points(query))
+        return answers.unflatten(1, query.size) if isinstance(query, Grid) else answers
+
+    def spread(self, values: Tensor) -> Tensor:
+        """W_k v_n of every source and basis function: [B, H, W, source_dim] → [B, H, W, basis, basis, dim]."""
+        weight = self.weight.permute(2, 0, 1, 3).flatten(1)
+        # As one product of two matrices: where `values` are a part of others, torch would copy the weight for each row.
+        spread = values.flatten(0, -2) @ weight.to(values.dtype)
+        return spread.view(*values.shape[:-1], self.basis, self.basis, self.dim)
+
+    def read(self, spread: Tensor, source: Grid, query: Grid, rows_first: bool) -> Tensor:
+        """Answers [B, h, w, dim] from what `spread` returned, by a product over rows and one over columns."""
+        rows, columns = (self._weights(source, query, axis).to(spread.dtype) for axis in (0, 1))
+        if rows_first:
+            down = torch.einsum("yik,bijkld->byjld", rows, spread)
+            return torch.einsum("xjl,byjld->byxd", columns, down) + self.bias.to(spread.dtype)
+        across = torch.einsum("xjl,bijkld->bikxd", columns, spread)
+        return torch.einsum("yik,bikxd->byxd", rows, across) + self.bias.to(spread.dtype)
+
+    def summarise(self, values: Tensor, piece: Grid, query: Grid) -> Neighbourhoods:
+        """What a piece of the source, with values [B, H, W, source_dim], adds to the neighbourhoods of `query`."""
+        return self._summarise_at(self._places(piece, query), values, piece)
+
+    def _summarise_at(self, places: Grid, values: Tensor, piece: Grid) -> Neighbourhoods:
+        (window_y, basis_y), (window_x, basis_x) = (self._axis(piece, places, axis) for axis in (0, 1))
+        rows, columns = (
+            (window[..., None] * basis).to(values.dtype) for window, basis in ((window_y, basis_y), (window_x, basis_x))
+        )
+        across = torch.einsum("xjl,bijc->bxilc", columns, values).flatten(0, 1).flatten(-2)
+        # One product for each column of places leaves its result as `answer` reads it; einsum would have to reorder.
+        every_row = rows.mT.flatten(0, 1).expand(len(across), -1, -1)
+        gathered = every_row.bmm(across).view(-1, len(columns), len(rows), self.basis, self.basis, self.source_dim)
+        return Neighbourhoods(gathered, window_x.sum(dim=1)[:, None] * window_y.sum(dim=1), places)
+
+    def answer(self, summary: Neighbourhoods, query: Grid) -> Tensor:
+        """Answers [B, h, w, dim] from the summary of all pieces: what `forward` gives for the source as a whole."""
+        answers = self._mix(summary.values)
+        answers = (answers / summary.weight.clamp_min(1e-24)[..., None].to(answers.dtype)).transpose(1, 2)
+        answers = answers + self.bias.to(answers.dtype)
+        if summary.places.rows is not query.rows:
+            answers = torch.einsum("yi,bixd->byxd", _interpolation(summary.places.rows, query.rows, answers), answers)
+        if summary.places.columns is not query.columns:
+            across = _interpolation(summary.places.columns, query.columns, answers)
+            answers = torch.einsum("xj,byjd->byxd", across, answers)
+        return answers
+
+    def reach(self, source: Grid, query: Grid) -> tuple[slice, slice]:
+        """The rows and columns of `source` that any sample of `query` can see."""
+        return self._band(source, query, 0), self._band(source, query, 1)
+
+    def _places(self, source: Grid, query: Grid) -> Grid:
+        """Where neighbourhoods are summed up: along each axis at the queries, or at fewer places if these suffice."""
+
+        def along(axis: int, here: Tensor) -> Tensor:
+            span = len(here) * query.cell[axis]
+            enough = math.ceil(PLACES_PER_COSINE * self.basis * span / self._reach(source, axis)) + 4
+            if len(here) <= enough:
+                return here
+            return torch.lerp(here.min(), here.max(), torch.linspace(0, 1, enough, device=here.device))
+
+        return replace(query, rows=along(0, query.rows), columns=along(1, query.columns))
+
+    def _mix(self, gathered: Tensor) -> Tensor:
+        return gathered.flatten(-3) @ self.weight.flatten(0, 2).to(gathered.dtype)
+
+    def _weights(self, source: Grid, query: Grid, axis: int) -> Tensor:
+        """Window times basis of one axis, divided by the window's sum: [queries, sources, basis]."""
+        window, basis = self._axis(source, query, axis)
+        return (window / window.sum(dim=1, keepdim=True).clamp_min(1e-12))[..., None] * basis
+
+    def _axis(self, source: Grid, query: Grid, axis: int) -> tuple[Tensor, Tensor]:
+        """Window [queries, sources] and basis [queries, sources, basis] of one axis."""
+        here, there = (query.rows, source.rows) if axis == 0 else (query.columns, source.columns)
+        return self._kernel(there[None] - here[:, None], source, axis)
+
+    def _kernel(self, offset: Tensor, source: Samples, axis: int) -> tuple[Tensor, Tensor]:
+        """Window [...] and basis [..., basis] at relative offsets along one axis."""
+        delta = offset / self._reach(source, axis)
+        window = torch.cos(delta * (math.pi / 2)).square() * (delta.abs() < 1)
+        orders = torch.arange(self.basis, device=offset.device, dtype=offset.dtype)
+        basis = torch.cos((delta[..., None] + 1) * orders * (math.pi / 2))
+        return window, basis * torch.where(orders == 0, 1.0, math.sqrt(2))
+
+    def _reach(self, source: Samples, axis: int) -> float:
+        """The radius in relative coordinates, at least one cell of the source."""
+        return torch.sym_max(self.radius / source.extent[axis], source.cell[axis])
+
+    def _band(self, source: Grid, query: Grid, axis: int) -> slice:
+        here, there = (query.rows, source.rows) if axis == 0 else (query.columns, source.columns)
+        radius = self._reach(source, axis)
+        seen = torch.nonzero((there > here.min() - radius) & (there < here.max() + radius))
+        return slice(int(seen[0]), int(seen[-1]) + 1)
+
+    def _read_pairs(self, values: Tensor, source: Points, query: Points, numbers_at_once: int = 1 << 24) -> Tensor:
+        """Answers [B, M, dim] for any points, over the list of pairs whose windows touch."""
+        order = source.relative[:, 0].argsort()
+        placed, values = source.relative[order], values[:, order]
+        radius = self._reach(source, 0), self._reach(source, 1)
+        first = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() - radius[0])
+        last = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() + radius[0])
+        counts = last - first
+        answers = []
+        # Each pair takes a value per basis function and channel.
+        pairs_at_once = numbers_at_once // (max(1, len(values)) * self.basis**2 * self.source_dim)
+        step = max(1, pairs_at_once // max(1, int(counts.max()) if len(counts) else 1))
+        for start in range(0, max(1, len(counts)), step):
+            chunk = slice(start, start + step)
+            queries = torch.arange(len(counts[chunk]), device=counts.device).repeat_interleave(counts[chunk])
+            offsets = torch.arange(len(queries), device=counts.device)
+            began = torch.cat([counts.new_zeros(1), counts[chunk].cumsum(0)[:-1]])
+            sources = offsets - began[queries] + first[chunk][queries]
+            offset = placed[sources] - query.relative[chunk][queries]
+            near = offset[:, 1].abs() < radius[1]
+            queries, sources, offset = queries[near], sources[near], offset[near]
+            window_y, basis_y = self._kernel(offset[:, 0], source, 0)
+            window_x, basis_x = self._kernel(offset[:, 1], source, 1)
+            window = window_y * window_x
+            total = window.new_zeros(len(counts[chunk])).index_add_(0, queries, window).clamp_min(1e-24)
+            kernel = (window / total[queries])[:, None, None] * basis_y[:, :, None] * basis_x[:, None, :]
+            seen = torch.einsum("pkl,bpc->bpklc", kernel.to(values.dtype), values[:, sources])
+            shape = (len(values), len(counts[chunk]), *seen.shape[2:])
+            mixed = self._mix(seen.new_zeros(shape).index_add_(1, queries, seen))
+            answers.append(mixed + self.bias.to(mixed.dtype))
+        return torch.cat(answers, dim=1)
+
+
+def _as_points(samples: Samples) -> Points:
+    return samples.points() if isinstance(samples, Grid) else samples
+
+
+def _interpolation(places: Tensor, query: Tensor, like: Tensor) -> Tensor:
+    """Weights [queries, places] of cubics through the four nearest of equidistant places (Lagrange's formula)."""
+    position = (query - places[0]) / (places[-1] - places[0]) * (len(places) - 1)
+    first = (position.floor() - 1).clamp(0, len(places) - 4)
+    s = position - first
+    cubics = [
+        -(s - 1) * (s - 2) * (s - 3) / 6,
+        s * (s - 2) * (s - 3) / 2,
+        -s * (s - 1) * (s - 3) / 2,
+        s * (s - 1) * (s - 2) / 6,
+    ]
+    nearest = first.long()[:, None] + torch.arange(4, device=query.device)
+    weights = query.new_zeros(len(query), len(places)).scatter(1, nearest, torch.stack(cubics, dim=1))
+    return weights.to(like)

@@ -1,0 +1,177 @@
+"""R2ID, the resolution-invariant image diffuser: denoises a grid of samples of any height and width (design §1.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import Tensor, nn
+
+from r2id.errors import InputError
+from r2id.geometry.coordinates import Grid
+from r2id.geometry.density import density, shift_noise
+from r2id.geometry.fourier import Jitter, PositionProjection, check_jitter
+from r2id.geometry.sizes import Size
+from r2id.networks.attention import FeatureMap, LocalKernelAttention
+from r2id.networks.layers import AdaptiveNorm, DecoderBlock, EncoderBlock, TimeEmbedding
+from r2id.networks.loading import CheckedLoading
+
+Prediction = Literal["epsilon", "v_prediction"]
+
+SAMPLES_AT_ONCE = 2048
+"""Samples, over the batch, that go through a block together where no gradients are wanted: what lies between its layers
+then fits in a processor's cache."""
+
+TIMES_AS_MANY_ON_GPU = 32
+"""So many times SAMPLES_AT_ONCE go together on anything but a processor: fewer do not keep a GPU busy."""
+
+NEIGHBOURHOOD_SCALE = 1 / 32
+"""Factor of what is read from neighbours. It is a sum over basis² terms, which a step of Adam moves all together:
+without the factor it is learned long before what the whole picture should be, and digits stay garbled for longer."""
+
+
+class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Predicts the noise, or the velocity, in a noisy latent or image x_t = √ᾱ·x_0 + √(1 − ᾱ)·ε of any size.
+
+    Args:
+        channels: of the samples: R2IR's latent channels, or 1 or 3 to work straight on pixels.
+        dim, num_heads: channels and heads of the blocks.
+        encoder_blocks: blocks without conditioning, run once per step.
+        decoder_blocks: blocks with conditioning, run once per guidance branch.
+        token_dim: channels of the conditioning tokens.
+        time_dim: channels of the time embedding that drives AdaLN.
+        feature_map: of the linear attention, "softmax" or "elu".
+        prediction_type: what the output is: "epsilon" the noise ε, "v_prediction" √ᾱ·ε − √(1 − ᾱ)·x_0
+            (Salimans & Ho 2022, arXiv:2202.00512).
+        num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
+        jitter: of the positions while training, as in R2IR.
+        sample_size: samples along the longer side of a grid: with expected jitter, positions are told apart no better
+            than on this grid, however fine the one that is sampled.
+        noise_reference_size: latents along the side of the square grid at which the noise is the schedule's own. Grids
+            of other densities take more or less, so that an area is as noisy on all (design §2). None for the
+            schedule's own noise on every grid.
+        radius, basis: of the local attention through which every sample also reads its noisy neighbours: reach in
+            absolute coordinates, and cosines per axis (design §2). A radius of None for the published design.
+        canvas: proportions (height, width) of the pictures it was trained on, None if of several.
+        training: how the weights came about; kept with them.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        channels: int = 64,
+        dim: int = 192,
+        num_heads: int = 6,
+        encoder_blocks: int = 8,
+        decoder_blocks: int = 8,
+        token_dim: int = 192,
+        time_dim: int = 128,
+        feature_map: FeatureMap = "softmax",
+        prediction_type: Prediction = "v_prediction",
+        num_high: int = 10,
+        num_low: int = 6,
+        jitter: Jitter = "expected",
+        sample_size: int = 8,
+        noise_reference_size: int | None = 4,
+        radius: float | None = 0.375,
+        basis: int = 6,
+        canvas: tuple[int, int] | None = None,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if prediction_type not in ("epsilon", "v_prediction"):
+            raise ValueError(f"prediction_type is {prediction_type!r}; it must be 'epsilon' or 'v_prediction'")
+        check_jitter(jitter)
+        self.sample_in = nn.Linear(channels, dim)
+        self.neighbourhood = LocalKernelAttention(channels, dim, radius, basis) if radius else None
+        if self.neighbourhood:
+            nn.init.zeros_(self.neighbourhood.weight)
+        self.position = PositionProjection(dim, num_high, num_low, sample_size, jitter == "expected")
+        self.time = TimeEmbedding(time_dim)
+        self.encoder: Any = nn.ModuleList(
+            EncoderBlock(dim, num_heads, feature_map, time_dim) for _ in range(encoder_blocks)
+        )
+        self.decoder: Any = nn.ModuleList(
+            DecoderBlock(dim, num_heads, feature_map, time_dim, token_dim) for _ in range(decoder_blocks)
+        )
+        self.out_norm = AdaptiveNorm(dim, time_dim)
+        self.out = nn.Linear(dim, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self,
+        sample: Tensor,
+        alpha_bar: Tensor,
+        tokens: Tensor,
+        canvas: tuple[float, float] | None = None,
+        grid: Grid | None = None,
+    ) -> Tensor:
+        """The prediction for one set of tokens: `guidance_branches` with a single branch.
+
+        Args:
+            sample: x_t, [B, C, H, W], any H and W.
+            alpha_bar: ᾱ of each sample in [0, 1], [B], or [1] if all share it, which is faster.
+            tokens: [B, T, token_dim].
+            canvas: proportions of the picture, by default those trained on, or else those of H × W.
+            grid: where the samples lie, by default in even rows and columns of the canvas.
+        Returns:
+            [B, C, H, W].
+        Raises:
+            InputError: for other channels than the model's.
+        """
+        return self.guidance_branches(sample, alpha_bar, [tokens], canvas, grid)[0]
+
+    @apply_forward_hook
+    def guidance_branches(
+        self,
+        sample: Tensor,
+        alpha_bar: Tensor,
+        branches: Sequence[Tensor],
+        canvas: tuple[float, float] | None = None,
+        grid: Grid | None = None,
+    ) -> tuple[Tensor, ...]:
+        """One prediction per set of tokens; the encoder, which sees no tokens, runs once for all of them."""
+        if sample.ndim != 4 or sample.shape[1] != self.config.channels:
+            raise InputError(
+                f"a sample of shape {tuple(sample.shape)} does not fit this model; "
+                f"it takes [batch, {self.config.channels}, height, width]"
+            )
+        size = (sample.shape[-2], sample.shape[-1])
+        ratio = density(size, self.config.noise_reference_size)
+        time = self.time(torch.stack([alpha_bar, shift_noise(alpha_bar, 1 / ratio)], dim=-1))
+        grid = grid or Grid.of_size(size, canvas or self.config.canvas, sample.device)
+        x = self.sample_in(sample.flatten(2).mT) + self._positions(grid)
+        if self.neighbourhood:
+            # The mean over an area has 1/ratio of the noise; scaled by this it is as large on every grid.
+            scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
+            near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
+            x = x.add(near.flatten(1, 2), alpha=NEIGHBOURHOOD_SCALE)
+        at_once = SAMPLES_AT_ONCE * (1 if x.device.type == "cpu" else TIMES_AS_MANY_ON_GPU)
+        pieces = [x] if torch.is_grad_enabled() else list(x.split(max(1, at_once // len(x)), dim=1))
+        for block in self.encoder:
+            pieces = block(pieces, time)
+        # Where one branch fills a piece by itself, a batch of several would only have to be reordered for every head.
+        together = len(branches) if len(pieces) == 1 else 1
+        groups = [branches[first : first + together] for first in range(0, len(branches), together)]
+        return tuple(branch for group in groups for branch in self._decode(pieces, time, group, size))
+
+    def _decode(self, pieces: list[Tensor], time: Tensor, branches: Sequence[Tensor], size: Size) -> tuple[Tensor, ...]:
+        """What the decoder makes of encoded samples for some branches at once, [B, C, H, W] each."""
+        count = len(branches)
+        pieces = [piece.repeat(count, 1, 1) for piece in pieces]
+        time = time.repeat(count, 1) if len(time) > 1 else time
+        tokens = torch.cat(list(branches))
+        for block in self.decoder:
+            pieces = block(pieces, time, tokens)
+        x = torch.cat([self.out(self.out_norm(piece, time)) for piece in pieces], dim=1)
+        return x.mT.unflatten(-1, size).unflatten(0, (count, -1)).unbind()
+
+    def _positions(self, grid: Grid) -> Tensor:
+        if self.training and self.config.jitter == "sampled":
+            return self.position(grid.points().jittered())
+        return self.position(grid).flatten(0, 1)

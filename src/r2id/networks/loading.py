@@ -1,0 +1,248 @@
+"""Loading that says what is wrong, for networks and pipelines, and diffusers' switches that do not apply here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils import logging
+
+from r2id.errors import InputError
+from r2id.files.atomic import fill_folder
+from r2id.runtime.devices import usable_device
+from r2id.runtime.late import late
+
+logger = logging.get_logger(__name__)
+
+
+def _needless(name: str) -> Any:
+    def switch(self: Any, *args: Any, **kwargs: Any) -> None:
+        logger.warning(
+            f"{name} changes nothing: the attention of {type(self).__name__} is linear in the samples, "
+            "with no matrix of all pairs to slice or to speed up"
+        )
+
+    switch.__name__ = name
+    switch.__doc__ = "Changes nothing, and says so: attention is linear here."
+    return switch
+
+
+def _impossible(name: str) -> Any:
+    def switch(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise InputError(
+            f"{name} is not possible with {type(self).__name__}, whose layers are read in parts; "
+            "R2Pipeline.enable_model_cpu_offload() moves one network at a time"
+        )
+
+    switch.__name__ = name
+    switch.__doc__ = "Raises InputError: layers are read in parts here, which diffusers' hooks do not see."
+    return switch
+
+
+class NetworkSwitches:
+    """Goes before diffusers' ModelMixin."""
+
+    _supports_gradient_checkpointing = False
+    # Read as weights, without a call that would turn them back.
+    _skip_layerwise_casting_patterns = ["position", "time"]
+
+    enable_xformers_memory_efficient_attention = _needless("enable_xformers_memory_efficient_attention")
+    enable_npu_flash_attention = _needless("enable_npu_flash_attention")
+    enable_xla_flash_attention = _needless("enable_xla_flash_attention")
+    set_attention_backend = _needless("set_attention_backend")
+    enable_group_offload = _impossible("enable_group_offload")
+
+
+class PipelineSwitches:
+    """Goes before diffusers' DiffusionPipeline."""
+
+    enable_attention_slicing = _needless("enable_attention_slicing")
+    enable_xformers_memory_efficient_attention = _needless("enable_xformers_memory_efficient_attention")
+    enable_sequential_cpu_offload = _impossible("enable_sequential_cpu_offload")
+    enable_group_offload = _impossible("enable_group_offload")
+
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+
+
+class Publishing:
+    """Goes before diffusers' PushToHubMixin, to upload with a card that says what is known."""
+
+    save_pretrained: Any
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        create_pr: bool = False,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        subfolder: str | None = None,
+        card: Any = None,
+    ) -> Any:
+        """Upload to the Hugging Face hub, as diffusers does, with a model card.
+
+        Args:
+            repo_id: "name" or "organisation/name"; made if it is not there.
+            commit_message, private, token, create_pr, safe_serialization, variant, subfolder: as in diffusers.
+            card: the card to upload, from `r2id.publishing.card.model_card` or of your own. By default one is made from
+                what is known, unless the repository has another than such a one; no card goes with a `subfolder`.
+        Returns:
+            What `huggingface_hub.upload_folder` returns.
+        """
+        return late("publishing").upload(
+            self,
+            repo_id,
+            card,
+            subfolder=subfolder,
+            saving={"safe_serialization": safe_serialization, "variant": variant},
+            uploading={"commit_message": commit_message, "token": token, "create_pr": create_pr},
+            private=private,
+        )
+
+
+class CheckedLoading(Publishing, NetworkSwitches):
+    """Goes before diffusers' ModelMixin, to make its loading strict and its errors clear."""
+
+    config: Any
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **kwargs: Any) -> Any:
+        """Load from a folder or a Hugging Face hub id, to `device` if that is given; other arguments are diffusers'.
+
+        Raises InputError where nothing complete is there, where the config and the weights contradict each other, and
+        where the weights are no safetensors.
+        """
+        assert pretrained_model_name_or_path is not None
+        marker = Path(kwargs.get("subfolder") or "") / "config.json"
+        wants_report = kwargs.pop("output_loading_info", False)
+        model, report = load_pretrained(
+            super().from_pretrained,  # type: ignore[misc]
+            pretrained_model_name_or_path,
+            marker,
+            output_loading_info=True,
+            **kwargs,
+        )
+        problems = {name: report[f"{name}_keys"] for name in ("missing", "unexpected") if report[f"{name}_keys"]}
+        if problems:
+            which = " and ".join(f"{len(keys)} {name}, such as {sorted(keys)[0]}" for name, keys in problems.items())
+            raise InputError(
+                f"the weights in {pretrained_model_name_or_path} do not belong to its config.json: {which}"
+            )
+        return (model, report) if wants_report else model
+
+    # A pipeline looks at the signature for what it may pass on.
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: int | str = "10GB",
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Save to a folder, each file whole or not at all; other arguments are diffusers' and `push_to_hub`'s."""
+        kwargs |= {"safe_serialization": safe_serialization, "variant": variant}
+        uploading = for_upload(save_directory, kwargs)
+        save = super().save_pretrained  # type: ignore[misc]
+        fill_folder(Path(save_directory), lambda folder: save(folder, max_shard_size=max_shard_size, **kwargs))
+        if push_to_hub:
+            self.push_to_hub(**uploading)
+
+
+def load_part(kind: Any, name: str, part: str) -> Any:
+    """A network that a folder or hub id holds alone, or that is the part of a pipeline in a folder or bundled.
+
+    Raises InputError where it is neither.
+    """
+    is_pipeline = any((folder / "model_index.json").is_file() for folder in (PRETRAINED / name, Path(name)))
+    return kind.from_pretrained(name, subfolder=part if is_pipeline else None)
+
+
+def load_pretrained(
+    load: Callable[..., Any],
+    name: str | os.PathLike,
+    marker: str | Path,
+    device: str | torch.device | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Call a `from_pretrained` on bundled weights, a folder or a hub id, with its failures as InputError.
+
+    Args:
+        load: the `from_pretrained`.
+        name: the name of bundled weights, a folder that holds `marker`, or a hub id.
+        marker: the file that makes a folder what `load` expects.
+        device: where to move what was loaded.
+    """
+    if device is not None:
+        if kwargs.get("device_map") is not None:
+            raise InputError(
+                f"device {str(device)!r} and device_map {kwargs['device_map']!r} are both given; give one of them"
+            )
+        device = usable_device(device)
+    bundled = sorted(path.parent.name for path in PRETRAINED.glob("*/model_index.json"))
+    folder = PRETRAINED / name if str(name) in bundled else Path(name)
+    if folder.exists() and not (folder / marker).is_file():
+        raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
+    if folder.exists():
+        check_variant(folder / marker, kwargs.get("variant"), name)
+    elif "/" not in str(name):
+        # Asking the hub would take half a minute where there is no network, for what is a mistyped name.
+        known = ", ".join(bundled)
+        raise InputError(f"{name} is no folder and not bundled ({known}); a model of the hub is OWNER/NAME")
+    # A pickle may run any code as it is loaded.
+    kwargs["use_safetensors"] = True
+    # Loading piece by piece into an empty model would need accelerate, and these models are small.
+    kwargs.setdefault("low_cpu_mem_usage", kwargs.get("device_map") is not None)
+    try:
+        loaded = load(folder if folder.exists() else str(name), **kwargs)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
+        if "size mismatch" in reason:
+            which = reason[reason.index("size mismatch for ") :].removeprefix("size mismatch for ")
+            raise InputError(f"the weights in {name} do not belong to its config.json: {which[:150]}") from error
+        reason = reason if len(reason) <= 200 else reason[:200] + "…"
+        if folder.exists():
+            raise InputError(f"the model in {name} cannot be loaded; its files may be damaged: {reason}") from error
+        raise InputError(
+            f"{name} is no folder, not bundled ({', '.join(bundled)}), and no model of the hub within reach: {reason}"
+        ) from error
+    # diffusers keeps the whole path, which a model that is saved again would carry along.
+    model = loaded[0] if isinstance(loaded, tuple) else loaded
+    model.register_to_config(_name_or_path=folder.name if folder.exists() else str(name))
+    if device is not None:
+        model.to(device)
+    return loaded
+
+
+def check_variant(marker: Path, variant: str | None, name: str | os.PathLike) -> None:
+    """Raises InputError where there are weights, but none of this variant.
+
+    Args:
+        marker: model_index.json of a pipeline, or config.json of a network.
+        variant: such as "fp16"; None for weights without one.
+        name: what to call the model.
+    """
+    weights = marker.parent.glob("*/*.safetensors" if marker.name == "model_index.json" else "*.safetensors")
+    # NAME.safetensors, NAME.fp16.safetensors, or one of many: NAME.fp16-00001-of-00002.safetensors.
+    found = {".".join(re.sub(r"-\d+-of-\d+", "", path.name).split(".")[1:-1]) for path in weights}
+    if found and (variant or "") not in found:
+        missing = f"of variant {variant!r}" if variant else "without a variant"
+        there = ", ".join(repr(one) if one else "those without a variant" for one in sorted(found))
+        raise InputError(f"{name} has no weights {missing}; there are {there}")
+
+
+def for_upload(folder: str | os.PathLike, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Take what `push_to_hub` needs out of the arguments of a `save_pretrained`."""
+    names = ("repo_id", "commit_message", "private", "token", "create_pr")
+    taken = {name: arguments.pop(name) for name in names if name in arguments}
+    shared = {name: arguments[name] for name in ("safe_serialization", "variant") if name in arguments}
+    return {"repo_id": Path(folder).resolve().name} | taken | shared

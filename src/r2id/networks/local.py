@@ -1,0 +1,107 @@
+"""The local form of R2IR: each sample reads a neighbourhood of fixed size (design §2)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from r2id.geometry.coordinates import Grid, Samples
+from r2id.geometry.fourier import PositionProjection
+from r2id.networks.attention import FeatureMap, LocalKernelAttention, Neighbourhoods
+from r2id.networks.layers import PointBlock, RMSNorm, SelfBlock
+
+
+class LocalEncoder(nn.Module):
+    """Each latent reads its neighbourhood of pixels; the latents then attend to each other."""
+
+    def __init__(
+        self,
+        image_channels: int,
+        latent_channels: int,
+        value_dim: int,
+        dim: int,
+        num_heads: int,
+        num_blocks: int,
+        feature_map: FeatureMap,
+        radius: float,
+        basis: int,
+        latent_position: PositionProjection,
+    ) -> None:
+        super().__init__()
+        self.colour = nn.Sequential(
+            nn.Linear(image_channels, 4 * value_dim), nn.GELU(), nn.Linear(4 * value_dim, value_dim)
+        )
+        self.neighbourhood = LocalKernelAttention(value_dim, dim, radius, basis)
+        self.latent_position = latent_position
+        self.blocks = nn.ModuleList(SelfBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
+        self.out = nn.Sequential(RMSNorm(dim), nn.Linear(dim, latent_channels), nn.Tanh())
+
+    def summarise_piece(self, values: Tensor, piece: Grid, query: Grid) -> list[Neighbourhoods]:
+        """What the latents at `query` need of some rows and columns of the image, [B, H, W, C]. Pieces add up."""
+        return [self.neighbourhood.summarise(self.colour(values), piece, query)]
+
+    def answer(self, summaries: list[Neighbourhoods], query: Grid) -> Tensor:
+        """Latents at the queries, from the sum over all pieces."""
+        return self._attend(self.neighbourhood.answer(summaries[0], query), query)
+
+    def forward(self, values: Tensor, source: Samples, query: Grid) -> Tensor:
+        return self._attend(self.neighbourhood(self.colour(values), source, query), query)
+
+    def _attend(self, read: Tensor, query: Grid) -> Tensor:
+        x = (read + self.latent_position(query)).flatten(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return self.out(x).unflatten(1, query.size)
+
+
+class LocalDecoder(nn.Module):
+    """The latents attend to each other; each pixel then reads its neighbourhood of latents, and is on its own."""
+
+    def __init__(
+        self,
+        image_channels: int,
+        latent_channels: int,
+        dim: int,
+        num_heads: int,
+        num_blocks: int,
+        feature_map: FeatureMap,
+        radius: float,
+        basis: int,
+        pixel_dim: int,
+        pixel_blocks: int,
+        latent_position: PositionProjection,
+        pixel_position: PositionProjection,
+    ) -> None:
+        super().__init__()
+        self.colour = nn.Linear(latent_channels, dim)
+        self.latent_position = latent_position
+        self.blocks = nn.ModuleList(SelfBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
+        self.narrow = nn.Sequential(RMSNorm(dim), nn.Linear(dim, pixel_dim))
+        self.neighbourhood = LocalKernelAttention(pixel_dim, pixel_dim, radius, basis)
+        self.pixel_position = pixel_position
+        self.pixel_blocks = nn.ModuleList(PointBlock(pixel_dim) for _ in range(pixel_blocks))
+        self.out = nn.Sequential(RMSNorm(pixel_dim), nn.Linear(pixel_dim, image_channels), nn.Tanh())
+
+    def summarise(self, values: Tensor, source: Grid) -> tuple[Tensor, Grid]:
+        """Latents [B, h, w, C] that know the whole image, and where they lie: all that pixels need."""
+        x = (self.colour(values) + self.latent_position(source)).flatten(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return self.narrow(x).unflatten(1, source.size), source
+
+    def read(self, summary: tuple[Tensor, Grid], query: Samples) -> Tensor:
+        """Colours at the queries, each computed from its own coordinates and the latents in reach alone."""
+        latents, source = summary
+        if isinstance(query, Grid) and not self.training:
+            rows, columns = self.neighbourhood.reach(source, query)
+            latents, source = latents[:, rows, columns], source.crop(rows, columns)
+        return self.colours(self.neighbourhood(latents, source, query), query)
+
+    def colours(self, near: Tensor, query: Samples) -> Tensor:
+        """Colours at the queries, from what each has read of the latents near it."""
+        x = near + self.pixel_position(query)
+        for block in self.pixel_blocks:
+            x = block(x)
+        return self.out(x)
+
+    def forward(self, values: Tensor, source: Grid, query: Samples) -> Tensor:
+        return self.read(self.summarise(values, source), query)

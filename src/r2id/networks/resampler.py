@@ -1,0 +1,274 @@
+"""R2IR, the resolution-invariant image resampler: image ↔ latent, any size ↔ any size (design §1.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import Tensor, nn
+
+from r2id.errors import InputError
+from r2id.fields.image_field import ImageField
+from r2id.files.checksums import checksum
+from r2id.geometry.coordinates import Grid, Points, Samples
+from r2id.geometry.fourier import Jitter, PositionProjection, check_jitter
+from r2id.geometry.sizes import Size, check_size, size_text
+from r2id.networks.attention import FeatureMap
+from r2id.networks.loading import CheckedLoading
+from r2id.networks.local import LocalDecoder, LocalEncoder
+from r2id.networks.published import GlobalDirection
+from r2id.runtime.memory import PIECE
+
+
+class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Two functions between images and latents of any size. A latent is itself a small picture, with values in (−1, 1).
+
+    Args:
+        image_channels: 1 for grey, 3 for RGB.
+        latent_channels: channels of the latent.
+        attention: "local" reads neighbourhoods of a fixed size (design §2); "global" is the published design.
+        feature_map: of the global linear attention, "softmax" or "elu".
+        dim, num_heads, num_blocks: channels, heads and transformer blocks of each direction.
+        num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
+        jitter: of the positions while training, half a pixel: "sampled" moves the samples; "expected" averages over
+            the jitter in closed form, in training and after; "none".
+        sample_size: pixels along the longer side of the training images: the finest detail that training shows.
+        latent_size: latents along the longer side that `sample_size` is meant for.
+        radius, basis: of local attention: reach in units of 1/latent_size, and cosines per axis.
+        value_dim: of local attention: channels that a pixel's colour is lifted to.
+        pixel_dim, pixel_blocks: of local attention: channels and feed-forward blocks of each decoded pixel.
+        training: how the weights came about; kept with them.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        image_channels: int = 1,
+        latent_channels: int = 64,
+        attention: Literal["local", "global"] = "local",
+        feature_map: FeatureMap = "softmax",
+        dim: int = 192,
+        num_heads: int = 6,
+        num_blocks: int = 4,
+        num_high: int = 10,
+        num_low: int = 6,
+        jitter: Jitter = "expected",
+        sample_size: int = 32,
+        latent_size: int = 4,
+        radius: float = 1.5,
+        basis: int = 12,
+        value_dim: int = 8,
+        pixel_dim: int = 96,
+        pixel_blocks: int = 2,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        check_jitter(jitter)
+
+        def position(reference: int, channels: int = dim) -> PositionProjection:
+            return PositionProjection(channels, num_high, num_low, reference, jitter == "expected")
+
+        shape = (dim, num_heads, num_blocks, feature_map)
+        if attention == "global":
+            self.encoder: Any = GlobalDirection(
+                image_channels, latent_channels, *shape, position(sample_size), position(latent_size)
+            )
+            self.decoder: Any = GlobalDirection(
+                latent_channels, image_channels, *shape, position(latent_size), position(sample_size)
+            )
+        elif attention == "local":
+            kernel = (radius / latent_size, basis)
+            self.encoder = LocalEncoder(
+                image_channels, latent_channels, value_dim, *shape, *kernel, position(latent_size)
+            )
+            self.decoder = LocalDecoder(
+                image_channels,
+                latent_channels,
+                *shape,
+                *kernel,
+                pixel_dim,
+                pixel_blocks,
+                position(latent_size),
+                position(sample_size, pixel_dim),
+            )
+        else:
+            raise ValueError(f"attention is {attention!r}; it must be 'local' or 'global'")
+        self.register_buffer("latent_mean", torch.zeros(latent_channels))
+        self.register_buffer("latent_std", torch.ones(latent_channels))
+
+    @apply_forward_hook
+    def encode(self, image: Tensor, size: Size | Grid, canvas: tuple[float, float] | None = None) -> Tensor:
+        """Image [B, C, H, W] in [−1, 1] → latent [B, latent_channels, h, w] in (−1, 1), for any `size` (h, w).
+
+        Latents lie in even rows and columns, or on the grid that is given as `size`. `canvas` gives the proportions of
+        the picture, by default those of H × W. Without gradients, an image larger than PIECE pixels is read in pieces,
+        so that memory does not grow with it. Raises InputError for other channels than the model's or an empty size.
+        """
+        self._check_channels(image, self.config.image_channels, "an image")
+        height, width = image_size = (image.shape[-2], image.shape[-1])
+        if len(image) * height * width > PIECE and not torch.is_grad_enabled():
+            step = max(1, PIECE // (len(image) * width))
+            strips = (slice(top, top + step) for top in range(0, height, step))
+            whole = slice(0, width)
+            return self.encode_pieces(((rows, whole, image[:, :, rows]) for rows in strips), image_size, size, canvas)
+        canvas = canvas or image_size
+        source = Grid.of_size(image_size, canvas, image.device)
+        return self.encoder(image.movedim(1, -1), source, _latent_grid(size, canvas, image.device)).movedim(-1, 1)
+
+    @apply_forward_hook
+    def encode_pieces(
+        self,
+        pieces: Iterable[tuple[slice, slice, Tensor]],
+        image_size: Size,
+        size: Size | Grid,
+        canvas: tuple[float, float] | None = None,
+    ) -> Tensor:
+        """`encode` of an image that comes in pieces and never lies in memory as a whole.
+
+        Args:
+            pieces: rows, columns and pixels [B, C, h, w] of parts that cover the image once, in any order. A piece
+                costs memory in proportion to its pixels.
+            image_size: (height, width) of the whole image.
+            size, canvas: as for `encode`.
+        Raises:
+            InputError: for other channels than the model's, an empty size, or no pieces.
+        """
+        canvas = canvas or image_size
+        source = query = summaries = None
+        for rows, columns, pixels in pieces:
+            self._check_channels(pixels, self.config.image_channels, "a piece")
+            if source is None or query is None:
+                source = Grid.of_size(image_size, canvas, pixels.device)
+                query = _latent_grid(size, canvas, pixels.device)
+            more = self.encoder.summarise_piece(pixels.movedim(1, -1), source.crop(rows, columns), query)
+            summaries = [one + other for one, other in zip(summaries, more, strict=True)] if summaries else more
+        if summaries is None or query is None:
+            raise InputError(f"no pieces given of an image of {size_text(image_size)}")
+        return self.encoder.answer(summaries, query).movedim(-1, 1)
+
+    @apply_forward_hook
+    def encode_points(self, colours: Tensor, points: Points, size: Size) -> Tensor:
+        """The same from colours [B, N, C] at arbitrary points of a canvas, in any order. Raises InputError for an empty
+        size."""
+        canvas = points.extent
+        return self.encoder(colours, points, Grid.of_size(check_size(size), canvas, colours.device)).movedim(-1, 1)
+
+    @apply_forward_hook
+    def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField:
+        """The latent [B, latent_channels, h, w] as a function of coordinates.
+
+        `canvas` gives the proportions of the picture that the latent was made from, by default those of h × w.
+        Raises InputError for other channels than the model's.
+        """
+        self._check_channels(latent, self.config.latent_channels, "a latent")
+        source = Grid.of_size((latent.shape[-2], latent.shape[-1]), canvas, latent.device)
+        return ImageField(
+            self.decoder, latent.movedim(1, -1), source, self.config.sample_size, self.config.image_channels
+        )
+
+    def decode(self, latent: Tensor, size: Size, canvas: tuple[float, float] | None = None) -> Tensor:
+        """Latent [B, latent_channels, h, w] → image [B, C, H, W] in (−1, 1), for any `size` (H, W).
+
+        `canvas` gives the proportions of the picture that the latent was made from, by default those of H × W. Other
+        proportions of `size` stretch the picture, as resizing it would. Raises InputError for other channels than the
+        model's or an empty size.
+        """
+        return self.field(latent, canvas or check_size(size)).render(size)
+
+    def checksum(self) -> int:
+        """A number that tells these weights from others. Files of latents keep it."""
+        return checksum(self.parameters())
+
+    @apply_forward_hook
+    def standardise(self, latent: Tensor) -> Tensor:
+        """Latent with mean 0 and standard deviation 1 in every channel over the training set, as R2ID sees it."""
+        return (latent - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
+
+    @apply_forward_hook
+    def destandardise(self, latent: Tensor) -> Tensor:
+        """Inverse of `standardise`, kept within the range that the encoder can produce."""
+        return (latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]).clamp(-1, 1)
+
+    def forward(
+        self,
+        image: Tensor,
+        latent_size: Size | Grid,
+        query: Grid | None = None,
+        latent_noise: Tensor | None = None,
+    ) -> Tensor:
+        """One training pass: encode, add noise, decode at some pixels.
+
+        Args:
+            image: [B, C, H, W] in [−1, 1].
+            latent_size: (h, w) to encode to, or the grid of latents.
+            query: pixels to decode, by default the image's own.
+            latent_noise: [B, latent_channels, h, w], added to the latent; none by default.
+        Returns:
+            [B, C, rows, columns] of the query.
+        """
+        size = (image.shape[-2], image.shape[-1])
+        pixels = Grid.of_size(size, device=image.device)
+        answers = query or pixels
+        latents = _latent_grid(latent_size, size, image.device)
+        if self.config.attention == "global":
+            # One block of values per sample, in the order of the points.
+            decoded = self._encode_decode(
+                image.flatten(2).mT,
+                self._scattered(pixels),
+                self._scattered(latents),
+                self._scattered(answers),
+                None if latent_noise is None else latent_noise.flatten(2).mT,
+            )
+            return decoded.unflatten(1, answers.size).movedim(-1, 1)
+        if self.training and self.config.jitter == "sampled":
+            pixels, answers = pixels.jittered(), answers.jittered()
+        noise = None if latent_noise is None else latent_noise.movedim(1, -1)
+        return self._encode_decode(image.movedim(1, -1), pixels, latents, answers, noise).movedim(-1, 1)
+
+    def _encode_decode(
+        self, values: Tensor, pixels: Samples, latents: Samples, answers: Samples, latent_noise: Tensor | None
+    ) -> Tensor:
+        latent = self.encoder(values, pixels, latents)
+        if latent_noise is not None:
+            latent = latent + latent_noise
+        return self.decoder(latent, latents, answers)
+
+    def _scattered(self, grid: Grid) -> Points:
+        points = grid.points()
+        return points.jittered() if self.training and self.config.jitter == "sampled" else points
+
+    @staticmethod
+    def _check_channels(tensor: Tensor, channels: int, name: str) -> None:
+        if tensor.ndim != 4 or tensor.shape[1] != channels:
+            raise InputError(
+                f"{name} of shape {tuple(tensor.shape)} does not fit this model; "
+                f"it takes [batch, {channels}, height, width]"
+            )
+
+
+def _latent_grid(size: Size | Grid, canvas: tuple[float, float], device: torch.device) -> Grid:
+    return size if isinstance(size, Grid) else Grid.of_size(check_size(size, "the latent size"), canvas, device)
+
+
+def decode_some_at_once(resampler: R2IR, latents: Tensor, size: Size, canvas: tuple[float, float]) -> Iterator[Tensor]:
+    """Pictures [B, C, H, W] in [−1, 1], small ones together, large ones or those of dense latents one by one; no more
+    of them are in memory than the caller keeps."""
+    together = max(1, 2**16 // max(size[0] * size[1], 16 * latents.shape[-2] * latents.shape[-1]))
+    for some in latents.split(together):
+        yield resampler.decode(some, size, canvas)
+
+
+@torch.no_grad()
+def clean_samples(resampler: R2IR | None, images: Tensor, size: Size | Grid) -> Tensor:
+    """What is diffused of images [B, C, H, W]: standardised latents of `size` or on that grid, or, without a resampler,
+    the images themselves at that size."""
+    if resampler:
+        return resampler.standardise(resampler.encode(images, size).float())
+    size = size.size if isinstance(size, Grid) else size
+    if size == tuple(images.shape[-2:]):
+        return images
+    return nn.functional.interpolate(images, size, mode="bicubic", antialias=True)

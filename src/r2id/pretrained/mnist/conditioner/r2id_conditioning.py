@@ -1,1 +1,0 @@
-from r2id.conditioning import LabelConditioner  # noqa: F401

@@ -1,0 +1,1 @@
+"""The machine: precision, devices, memory, processes, progress; imports errors and geometry."""

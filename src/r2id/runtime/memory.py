@@ -1,0 +1,24 @@
+"""What fits in memory, and how much is read at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psutil
+
+from r2id.errors import InputError
+from r2id.geometry.sizes import Size, size_text
+
+PIECE = 1 << 18
+"""Pixels that an image is read in at once while it is encoded."""
+
+
+def check_fits_in_memory(sizes: Sequence[Size], count: int, channels: int) -> None:
+    """Raises InputError if `count` pictures of every size, in float32, joined, and as bytes, exceed the free memory."""
+    needed = sum(height * width for height, width in sizes) * count * channels * (4 + 4 + 1)
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{count} times {', '.join(map(size_text, sizes))} needs {needed / 2**30:.1f} GiB "
+            f"and {free / 2**30:.1f} GiB are free; ask for fewer or smaller pictures"
+        )

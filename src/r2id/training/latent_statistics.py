@@ -1,0 +1,38 @@
+"""The mean and standard deviation of a resampler's latents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from r2id.data.dataset import ImageDataset
+from r2id.networks.resampler import R2IR
+from r2id.training.batch_order import latent_sizes
+from r2id.training.settings import Training
+
+
+@torch.no_grad()
+def measure_latents(resampler: R2IR, config: Training, data: Sequence[ImageDataset], count: int = 2000) -> None:
+    """Store the mean and standard deviation of every latent channel, over images and latent grids, in the resampler."""
+    moments, shares = [], []
+    for some in data:
+        share = len(some) / sum(map(len, data))
+        images = some.batch(spread_over(some, math.ceil(count * share)))
+        for size in dict.fromkeys(latent_sizes(config, data, some)):
+            batches = images.to(resampler.device).split(100)
+            values = torch.cat([resampler.encode(batch, size).movedim(1, 0).flatten(1) for batch in batches], dim=1)
+            moments.append(torch.stack([values.mean(1), values.square().mean(1)]))
+            shares.append(share)
+    # Every grid counts the same, however many samples it has.
+    weights = torch.tensor(shares, device=resampler.device)[:, None, None]
+    mean, square = (torch.stack(moments) * weights).sum(0) / weights.sum()
+    resampler.latent_mean.copy_(mean)
+    resampler.latent_std.copy_((square - mean.square()).clamp_min(1e-6).sqrt())
+
+
+def spread_over(data: ImageDataset, count: int) -> Tensor:
+    """Indices of `count` images, evenly spaced: data that is sorted by label shows all of them."""
+    return torch.linspace(0, len(data) - 1, min(count, len(data))).long()

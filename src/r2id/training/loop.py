@@ -1,0 +1,347 @@
+"""The training loop, the same for both networks."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from diffusers.utils import make_image_grid
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from r2id.data.dataset import ImageDataset
+from r2id.errors import InputError
+from r2id.files.atomic import clear_leftovers
+from r2id.files.checksums import checksum
+from r2id.files.images import as_output
+from r2id.files.locks import alone
+from r2id.geometry.sizes import Size
+from r2id.networks.diffuser import R2ID
+from r2id.networks.layers import EncoderBlock
+from r2id.networks.resampler import R2IR
+from r2id.runtime.precision import REPLACED, autocast, usable_precision
+from r2id.runtime.processes import Share
+from r2id.training.batch_order import batch_indices, latent_sizes, mixed_seed, size_index
+from r2id.training.checkpoints import Checkpoints, plain, whole
+from r2id.training.latent_statistics import spread_over
+from r2id.training.objectives import Objective
+from r2id.training.settings import Training
+from r2id.training.sharding import gather_weights, outer_weights, shard
+
+
+def train(
+    config: Training,
+    objective: Objective,
+    network: R2IR | R2ID,
+    data: Sequence[ImageDataset],
+    save: Callable[[dict[str, Any]], Path],
+) -> Path:
+    """Minimise the objective, with checkpoints, logs and averaged weights.
+
+    All randomness of a step, and its images, follow from the seed and the step's number, so a resumed run continues
+    exactly where it was. Interrupting (Ctrl-C) lets the step finish and writes a checkpoint. While one training runs,
+    no other may have its output folder; what a killed one left there unfinished is removed.
+
+    Args:
+        config: settings.
+        objective: module from images, labels and a latent grid to a loss; what it trains requires gradients.
+        network: the part of the objective that `config.compile` compiles; its arguments may not change on resuming.
+        data: the images, with labels; of several sizes, a data set for each.
+        save: called with the record of the training once it is done and the averaged weights are in place.
+    Returns:
+        what `save` returns.
+    """
+    # Accelerate's own would be that of the first training in a process, and bfloat16 on any device.
+    accelerator = Accelerator(
+        mixed_precision="no",
+        log_with="tensorboard",
+        project_dir=config.output,
+        step_scheduler_with_optimizer=False,
+    )
+    if config.batch_size % accelerator.num_processes:
+        raise InputError(
+            f"batch_size is {config.batch_size}; it must be a multiple of the {accelerator.num_processes} processes"
+        )
+    if config.shard and accelerator.num_processes == 1:
+        raise InputError("shard is on and there is one process; start several, as with accelerate launch")
+    taken = f"another training is running in {config.output}; wait until it ends, or give another output folder"
+    if usable_precision(config.precision, accelerator.device) != config.precision and accelerator.is_main_process:
+        print(f"r2id: {REPLACED}", file=sys.stderr)
+    lock = alone(config.output / ".training.lock", taken) if accelerator.is_main_process else nullcontext(False)
+    with lock as is_alone:
+        if is_alone:
+            clear_leftovers(config.output)
+            clear_leftovers(config.output / "checkpoints")
+        return _train(config, objective, network, data, save, accelerator)
+
+
+def _train(
+    config: Training,
+    objective: Any,
+    network: R2IR | R2ID,
+    data: Sequence[ImageDataset],
+    save: Callable[[dict[str, Any]], Path],
+    accelerator: Accelerator,
+) -> Path:
+    checkpoints = Checkpoints(config.output / "checkpoints")
+    frozen = [parameter for parameter in objective.parameters() if not parameter.requires_grad]
+    settings = plain(asdict(config)) | {
+        "data_checksum": checksum(values for one in data for values in (one.images, one.labels) if values is not None),
+        "frozen_weights_checksum": checksum(frozen),
+    }
+    # Arguments also follow from other settings, such as the reach of R2IR from its first latent size.
+    arguments = {f"network {name}": value for name, value in plain(dict(network.config)).items() if name[0] != "_"}
+    start, elapsed = checkpoints.begin(settings | arguments, config.resume)
+    if start > config.steps:
+        raise InputError(f"the newest checkpoint is of step {start}; steps is {config.steps} and must be at least that")
+    accelerator.init_trackers("logs")
+    if config.shard:
+        shard(objective, accelerator.device.type, accelerator.num_processes)
+    parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+    )
+    average = EMAModel(parameters, decay=config.ema_decay, foreach=not config.shard)
+    objective.train()
+    share = objective.share = Share(accelerator.process_index, accelerator.num_processes)
+    if config.compile:
+        check_compiler(accelerator.device)
+        if accelerator.is_main_process:
+            print(
+                "r2id: the first steps at other latent grids compile the network, for a minute or more", file=sys.stderr
+            )
+        compile_network(network)
+    if config.shard:
+        optimizer = accelerator.prepare(optimizer)
+    else:
+        objective, optimizer = accelerator.prepare(objective, optimizer)
+    average.to(accelerator.device)
+    if start:
+        checkpoints.load(start, parameters, average.shadow_params, optimizer)
+        average.optimization_step = start
+
+    def checkpoint(step: int) -> None:
+        seconds = elapsed + time.monotonic() - began
+        state = (parameters, average.shadow_params, optimizer)
+        checkpoints.save(step, seconds, settings | arguments, *state, accelerator.is_main_process)
+
+    began = time.monotonic()
+    progress = tqdm(
+        total=config.steps,
+        initial=start,
+        desc="training",
+        unit="step",
+        disable=not accelerator.is_main_process,
+        smoothing=0.05,
+    )
+    with progress, stop_requests() as stop:
+        for step in range(start, config.steps):
+            rate = learning_rate(config, step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss, norm = _step(config, step, objective, optimizer, accelerator, data, share)
+            average.step(parameters)
+
+            progress.update()
+            done = step + 1
+            stopping = _in_any_process(stop.is_set(), accelerator)
+            stored = stopping or done % config.checkpoint_every == 0 or done == config.steps
+            if stored or done % config.log_every == 0:
+                loss = accelerator.gather(loss.detach()).mean().item()
+                if not (math.isfinite(loss) and math.isfinite(norm.item())):
+                    raise InputError(
+                        f"the loss is {loss} and its gradient {norm.item()} at step {done}; "
+                        f"lower the learning rate, {config.learning_rate}"
+                    )
+                images_per_second = config.batch_size * (done - start) / (time.monotonic() - began)
+                progress.set_postfix(loss=f"{loss:.4f}", images_per_second=f"{images_per_second:.0f}")
+                accelerator.log(
+                    {
+                        "loss": loss,
+                        "learning rate": rate,
+                        "gradient norm": norm.item(),
+                        "images per second": images_per_second,
+                    },
+                    step=done,
+                )
+            if config.sample_every and done % config.sample_every == 0:
+                average.store(parameters)
+                average.copy_to(parameters)
+                # Where weights are spread, a block gathers its own from all processes: all of them draw the pictures.
+                if accelerator.is_main_process or config.shard:
+                    with outer_weights(objective), torch.compiler.set_stance("force_eager"):
+                        _log_preview(accelerator, objective, data[0], latent_sizes(config, data, data[0]), done)
+                average.restore(parameters)
+            if stored:
+                checkpoint(done)
+            if stopping:
+                progress.close()
+                _end(accelerator)
+                raise KeyboardInterrupt(f"stopped after step {done}; continue with --resume")
+    progress.close()
+    average.copy_to(parameters)
+    objective.eval()
+    record = settings | {
+        "precision": usable_precision(config.precision, accelerator.device),
+        "data": data[0].source,
+        "seconds": round(elapsed + time.monotonic() - began),
+        "machine": describe_machine(accelerator),
+    }
+    for name in ("output", "resume", "resampler", "shard", "start_from"):
+        record.pop(name, None)
+    if config.start_from:
+        # What matters of a start is how its weights came about, not where they lay; the arguments are in the config.
+        record |= {"model": [], "started_from": network.config.training}
+    if config.shard:
+        gather_weights(objective)
+    folder = save(record) if accelerator.is_main_process else config.output
+    _end(accelerator)
+    return folder
+
+
+def _in_any_process(here: bool, accelerator: Accelerator) -> bool:
+    """Whether something is so in any process, as it is or is not here.
+
+    One process alone does not wait for its GPU, which would idle until the next step.
+    """
+    if accelerator.num_processes == 1:
+        return here
+    return bool(accelerator.gather(torch.tensor([here], device=accelerator.device)).any())
+
+
+def _end(accelerator: Accelerator) -> None:
+    """Close the log and leave the process group.
+
+    Gloo's threads free the tensors of the last gather a little after it, and need Python's lock to do so; the process
+    group's destructor waits for those threads with the lock held (pytorch issue 56297), so it may only run once they
+    are done. They are when all processes have met, for one waits there without the lock.
+    """
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+
+
+@contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """An event that Ctrl-C (SIGINT) or SIGTERM sets, so that a step is whole before the training stops.
+
+    A second signal ends it at once.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        number = signal.Signals(number)
+        stop.set()
+        # Not by print: the signal may have come in the middle of one.
+        os.write(2, b"\nr2id: stopping after this step; once more to stop at once\n")
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _step(
+    config: Training,
+    step: int,
+    objective: Any,
+    optimizer: Any,
+    accelerator: Accelerator,
+    data: Sequence[ImageDataset],
+    share: Share,
+) -> tuple[Tensor, Tensor]:
+    """One optimiser step on this process's share of the batch: its loss, and the norm of the gradient."""
+    some = data[size_index([len(one) for one in data], step, config.seed)]
+    indices = share.take(batch_indices(len(some), config.batch_size, step, config.seed))
+    torch.manual_seed(mixed_seed(config.seed, step))
+    sizes = latent_sizes(config, data, some)
+    latent_size = sizes[int(torch.randint(len(sizes), ()))]
+    assert some.labels is not None
+    device = accelerator.device
+    images, labels = (
+        part.to(device, non_blocking=device.type == "cuda") for part in (some.batch(indices), some.labels[indices])
+    )
+    with autocast(config.precision, accelerator.device):
+        loss = objective(images, labels, latent_size)
+    optimizer.zero_grad()
+    accelerator.backward(loss)
+    norm = accelerator.clip_grad_norm_(objective.parameters(), config.gradient_clip)
+    optimizer.step()
+    return loss, whole(torch.as_tensor(norm))
+
+
+def learning_rate(config: Training, step: int) -> float:
+    """Linear warm-up from 0, then a cosine from `learning_rate` to `final_learning_rate` at the last step."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    share = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    falling = 0.5 * (1 + math.cos(math.pi * share))
+    return config.final_learning_rate + falling * (config.learning_rate - config.final_learning_rate)
+
+
+def _log_preview(
+    accelerator: Accelerator, objective: Any, data: ImageDataset, sizes: tuple[Size, ...], step: int
+) -> None:
+    """Pictures of what has been learnt, at each latent grid, to TensorBoard."""
+    module = accelerator.unwrap_model(objective).eval()
+    assert data.labels is not None
+    shown = spread_over(data, 10)
+    images, names = data.batch(shown).to(accelerator.device), [data.label_names[index] for index in data.labels[shown]]
+    for height, width in dict.fromkeys(sizes):
+        pictures = as_output(module.preview(images, names, (height, width)), "pil")
+        grid = make_image_grid(pictures, rows=len(pictures) // len(images), cols=len(images)).convert("RGB")
+        array = torch.frombuffer(bytearray(grid.tobytes()), dtype=torch.uint8).view(1, grid.height, grid.width, 3)
+        if accelerator.is_main_process:
+            accelerator.get_tracker("tensorboard").log_images(
+                {f"latents {height}x{width}": array.numpy()}, step, dataformats="NHWC"
+            )
+    module.train()
+
+
+def compile_network(network: R2IR | R2ID) -> None:
+    """Run the network through torch.compile: R2ID block by block, R2IR, which has few of its own, whole.
+
+    All blocks of a kind share what is compiled of one; whole, every one would be compiled.
+    """
+    # Not by diffusers' compile_repeated_blocks, which knows blocks by the names of classes: spread ones have others.
+    blocks: list[nn.Module] = [module for module in network.modules() if isinstance(module, EncoderBlock)]
+    for module in blocks or [network]:
+        module.compile()
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises InputError where torch.compile would find no C++ compiler for the CPU."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    if device.type == "cpu":
+        try:
+            get_cpp_compiler()
+        except Exception as error:
+            raise InputError("compile is on and there is no C++ compiler such as g++; add --no-compile") from error
+
+
+def describe_machine(accelerator: Accelerator) -> str:
+    """The device and versions that a training ran on, for its record."""
+    device = accelerator.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    return f"{accelerator.num_processes} × {name}, {platform.machine()}, torch {torch.__version__}"

@@ -1,0 +1,212 @@
+"""The two ways into a training: what R2IR and R2ID are built of, and where they are saved."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from r2id.conditioning.labels import LabelConditioner
+from r2id.conditioning.text import TextConditioner, load_text_encoder
+from r2id.data.captions import Captions, labelled_by_captions
+from r2id.data.dataset import ImageDataset
+from r2id.data.loading import load_sizes
+from r2id.diffusion.pipeline import R2Pipeline
+from r2id.errors import InputError
+from r2id.files.atomic import replace_folder
+from r2id.geometry.sizes import check_size
+from r2id.networks.diffuser import R2ID
+from r2id.networks.loading import load_part
+from r2id.networks.resampler import R2IR
+from r2id.publishing.card import keep_card
+from r2id.training.batch_order import latent_sizes
+from r2id.training.checkpoints import plain
+from r2id.training.latent_statistics import measure_latents
+from r2id.training.loop import train
+from r2id.training.objectives import DiffusionObjective, ReconstructionObjective
+from r2id.training.settings import DiffuserTraining, ResamplerTraining, Training
+
+RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
+    (("steps", "batch_size", "log_every", "checkpoint_every", "num_tokens"), 1, math.inf),
+    (("warmup_steps", "sample_every", "seed"), 0, 2**62),
+    (
+        ("learning_rate", "final_learning_rate", "weight_decay", "gradient_clip", "latent_noise", "latent_jitter"),
+        0,
+        math.inf,
+    ),
+    (("beta2", "ema_decay", "label_dropout", "pixel_share"), 0, 1),
+)
+"""Names of settings, and the least and the most that they may be."""
+
+
+def train_resampler(config: ResamplerTraining) -> Path:
+    """Train R2IR; returns the folder it was saved to, `config.output`/resampler.
+
+    Raises InputError for data, settings or checkpoints that cannot be used.
+    """
+    data = _load_data(config)
+    channels = data[0].images.shape[1]
+    torch.manual_seed(config.seed)
+    if config.start_from:
+        resampler = _load_resampler(config.start_from, channels)
+    else:
+        resampler = _build(
+            R2IR,
+            {
+                "image_channels": channels,
+                "sample_size": max(max(one.images.shape[-2:]) for one in data),
+                "latent_size": max(config.latent_sizes[0]),
+            }
+            | network_arguments(config.model),
+        )
+    objective = ReconstructionObjective(resampler, config.latent_noise, config.pixel_share, config.latent_jitter)
+
+    def save(record: dict[str, Any]) -> Path:
+        measure_latents(resampler, config, data)
+        resampler.register_to_config(training=record)
+        return replace_folder(config.output / "resampler", resampler.save_pretrained)
+
+    return train(config, objective, resampler, data, save)
+
+
+def train_diffuser(config: DiffuserTraining) -> Path:
+    """Train R2ID and its conditioner; returns the folder of the whole pipeline, `config.output`/pipeline.
+
+    Raises InputError for data, settings, a resampler, a text encoder or checkpoints that cannot be used.
+    """
+    data = _load_data(config)
+    channels, resampler = data[0].images.shape[1], None
+    if config.resampler == "none" and config.latent_jitter:
+        raise InputError(f"latent_jitter is {config.latent_jitter}; pixels cannot move, so without a resampler it is 0")
+    if config.resampler != "none":
+        resampler = _load_resampler(config.resampler, channels)
+        channels = resampler.config.latent_channels
+    canvas = tuple(data[0].images.shape[-2:]) if len(data) == 1 else None
+    torch.manual_seed(config.seed)
+    start = R2Pipeline.from_pretrained(config.start_from) if config.start_from else None
+    if start:
+        diffuser = start.diffuser
+        diffuser.register_to_config(canvas=canvas)
+        if diffuser.config.channels != channels:
+            raise InputError(
+                f"the diffuser of {config.start_from} takes {diffuser.config.channels} channels and what it would "
+                f"learn has {channels}; give the resampler that it was trained with"
+            )
+    else:
+        diffuser = _build(
+            R2ID,
+            {
+                "channels": channels,
+                "sample_size": max(max(size) for one in data for size in latent_sizes(config, data, one)),
+                "canvas": canvas,
+                "noise_reference_size": max(config.latent_sizes[0]),
+                "radius": 1.5 / max(config.latent_sizes[0]),
+            }
+            | network_arguments(config.model),
+        )
+    captions = None
+    if config.text_encoder:
+        tokenizer, encoder = load_text_encoder(config.text_encoder)
+        texts = _conditioner(start, config.num_tokens, diffuser, TextConditioner, text_dim=encoder.config.hidden_size)
+        pipeline = R2Pipeline(diffuser, texts, resampler, text_encoder=encoder, tokenizer=tokenizer)
+        process = PartialState()
+        captions = Captions(
+            texts, tokenizer, encoder.to(process.device), data[0].label_names, process.is_local_main_process
+        )
+    else:
+        labels = _conditioner(start, config.num_tokens, diffuser, LabelConditioner, label_names=data[0].label_names)
+        pipeline = R2Pipeline(diffuser, labels, resampler)
+    objective = DiffusionObjective(pipeline, config.label_dropout, config.latent_jitter, captions)
+
+    def save(record: dict[str, Any]) -> Path:
+        diffuser.register_to_config(training=record)
+
+        def write(folder: Path) -> None:
+            pipeline.save_pretrained(folder)
+            keep_card(config.output / "pipeline", folder)
+
+        return replace_folder(config.output / "pipeline", write)
+
+    return train(config, objective, diffuser, data, save)
+
+
+def _load_data(config: Training) -> list[ImageDataset]:
+    """The images, with labels: a data set for each size."""
+    if not config.latent_sizes:
+        raise InputError("latent_sizes is empty; it must name at least one HxW")
+    for size in config.latent_sizes:
+        check_size(size, "latent_sizes")
+    for names, least, most in RANGES:
+        for name in names:
+            if not least <= getattr(config, name, least) <= most:
+                accepted = f"from {least} to {most}" if most < math.inf else f"at least {least}"
+                raise InputError(f"{name} is {getattr(config, name)}; it must be {accepted}")
+    data = load_sizes(
+        config.data,
+        config.split,
+        image_size=config.image_size,
+        keep_proportions=config.keep_proportions,
+        channels=config.channels,
+        background=config.background,
+        caption_column=config.caption_column,
+    )
+    if isinstance(config, DiffuserTraining) and config.text_encoder:
+        if data[0].captions is None:
+            raise InputError(
+                f"text_encoder is {config.text_encoder} and {data[0].source} has no captions; accepted is a column "
+                "text or caption in metadata.jsonl or metadata.csv, or a text file beside every image"
+            )
+        return labelled_by_captions(data)
+    if data[0].labels is None:
+        zeros = (torch.zeros(len(some), dtype=torch.long) for some in data)
+        return [replace(some, labels=labels, label_names=("image",)) for some, labels in zip(data, zeros, strict=True)]
+    return data
+
+
+def network_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """("dim=128", "attention=local") → {"dim": 128, "attention": "local"}. Raises InputError for another form."""
+    arguments: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"model argument {pair!r} is not NAME=VALUE, such as dim=128")
+        try:
+            arguments[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            arguments[name] = value
+    return arguments
+
+
+def _load_resampler(name: str, channels: int) -> R2IR:
+    """A trained R2IR, by itself or a pipeline's. Raises InputError where it takes other images than these."""
+    resampler: R2IR = load_part(R2IR, name, "resampler")
+    if resampler.config.image_channels != channels:
+        raise InputError(
+            f"the resampler {name} takes {resampler.config.image_channels} channels and the images "
+            f"have {channels}; set channels to {resampler.config.image_channels}"
+        )
+    return resampler
+
+
+def _conditioner(start: R2Pipeline | None, num_tokens: int, diffuser: R2ID, kind: Any, **subject: Any) -> Any:
+    """The trained conditioner to start from, if it is of this subject, or a new one."""
+    trained = start and start.conditioner
+    if isinstance(trained, kind) and all(
+        plain(trained.config[name]) == plain(value) for name, value in subject.items()
+    ):
+        return trained
+    return kind(**subject, num_tokens=num_tokens, dim=diffuser.config.token_dim)
+
+
+def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """The network with these arguments; InputError names one that it does not have or take."""
+    try:
+        return network(**arguments)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise InputError(f"the model cannot be built: {error}") from error

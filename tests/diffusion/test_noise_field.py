@@ -1,0 +1,86 @@
+"""Noise belongs to the picture: every grid samples one white field, and no grid averages it away."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+
+from r2id.diffusion.noise_field import field_noise
+from r2id.diffusion.schedule import alpha_bar_at, shift_scheduler
+from r2id.geometry.density import density, shift_noise
+
+SIZES = [(1, 1), (1, 7), (4, 4), (5, 5), (4, 10), (10, 6), (8, 8), (13, 3)]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class TestField:
+    @pytest.mark.parametrize("size", SIZES)
+    def test_its_samples_are_independent_and_standard_normal(self, size):
+        samples = field_noise(400, 50, size, seeded()).flatten(2).flatten(0, 1).double()
+        assert samples.shape == (20_000, size[0] * size[1])
+        covariance = samples.mT @ samples / len(samples)
+        assert (covariance - torch.eye(len(covariance))).abs().max() < 0.05
+        assert samples.mean().abs() < 0.02
+        assert ((samples**4).mean() - 3).abs() < 0.2
+
+    @pytest.mark.parametrize("size", [(1, 1), (2, 2), (4, 4), (16, 16)])
+    def test_a_sample_is_half_the_sum_of_the_four_that_share_its_area(self, size):
+        coarse = field_noise(2, 3, size, seeded())
+        fine = field_noise(2, 3, (2 * size[0], 2 * size[1]), seeded())
+        children = fine.unflatten(-1, (size[1], 2)).unflatten(-3, (size[0], 2))
+        torch.testing.assert_close(children.sum(dim=(-1, -3)) / 2, coarse)
+
+    @pytest.mark.parametrize("size", [(5, 5), (4, 10), (9, 7), (12, 12)])
+    def test_the_mean_of_the_picture_hardly_depends_on_the_grid(self, size):
+        # The mean of n samples of variance 1/n stands for the whole canvas.
+        whole = field_noise(200, 4, (1, 1), seeded()).flatten()
+        means = field_noise(200, 4, size, seeded()).mean(dim=(-1, -2)).flatten() * (size[0] * size[1]) ** 0.5
+        assert torch.corrcoef(torch.stack([whole, means]))[0, 1] > 0.9
+
+    def test_neighbouring_grids_resemble_each_other(self):
+        four, five = (field_noise(200, 4, (side, side), seeded()) for side in (4, 5))
+        corners = torch.stack([four[..., 0, 0].flatten(), five[..., 0, 0].flatten()])
+        opposite = torch.stack([four[..., 0, 0].flatten(), five[..., 4, 4].flatten()])
+        assert torch.corrcoef(corners)[0, 1] > 0.6
+        assert torch.corrcoef(opposite)[0, 1].abs() < 0.1
+
+    def test_a_generator_each_makes_samples_independent_of_their_batch(self):
+        together = field_noise(2, 3, (5, 4), [seeded(1), seeded(2)])
+        assert torch.equal(together[1:], field_noise(1, 3, (5, 4), [seeded(2)]))
+
+
+class TestShift:
+    def test_a_ratio_and_its_inverse_undo_each_other(self):
+        alpha_bar = torch.linspace(0, 1, 11, dtype=torch.float64)
+        torch.testing.assert_close(shift_noise(shift_noise(alpha_bar, 6.25), 1 / 6.25), alpha_bar)
+
+    @pytest.mark.parametrize("size", [(4, 4), (8, 8), (4, 10), (3, 3)])
+    def test_an_area_is_as_noisy_on_every_grid(self, size):
+        alpha_bar = torch.tensor(0.3, dtype=torch.float64)
+        shifted = shift_noise(alpha_bar, density(size, 4))
+        # Noise-to-signal variance of the mean of a picture's samples, of which all have the same signal.
+        samples = size[0] * size[1]
+        torch.testing.assert_close((1 - shifted) / shifted / samples, (1 - alpha_bar) / alpha_bar / 16)
+
+    def test_without_a_reference_there_is_no_shift(self):
+        assert density((9, 3), None) == 1
+
+    @pytest.mark.parametrize("kind", [DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler])
+    @pytest.mark.parametrize("ratio", [0.25, 4.0, 625.0])
+    def test_a_shifted_scheduler_keeps_its_settings(self, kind, ratio):
+        plain = kind(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing")
+        shifted = shift_scheduler(plain, ratio)
+        expected = shift_noise(plain.alphas_cumprod.double(), ratio)
+        torch.testing.assert_close(shifted.alphas_cumprod.double(), expected, rtol=1e-3, atol=0)
+        assert type(shifted) is kind and shifted.config.prediction_type == "v_prediction"
+        shifted.set_timesteps(7)
+        plain.set_timesteps(7)
+        assert torch.equal(shifted.timesteps, plain.timesteps)
+
+    def test_between_timesteps_the_signal_is_interpolated(self):
+        scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2")
+        table = scheduler.alphas_cumprod
+        between = alpha_bar_at(scheduler, torch.tensor(499.25))
+        torch.testing.assert_close(between, 0.75 * table[499] + 0.25 * table[500])

@@ -1,0 +1,176 @@
+"""Reading image files: every kind of pixels, every way in which a file can be wrong."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy
+import png
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from r2id.errors import InputError
+from r2id.files.images import read_image
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def picture(colour: int | float | tuple[int, ...], size: tuple[int, int] = (5, 4), mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, size, colour)
+
+
+def save(image: Image.Image, path: Path, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("RGBA", (200, 100, 0, 0), [90, 90, 90]),
+        ("RGBA", (200, 100, 0, 255), [200, 100, 0]),
+        ("LA", (200, 0), [90]),
+        ("LA", (200, 255), [200]),
+        ("L", 200, [200]),
+        ("1", 1, [255]),
+        ("I;16", 65535, [255]),
+        ("I;16", 257 * 40, [40]),
+    ],
+)
+def test_modes(tmp_path, mode, colour, expected):
+    file = save(picture(colour, mode=mode), tmp_path / "image.png")
+    image = read_image(file, channels=None, background=90)
+    assert image.dtype == torch.uint8 and image.shape == (len(expected), 4, 5)
+    assert image[:, 1, 2].tolist() == expected
+
+
+SIXTEEN_BITS = [
+    ({"greyscale": False}, 3, [40, 41, 42]),
+    ({"greyscale": False, "alpha": True}, 4, [40, 41, 42]),
+    ({"greyscale": True, "alpha": True}, 2, [40, 40, 40]),
+]
+
+
+@pytest.mark.parametrize(("kind", "samples", "expected"), SIXTEEN_BITS, ids=["RGB", "RGBA", "LA"])
+def test_16_bits_of_every_kind_in_png(tmp_path, kind, samples, expected):
+    pixel = [257 * level for level in (40, 41, 42)[: samples - 1 if "alpha" in kind else samples]]
+    pixel += [65535] if "alpha" in kind else []
+    with (tmp_path / "image.png").open("wb") as file:
+        png.Writer(5, 4, bitdepth=16, **kind).write(file, [pixel * 5] * 4)
+    assert read_image(tmp_path / "image.png", channels=3)[:, 0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("levels", [[40, 41, 42], [40]], ids=["RGB", "grey"])
+def test_16_bits_in_tiff(tmp_path, levels):
+    array = numpy.full((4, 5, len(levels)), levels, numpy.uint16).squeeze() * 257
+    tifffile.imwrite(tmp_path / "image.tif", array, photometric="rgb" if len(levels) == 3 else "minisblack")
+    assert read_image(tmp_path / "image.tif", channels=None)[:, 0, 0].tolist() == levels
+
+
+def test_half_transparent_lies_between(tmp_path):
+    file = save(picture((200, 100, 0, 128), mode="RGBA"), tmp_path / "image.png")
+    assert read_image(file, channels=3)[:, 0, 0].tolist() == pytest.approx([100, 50, 0], abs=1)
+
+
+def test_transparent_palette(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    file = save(image, tmp_path / "image.png", transparency=0)
+    assert read_image(file, channels=3, background=90)[:, 0].T.tolist() == [[90, 90, 90], [40, 50, 60]]
+    assert read_image(file, channels=3)[:, 0, 0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("suffix", ["tif", "jpg"])
+def test_cmyk(tmp_path, suffix):
+    file = save(picture((0, 255, 255, 0), mode="CMYK"), tmp_path / f"image.{suffix}")
+    assert read_image(file, channels=3)[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_camera_orientation(tmp_path):
+    image = picture(0, (2, 1), mode="L")
+    image.putpixel((0, 0), 255)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn a quarter clockwise to show"
+    file = save(image, tmp_path / "image.png", exif=exif)
+    assert read_image(file, channels=1)[0].tolist() == [[255], [0]]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
+def test_first_frame_of_an_animation(tmp_path, suffix):
+    frames = [picture((255, 0, 0)), picture((0, 0, 255))]
+    options = {"lossless": True} if suffix == "webp" else {}
+    file = save(frames[0], tmp_path / f"image.{suffix}", save_all=True, append_images=frames[1:], **options)
+    assert read_image(file, channels=3)[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_channels_are_converted(tmp_path):
+    file = save(picture((255, 0, 0)), tmp_path / "image.png")
+    assert read_image(file, channels=1).shape == (1, 4, 5)
+    assert read_image(file, channels=1)[0, 0, 0] == 76
+
+
+def test_floating_point_pixels(tmp_path):
+    file = save(picture(0.5, mode="F"), tmp_path / "image.tif")
+    with pytest.raises(InputError, match="image.tif has 32-bit pixels; accepted are 8 or 16 bits"):
+        read_image(file, channels=1)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp", "bmp", "tif"])
+def test_truncated_file(tmp_path, suffix):
+    noise = numpy.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=numpy.uint8)
+    file = save(Image.fromarray(noise), tmp_path / f"image.{suffix}")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=f"image.{suffix} cannot be read as an image"):
+        read_image(file, channels=3)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match="gone.png is not a file"):
+        read_image(tmp_path / "gone.png", channels=3)
+
+
+def test_decompression_bomb(tmp_path, monkeypatch):
+    file = save(picture(0, (30, 30)), tmp_path / "image.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InputError, match=r"image.png is too large .* at most 200 pixels\.$"):
+        read_image(file, channels=3)
+    file = save(picture(0, (30, 30)), tmp_path / "image.tif")
+    with pytest.raises(InputError, match=r"image.tif is too large .* at most 200 pixels, and larger .tif alone, by"):
+        read_image(file, channels=3)
+
+
+def test_a_header_that_promises_a_huge_picture(tmp_path):
+    file = save(picture(0, (30, 30)), tmp_path / "image.png")
+    content = bytearray(file.read_bytes())
+    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="image.png is too large"):
+        read_image(file, channels=3)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"]
+)
+def test_other_files_under_the_name_of_a_picture(tmp_path, content):
+    (tmp_path / "image.png").write_bytes(content)
+    with pytest.raises(InputError, match="image.png cannot be read as an image .no known format."):
+        read_image(tmp_path / "image.png", channels=3)
+
+
+def test_a_large_picture_or_odd_metadata_is_no_warning(tmp_path, monkeypatch, recwarn):
+    file = save(picture(0, (30, 30)), tmp_path / "image.jpg", exif=b"Exif\0\0garbage")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    assert read_image(file, channels=3).shape == (3, 30, 30) and not recwarn.list
+
+
+def test_other_channels_and_backgrounds_are_refused():
+    file = next((FIXTURES / "emoji").glob("*.png"))
+    with pytest.raises(InputError, match="channels is 2"):
+        read_image(file, channels=2)
+    with pytest.raises(InputError, match="background is 300"):
+        read_image(file, channels=3, background=300)
