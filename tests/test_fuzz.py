@@ -124,7 +124,7 @@ def test_damaged_large_images(tmp_path):
 
     def read():
         image = LargeImage(path, 1)
-        return [(rows, columns, pixels.shape) for rows, columns, pixels in image.pieces(lambda count: None)]
+        return [(rows, columns, pixels.shape) for rows, columns, pixels in image.chunks(lambda count: None)]
 
     @RUN
     @given(damaged(content))

@@ -38,7 +38,7 @@ from r2id.files.checksums import checksum
 from r2id.files.contact_sheets import overview
 from r2id.files.images import as_output, save_image
 from r2id.geometry.sizes import Size, size_text
-from r2id.networks.layers import AdaptiveNorm, DecoderBlock, EncoderBlock
+from r2id.networks.layers import AdaLN, DecoderBlock, EncoderBlock
 from r2id.networks.resampler import R2IR
 from r2id.runtime.precision import autocast
 from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
@@ -182,14 +182,14 @@ def with_response_norm_instead() -> Iterator[None]:
     def build(dim: int, **settings: Any) -> nn.Module:
         return ResponseNorm(dim)
 
-    def forward(norm: AdaptiveNorm, x: Tensor, time: Tensor) -> Tensor:
+    def forward(norm: AdaLN, x: Tensor, time: Tensor) -> Tensor:
         scale, shift = norm.modulation(time)[:, None].chunk(2, dim=-1)
         return norm.norm(x) * (1 + scale) + shift
 
     with (
         patch("torch.nn.LayerNorm", build),
         # Where all share the time, the network's own way is one call that is LayerNorm's alone.
-        patch("r2id.networks.layers.AdaptiveNorm.forward", forward),
+        patch("r2id.networks.layers.AdaLN.forward", forward),
         patch("r2id.networks.diffuser.SAMPLES_AT_ONCE", 1 << 40),
     ):
         yield
@@ -210,7 +210,7 @@ def with_response_norm_added() -> Iterator[None]:
     with (
         patch("r2id.networks.diffuser.EncoderBlock", with_response(EncoderBlock)),
         patch("r2id.networks.diffuser.DecoderBlock", with_response(DecoderBlock)),
-        # Samples can no longer be taken in pieces.
+        # Samples can no longer be taken in chunks.
         patch("r2id.networks.diffuser.SAMPLES_AT_ONCE", 1 << 40),
     ):
         yield
@@ -333,7 +333,7 @@ QUESTIONS = (
             diffuser("per token, and GRN in the feed-forwards", change=with_response_norm_added),
         ),
         "Per token: GRN in its place is about as good, added to it no better, and it lets no picture be worked on in "
-        "pieces.",
+        "chunks.",
     ),
     Question(
         "R2ID: latent grids in training",

@@ -320,7 +320,7 @@ def encode(method: str, side: int) -> Work:
 
     def work() -> Tensor:
         if method.endswith("the plain way"):
-            with patch("r2id.networks.resampler.PIECE", sys.maxsize), plainly():
+            with patch("r2id.networks.resampler.CHUNK_PIXELS", sys.maxsize), plainly():
                 return call()
         with torch.inference_mode(), autocast("bf16" if method == "R2IR" else "no", DEVICE):
             return call()

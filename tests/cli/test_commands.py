@@ -117,7 +117,7 @@ def test_what_cannot_be_written_is_refused_before_it_is_made(capsys, monkeypatch
     (tmp_path / "folder.safetensors").mkdir()
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr("r2id.files.images.LARGE", 100)
-    monkeypatch.setattr("r2id.files.large_reader.LargeImage.pieces", None)
+    monkeypatch.setattr("r2id.files.large_reader.LargeImage.chunks", None)
     monkeypatch.setattr("r2id.diffusion.pipeline.R2Pipeline.__call__", None)
     resample = ("resample", tmp_path / "image.tif")
     for command in (("sample", "--labels", "7"), resample):
@@ -222,7 +222,7 @@ def test_a_large_tiff_is_resampled_in_tiles(capsys, monkeypatch, tmp_path):
 def test_a_large_picture_of_another_type_is_refused_before_reading(size, capsys, monkeypatch, tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", numpy.zeros((90, 70), numpy.uint8), tile=(32, 32))
     monkeypatch.setattr("r2id.files.images.LARGE", 100)
-    monkeypatch.setattr("r2id.files.large_reader.LargeImage.pieces", None)
+    monkeypatch.setattr("r2id.files.large_reader.LargeImage.chunks", None)
     resample = ("resample", tmp_path / "image.tif", *size, "--output", tmp_path / "large.jpg")
     status, _, error = run(capsys, monkeypatch, *resample)
     assert status == 2 and "needs .tif or .png" in error

@@ -284,11 +284,11 @@ class TestReading:
     def test_its_pieces_are_the_image(self, tmp_path, levels, options, channels, monkeypatch):
         path = tmp_path / "image.tif"
         tifffile.imwrite(path, levels, **options)
-        monkeypatch.setattr("r2id.files.large_reader.PIECE", 64)
+        monkeypatch.setattr("r2id.files.large_reader.CHUNK_PIXELS", 64)
         image = LargeImage(path, channels, background=40)
         whole = torch.full((channels, *image.size), torch.nan)
         advanced = []
-        for rows, columns, pixels in image.pieces(advanced.append):
+        for rows, columns, pixels in image.chunks(advanced.append):
             assert whole[:, rows, columns].isnan().all()
             whole[:, rows, columns] = pixels[0]
         assert sum(advanced) == 70 * 90
@@ -300,12 +300,12 @@ class TestReading:
         path = tmp_path / "image.tif"
         note = [(274, "H", 1, orientation, True)]
         tifffile.imwrite(path, NOISE[..., :3], photometric="rgb", tile=(32, 16), extratags=note)
-        monkeypatch.setattr("r2id.files.large_reader.PIECE", 64)
+        monkeypatch.setattr("r2id.files.large_reader.CHUNK_PIXELS", 64)
         together = read_image(path, channels=3)
         image = LargeImage(path, 3)
         assert image.size == tiff_size(path) == together.shape[1:]
         whole = torch.full((3, *image.size), torch.nan)
-        for rows, columns, pixels in image.pieces(lambda count: None):
+        for rows, columns, pixels in image.chunks(lambda count: None):
             whole[:, rows, columns] = pixels[0]
         assert torch.equal(((whole + 1) * 127.5).round().to(torch.uint8), together)
 
@@ -322,7 +322,7 @@ class TestReading:
     def test_pieces_that_are_large_themselves_are_refused(self, tmp_path, monkeypatch):
         tifffile.imwrite(tmp_path / "image.tif", NOISE[..., 0])
         monkeypatch.setattr("r2id.files.large_reader.LARGEST_CHUNK", 1000)
-        with pytest.raises(InputError, match="pieces of 6300 pixels; accepted are at most 1000"):
+        with pytest.raises(InputError, match="chunks of 6300 pixels; accepted are at most 1000"):
             LargeImage(tmp_path / "image.tif", 1)
 
     def test_a_truncated_file_is_named(self, tmp_path):
@@ -330,7 +330,7 @@ class TestReading:
         tifffile.imwrite(path, NOISE[..., 0], tile=(32, 16), compression="zlib")
         path.write_bytes(path.read_bytes()[:-2000])
         with pytest.raises(InputError, match="image.tif cannot be read"):
-            list(LargeImage(path, 1).pieces(lambda count: None))
+            list(LargeImage(path, 1).chunks(lambda count: None))
 
     def test_what_is_no_tiff_has_no_tiff_size(self, tmp_path):
         (tmp_path / "image.tif").write_bytes(b"hello")

@@ -7,7 +7,7 @@ import torch
 
 from r2id.errors import InputError
 from r2id.geometry.coordinates import Grid, Points, canvas_extent, pixel_centres
-from r2id.geometry.fourier import PositionProjection, fourier_features, frequencies, resolution_limit
+from r2id.geometry.fourier import FourierPositionEmbedding, fourier_features, frequencies, resolution_limit
 from r2id.geometry.sizes import check_size
 
 
@@ -120,20 +120,20 @@ class TestPositionProjection:
     @pytest.mark.parametrize("expected", [False, True])
     @pytest.mark.parametrize(("size", "canvas"), [((3, 5), None), ((4, 4), (2, 1)), ((1, 1), None)])
     def test_a_grid_has_the_positions_of_its_points(self, expected, size, canvas):
-        position = PositionProjection(12, 5, 3, reference=8, expected=expected)
+        position = FourierPositionEmbedding(12, 5, 3, reference=8, expected=expected)
         grid = Grid.of_size(size, canvas)
         close(position(grid).flatten(0, 1), position(grid.points()), atol=1e-5, rtol=1e-5)
 
     def test_proportions_show_in_the_positions(self):
-        position = PositionProjection(12, 5, 3, reference=8, expected=False)
+        position = FourierPositionEmbedding(12, 5, 3, reference=8, expected=False)
         assert not torch.allclose(
             position(Grid.of_size((4, 4), (1, 2))), position(Grid.of_size((4, 4), (1, 1))), atol=1e-2
         )
 
     @pytest.mark.parametrize("size", [(4, 4), (2, 4), (3, 2)])
     def test_expected_positions_are_the_average_over_jittered_samples(self, size):
-        plain = PositionProjection(6, 4, 2, reference=4, expected=False)
-        averaged = PositionProjection(6, 4, 2, reference=4, expected=True)
+        plain = FourierPositionEmbedding(6, 4, 2, reference=4, expected=False)
+        averaged = FourierPositionEmbedding(6, 4, 2, reference=4, expected=True)
         averaged.load_state_dict(plain.state_dict())
         points = Grid.of_size(size).points()
         count = len(points.relative)
@@ -142,7 +142,7 @@ class TestPositionProjection:
         close(averaged(points), monte_carlo, atol=0.02, rtol=0)
 
     def test_a_grid_finer_than_the_reference_has_the_reference_positions_on_either_axis(self):
-        position = PositionProjection(12, 6, 3, reference=8, expected=True)
+        position = FourierPositionEmbedding(12, 6, 3, reference=8, expected=True)
         reference = position(Grid.of_size((8, 8)))
         # Every third pixel of 24, from the second, is a pixel of 8.
         for size, kept in (((24, 24), (3, 3)), ((24, 8), (3, 1)), ((8, 24), (1, 3))):
@@ -150,12 +150,12 @@ class TestPositionProjection:
             close(fine[kept[0] // 2 :: kept[0], kept[1] // 2 :: kept[1]], reference, atol=1e-5, rtol=1e-5)
 
     def test_a_grid_coarser_than_the_reference_is_told_apart_less_on_that_axis_only(self):
-        position = PositionProjection(12, 6, 3, reference=12, expected=True)
+        position = FourierPositionEmbedding(12, 6, 3, reference=12, expected=True)
         reference = position(Grid.of_size((12, 12)))
         coarse_rows = position(Grid.of_size((4, 12), (1, 1)))
         assert not torch.allclose(coarse_rows, reference[1::3], atol=1e-2)
         close(coarse_rows.diff(dim=1), reference[1::3].diff(dim=1), atol=1e-5, rtol=1e-5)
 
     def test_without_expected_jitter_every_resolution_has_the_plain_features(self):
-        position = PositionProjection(12, 6, 3, reference=12, expected=False)
+        position = FourierPositionEmbedding(12, 6, 3, reference=12, expected=False)
         close(position(Grid.of_size((4, 4))), position(Grid.of_size((12, 12)))[1::3, 1::3], atol=1e-5, rtol=1e-5)

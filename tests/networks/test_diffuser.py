@@ -163,8 +163,8 @@ def test_samples_taken_in_pieces_come_out_as_together(make_diffuser, monkeypatch
     together = diffuser.guidance_branches(sample, alpha_bar, [tokens, 2 * tokens])
     monkeypatch.setattr("r2id.networks.diffuser.SAMPLES_AT_ONCE", at_once)
     with torch.no_grad():
-        pieces = diffuser.guidance_branches(sample, alpha_bar, [tokens, 2 * tokens])
-    for one, other in zip(pieces, together, strict=True):
+        chunks = diffuser.guidance_branches(sample, alpha_bar, [tokens, 2 * tokens])
+    for one, other in zip(chunks, together, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 

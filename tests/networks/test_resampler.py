@@ -231,13 +231,13 @@ def test_an_image_in_pieces_encodes_as_the_whole_one(attention, monkeypatch):
     whole = model.encode(image, (3, 5)).detach()
     cut = [(slice(0, 17), slice(9, 23)), (slice(17, 40), slice(0, 23)), (slice(0, 17), slice(0, 9))]
     with torch.inference_mode():
-        pieces = model.encode_pieces(((y, x, image[:, :, y, x]) for y, x in cut), (40, 23), (3, 5))
-        monkeypatch.setattr("r2id.networks.resampler.PIECE", 100)
+        chunks = model.encode_chunks(((y, x, image[:, :, y, x]) for y, x in cut), (40, 23), (3, 5))
+        monkeypatch.setattr("r2id.networks.resampler.CHUNK_PIXELS", 100)
         strips = model.encode(image, (3, 5))
-    assert torch.allclose(pieces, whole, atol=1e-5)
+    assert torch.allclose(chunks, whole, atol=1e-5)
     assert torch.allclose(strips, whole, atol=1e-5)
 
 
 def test_no_pieces_are_refused():
-    with pytest.raises(InputError, match="no pieces"):
-        R2IR(dim=24, num_heads=2, num_blocks=1).encode_pieces([], (8, 8), (2, 2))
+    with pytest.raises(InputError, match="no chunks"):
+        R2IR(dim=24, num_heads=2, num_blocks=1).encode_chunks([], (8, 8), (2, 2))

@@ -37,8 +37,8 @@ def encode_file(
     if size and is_large(size):
         image = LargeImage(path, channels, background)
         with progress(size[0] * size[1], f"reading {path.name}") as advance:
-            pieces = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.pieces(advance))
-            return Latents(resampler.encode_pieces(pieces, size, latent_size), size, (), resampler.checksum())
+            chunks = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.chunks(advance))
+            return Latents(resampler.encode_chunks(chunks, size, latent_size), size, (), resampler.checksum())
     whole = read_image(path, channels=channels, background=background)
     pixels = as_values(whole[None]).to(resampler.device, resampler.dtype)
     canvas = (whole.shape[-2], whole.shape[-1])

@@ -26,7 +26,7 @@ from r2id.files.images import (
     unreadable,
 )
 from r2id.geometry.sizes import Size, size_text
-from r2id.runtime.memory import PIECE
+from r2id.runtime.memory import CHUNK_PIXELS
 
 LARGEST_CHUNK = 1 << 26
 
@@ -43,7 +43,7 @@ TURNS = {
 
 
 class LargeImage:
-    """A tiled TIFF that is read tile by tile, as `R2IR.encode_pieces` takes it.
+    """A tiled TIFF that is read tile by tile, as `R2IR.encode_chunks` takes it.
 
     Args:
         path: the file: 8 or 16 bits, grey or RGB, with or without transparency.
@@ -72,23 +72,23 @@ class LargeImage:
         self._stored: Size = (self._page.imagelength, self._page.imagewidth)
         if chunk > LARGEST_CHUNK:
             raise InputError(
-                f"{path} is stored in pieces of {chunk} pixels; "
+                f"{path} is stored in chunks of {chunk} pixels; "
                 f"accepted are at most {LARGEST_CHUNK}, such as a TIFF with tiles of 256x256"
             )
         # A damaged size would be read as endless empty tiles.
         if listed != needed:
             raise InputError(
-                f"{path} is damaged: its {size_text(self.size)} pixels are in {needed} pieces and it lists {listed}"
+                f"{path} is damaged: its {size_text(self.size)} pixels are in {needed} chunks and it lists {listed}"
             )
 
-    def pieces(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:
+    def chunks(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:
         """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip, upright. Can be read once."""
         try:
             for levels, (_, _, top, left, _), (_, height, width, samples) in self._page.segments(maxworkers=1):
                 if levels is None:
                     levels = numpy.zeros((1, height, width, samples), self._page.dtype)
                 height, width = min(height, self._stored[0] - top), min(width, self._stored[1] - left)
-                step = max(1, PIECE // width)
+                step = max(1, CHUNK_PIXELS // width)
                 for y in range(0, height, step):
                     part = levels[0, y : min(y + step, height), :width]
                     yield self._upright(top + y, left, self._values(part))
@@ -101,7 +101,7 @@ class LargeImage:
             self._file.close()
 
     def _upright(self, top: int, left: int, values: Tensor) -> tuple[slice, slice, Tensor]:
-        """Rows, columns and pixels of a piece, turned as the picture is to be seen."""
+        """Rows, columns and pixels of a chunk, turned as the picture is to be seen."""
         starts, lengths, (*reversed_axes, exchanged) = [top, left], values.shape[-2:], self._turn
         for axis in (0, 1):
             if reversed_axes[axis]:

@@ -51,7 +51,7 @@ def fourier_features(coordinates: Tensor, angular: Tensor, jitter: Tensor | floa
     return torch.cat([phases.sin() * kept, phases.cos() * kept], dim=-1).flatten(-2)
 
 
-class PositionProjection(nn.Module):
+class FourierPositionEmbedding(nn.Module):
     """Linear projection of the Fourier features of dual coordinates: 4 values × sin and cos × frequencies → `dim`.
 
     Args:

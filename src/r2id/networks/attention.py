@@ -26,7 +26,7 @@ class Summary(NamedTuple):
     keys: Tensor
 
     def __add__(self, other: Summary) -> Summary:  # type: ignore[override]
-        """The summary of both sources together, so that a source can be read in pieces."""
+        """The summary of both sources together, so that a source can be read in chunks."""
         return Summary(self.key_values + other.key_values, self.keys + other.keys)
 
 
@@ -39,7 +39,7 @@ class Neighbourhoods(NamedTuple):
     places: Grid
 
     def __add__(self, other: Neighbourhoods) -> Neighbourhoods:  # type: ignore[override]
-        """The same of both sources together, so that a source can be read in pieces."""
+        """The same of both sources together, so that a source can be read in chunks."""
         return Neighbourhoods(self.values + other.values, self.weight + other.weight, self.places)
 
 
@@ -172,12 +172,12 @@ class LocalKernelAttention(nn.Module):
         across = torch.einsum("xjl,bijkld->bikxd", columns, spread)
         return torch.einsum("yik,bikxd->byxd", rows, across) + self.bias.to(spread.dtype)
 
-    def summarise(self, values: Tensor, piece: Grid, query: Grid) -> Neighbourhoods:
-        """What a piece of the source, with values [B, H, W, source_dim], adds to the neighbourhoods of `query`."""
-        return self._summarise_at(self._places(piece, query), values, piece)
+    def summarise(self, values: Tensor, chunk: Grid, query: Grid) -> Neighbourhoods:
+        """What a chunk of the source, with values [B, H, W, source_dim], adds to the neighbourhoods of `query`."""
+        return self._summarise_at(self._places(chunk, query), values, chunk)
 
-    def _summarise_at(self, places: Grid, values: Tensor, piece: Grid) -> Neighbourhoods:
-        (window_y, basis_y), (window_x, basis_x) = (self._axis(piece, places, axis) for axis in (0, 1))
+    def _summarise_at(self, places: Grid, values: Tensor, chunk: Grid) -> Neighbourhoods:
+        (window_y, basis_y), (window_x, basis_x) = (self._axis(chunk, places, axis) for axis in (0, 1))
         rows, columns = (
             (window[..., None] * basis).to(values.dtype) for window, basis in ((window_y, basis_y), (window_x, basis_x))
         )
@@ -188,7 +188,7 @@ class LocalKernelAttention(nn.Module):
         return Neighbourhoods(gathered, window_x.sum(dim=1)[:, None] * window_y.sum(dim=1), places)
 
     def answer(self, summary: Neighbourhoods, query: Grid) -> Tensor:
-        """Answers [B, h, w, dim] from the summary of all pieces: what `forward` gives for the source as a whole."""
+        """Answers [B, h, w, dim] from the summary of all chunks: what `forward` gives for the source as a whole."""
         answers = self._mix(summary.values)
         answers = (answers / summary.weight.clamp_min(1e-24)[..., None].to(answers.dtype)).transpose(1, 2)
         answers = answers + self.bias.to(answers.dtype)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from r2id.errors import InputError
 from r2id.geometry.coordinates import Grid
 from r2id.geometry.density import density, shift_noise
-from r2id.geometry.fourier import Jitter, PositionProjection, check_jitter
+from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.geometry.sizes import Size
 from r2id.networks.attention import FeatureMap, LocalKernelAttention
-from r2id.networks.layers import AdaptiveNorm, DecoderBlock, EncoderBlock, TimeEmbedding
+from r2id.networks.layers import AdaLN, DecoderBlock, EncoderBlock, TimeEmbedding
 from r2id.networks.loading import CheckedLoading
 
 Prediction = Literal["epsilon", "v_prediction"]
@@ -90,7 +90,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.neighbourhood = LocalKernelAttention(channels, dim, radius, basis) if radius else None
         if self.neighbourhood:
             nn.init.zeros_(self.neighbourhood.weight)
-        self.position = PositionProjection(dim, num_high, num_low, sample_size, jitter == "expected")
+        self.position = FourierPositionEmbedding(dim, num_high, num_low, sample_size, jitter == "expected")
         self.time = TimeEmbedding(time_dim)
         self.encoder: Any = nn.ModuleList(
             EncoderBlock(dim, num_heads, feature_map, time_dim) for _ in range(encoder_blocks)
@@ -98,7 +98,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.decoder: Any = nn.ModuleList(
             DecoderBlock(dim, num_heads, feature_map, time_dim, token_dim) for _ in range(decoder_blocks)
         )
-        self.out_norm = AdaptiveNorm(dim, time_dim)
+        self.out_norm = AdaLN(dim, time_dim)
         self.out = nn.Linear(dim, channels)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -152,23 +152,23 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
             x = x.add(near.flatten(1, 2), alpha=NEIGHBOURHOOD_SCALE)
         at_once = SAMPLES_AT_ONCE * (1 if x.device.type == "cpu" else TIMES_AS_MANY_ON_GPU)
-        pieces = [x] if torch.is_grad_enabled() else list(x.split(max(1, at_once // len(x)), dim=1))
+        chunks = [x] if torch.is_grad_enabled() else list(x.split(max(1, at_once // len(x)), dim=1))
         for block in self.encoder:
-            pieces = block(pieces, time)
-        # Where one branch fills a piece by itself, a batch of several would only have to be reordered for every head.
-        together = len(branches) if len(pieces) == 1 else 1
+            chunks = block(chunks, time)
+        # Where one branch fills a chunk by itself, a batch of several would only have to be reordered for every head.
+        together = len(branches) if len(chunks) == 1 else 1
         groups = [branches[first : first + together] for first in range(0, len(branches), together)]
-        return tuple(branch for group in groups for branch in self._decode(pieces, time, group, size))
+        return tuple(branch for group in groups for branch in self._decode(chunks, time, group, size))
 
-    def _decode(self, pieces: list[Tensor], time: Tensor, branches: Sequence[Tensor], size: Size) -> tuple[Tensor, ...]:
+    def _decode(self, chunks: list[Tensor], time: Tensor, branches: Sequence[Tensor], size: Size) -> tuple[Tensor, ...]:
         """What the decoder makes of encoded samples for some branches at once, [B, C, H, W] each."""
         count = len(branches)
-        pieces = [piece.repeat(count, 1, 1) for piece in pieces]
+        chunks = [chunk.repeat(count, 1, 1) for chunk in chunks]
         time = time.repeat(count, 1) if len(time) > 1 else time
         tokens = torch.cat(list(branches))
         for block in self.decoder:
-            pieces = block(pieces, time, tokens)
-        x = torch.cat([self.out(self.out_norm(piece, time)) for piece in pieces], dim=1)
+            chunks = block(chunks, time, tokens)
+        x = torch.cat([self.out(self.out_norm(chunk, time)) for chunk in chunks], dim=1)
         return x.mT.unflatten(-1, size).unflatten(0, (count, -1)).unbind()
 
     def _positions(self, grid: Grid) -> Tensor:

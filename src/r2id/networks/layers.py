@@ -25,7 +25,7 @@ class RMSNorm(nn.RMSNorm):
         return x * scale * self.weight.to(x.dtype)
 
 
-class FeedForward(nn.Sequential):
+class MLPBlock(nn.Sequential):
     """Linear to `ratio` × dim, GELU, linear back, on each sample alone."""
 
     def __init__(self, dim: int, ratio: int = 4) -> None:
@@ -43,7 +43,7 @@ class CrossBlock(nn.Module):
         self.attention_norm = RMSNorm(dim)
         self.attention = LinearAttention(dim, num_heads, feature_map, source_dim)
         self.feed_norm = RMSNorm(dim)
-        self.feed = FeedForward(dim)
+        self.feed = MLPBlock(dim)
 
     def forward(self, x: Tensor, summary: Summary) -> Tensor:
         """x: [B, M, dim] or [M, dim]; returns [B, M, dim]."""
@@ -67,7 +67,7 @@ class PointBlock(nn.Module):
     def __init__(self, dim: int, ratio: int = 2) -> None:
         super().__init__()
         self.norm = RMSNorm(dim)
-        self.feed = FeedForward(dim, ratio)
+        self.feed = MLPBlock(dim, ratio)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.feed(self.norm(x))
@@ -96,7 +96,7 @@ class TimeEmbedding(nn.Module):
         return self.mlp(features.to(weight_type))
 
 
-class AdaptiveNorm(nn.Module):
+class AdaLN(nn.Module):
     """AdaLN: a LayerNorm whose scale and shift come from the time embedding (Peebles & Xie 2023, arXiv:2212.09748)."""
 
     def __init__(self, dim: int, time_dim: int) -> None:
@@ -124,19 +124,19 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int) -> None:
         super().__init__()
-        self.self_norm = AdaptiveNorm(dim, time_dim)
+        self.self_norm = AdaLN(dim, time_dim)
         self.self_attention = LinearAttention(dim, num_heads, feature_map)
-        self.feed_norm = AdaptiveNorm(dim, time_dim)
-        self.feed = FeedForward(dim)
+        self.feed_norm = AdaLN(dim, time_dim)
+        self.feed = MLPBlock(dim)
 
-    def forward(self, pieces: Sequence[Tensor], time: Tensor) -> list[Tensor]:
-        """pieces: samples [B, N, dim], all of them or in parts; time: as for AdaptiveNorm → the same parts."""
-        summary = self.summarise(pieces, time)
-        return [self.answer(piece, time, summary) for piece in pieces]
+    def forward(self, chunks: Sequence[Tensor], time: Tensor) -> list[Tensor]:
+        """chunks: samples [B, N, dim], all of them or in parts; time: as for AdaLN → the same parts."""
+        summary = self.summarise(chunks, time)
+        return [self.answer(chunk, time, summary) for chunk in chunks]
 
-    def summarise(self, pieces: Sequence[Tensor], time: Tensor) -> Summary:
+    def summarise(self, chunks: Sequence[Tensor], time: Tensor) -> Summary:
         """What all samples together tell each of them."""
-        return reduce(operator.add, (self.self_attention.summarise(self.self_norm(piece, time)) for piece in pieces))
+        return reduce(operator.add, (self.self_attention.summarise(self.self_norm(chunk, time)) for chunk in chunks))
 
     def answer(self, x: Tensor, time: Tensor, summary: Summary) -> Tensor:
         """Samples [B, N, dim] once they have read the summary of all."""
@@ -149,14 +149,14 @@ class DecoderBlock(EncoderBlock):
 
     def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int, token_dim: int) -> None:
         super().__init__(dim, num_heads, feature_map, time_dim)
-        self.cross_norm = AdaptiveNorm(dim, time_dim)
+        self.cross_norm = AdaLN(dim, time_dim)
         self.cross_attention = LinearAttention(dim, num_heads, feature_map, token_dim)
 
-    def forward(self, pieces: Sequence[Tensor], time: Tensor, tokens: Tensor) -> list[Tensor]:  # type: ignore[override]
+    def forward(self, chunks: Sequence[Tensor], time: Tensor, tokens: Tensor) -> list[Tensor]:  # type: ignore[override]
         """The same; tokens: [B, T, token_dim]."""
-        summary = self.summarise(pieces, time)
+        summary = self.summarise(chunks, time)
         conditioning = self.cross_attention.summarise(tokens)
-        return [self.answer(piece, time, summary, conditioning) for piece in pieces]
+        return [self.answer(chunk, time, summary, conditioning) for chunk in chunks]
 
     def answer(self, x: Tensor, time: Tensor, summary: Summary, conditioning: Summary) -> Tensor:  # type: ignore[override]
         """The same; `conditioning` is the cross-attention's summary of the tokens."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from r2id.geometry.coordinates import Grid, Samples
-from r2id.geometry.fourier import PositionProjection
+from r2id.geometry.fourier import FourierPositionEmbedding
 from r2id.networks.attention import FeatureMap, LocalKernelAttention, Neighbourhoods
 from r2id.networks.layers import PointBlock, RMSNorm, SelfBlock
 
@@ -24,7 +24,7 @@ class LocalEncoder(nn.Module):
         feature_map: FeatureMap,
         radius: float,
         basis: int,
-        latent_position: PositionProjection,
+        latent_position: FourierPositionEmbedding,
     ) -> None:
         super().__init__()
         self.colour = nn.Sequential(
@@ -35,12 +35,12 @@ class LocalEncoder(nn.Module):
         self.blocks = nn.ModuleList(SelfBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
         self.out = nn.Sequential(RMSNorm(dim), nn.Linear(dim, latent_channels), nn.Tanh())
 
-    def summarise_piece(self, values: Tensor, piece: Grid, query: Grid) -> list[Neighbourhoods]:
+    def summarise_chunk(self, values: Tensor, chunk: Grid, query: Grid) -> list[Neighbourhoods]:
         """What the latents at `query` need of some rows and columns of the image, [B, H, W, C]. Pieces add up."""
-        return [self.neighbourhood.summarise(self.colour(values), piece, query)]
+        return [self.neighbourhood.summarise(self.colour(values), chunk, query)]
 
     def answer(self, summaries: list[Neighbourhoods], query: Grid) -> Tensor:
-        """Latents at the queries, from the sum over all pieces."""
+        """Latents at the queries, from the sum over all chunks."""
         return self._attend(self.neighbourhood.answer(summaries[0], query), query)
 
     def forward(self, values: Tensor, source: Samples, query: Grid) -> Tensor:
@@ -68,8 +68,8 @@ class LocalDecoder(nn.Module):
         basis: int,
         pixel_dim: int,
         pixel_blocks: int,
-        latent_position: PositionProjection,
-        pixel_position: PositionProjection,
+        latent_position: FourierPositionEmbedding,
+        pixel_position: FourierPositionEmbedding,
     ) -> None:
         super().__init__()
         self.colour = nn.Linear(latent_channels, dim)

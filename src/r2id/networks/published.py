@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from r2id.geometry.coordinates import Grid, Samples
-from r2id.geometry.fourier import PositionProjection
+from r2id.geometry.fourier import FourierPositionEmbedding
 from r2id.networks.attention import FeatureMap, Summary
 from r2id.networks.layers import CrossBlock, RMSNorm
 
@@ -22,8 +22,8 @@ class GlobalDirection(nn.Module):
         num_heads: int,
         num_blocks: int,
         feature_map: FeatureMap,
-        source_position: PositionProjection,
-        query_position: PositionProjection,
+        source_position: FourierPositionEmbedding,
+        query_position: FourierPositionEmbedding,
     ) -> None:
         super().__init__()
         self.colour = nn.Linear(source_channels, dim)
@@ -46,12 +46,12 @@ class GlobalDirection(nn.Module):
         x = self.out(x)
         return x.unflatten(1, query.size) if isinstance(query, Grid) else x
 
-    def summarise_piece(self, values: Tensor, piece: Grid, query: Grid) -> list[Summary]:
+    def summarise_chunk(self, values: Tensor, chunk: Grid, query: Grid) -> list[Summary]:
         """What any query needs of some rows and columns of the image. Pieces add up."""
-        return self.summarise(values, piece)
+        return self.summarise(values, chunk)
 
     def answer(self, summaries: list[Summary], query: Samples) -> Tensor:
-        """`read`, from the sum over all pieces."""
+        """`read`, from the sum over all chunks."""
         return self.read(summaries, query)
 
     def forward(self, values: Tensor, source: Samples, query: Samples) -> Tensor:

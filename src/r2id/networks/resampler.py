@@ -15,13 +15,13 @@ from r2id.errors import InputError
 from r2id.fields.image_field import ImageField
 from r2id.files.checksums import checksum
 from r2id.geometry.coordinates import Grid, Points, Samples
-from r2id.geometry.fourier import Jitter, PositionProjection, check_jitter
+from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.geometry.sizes import Size, check_size, size_text
 from r2id.networks.attention import FeatureMap
 from r2id.networks.loading import CheckedLoading
 from r2id.networks.local import LocalDecoder, LocalEncoder
 from r2id.networks.published import GlobalDirection
-from r2id.runtime.memory import PIECE
+from r2id.runtime.memory import CHUNK_PIXELS
 
 
 class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -69,8 +69,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         check_jitter(jitter)
 
-        def position(reference: int, channels: int = dim) -> PositionProjection:
-            return PositionProjection(channels, num_high, num_low, reference, jitter == "expected")
+        def position(reference: int, channels: int = dim) -> FourierPositionEmbedding:
+            return FourierPositionEmbedding(channels, num_high, num_low, reference, jitter == "expected")
 
         shape = (dim, num_heads, num_blocks, feature_map)
         if attention == "global":
@@ -105,49 +105,49 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Image [B, C, H, W] in [−1, 1] → latent [B, latent_channels, h, w] in (−1, 1), for any `size` (h, w).
 
         Latents lie in even rows and columns, or on the grid that is given as `size`. `canvas` gives the proportions of
-        the picture, by default those of H × W. Without gradients, an image larger than PIECE pixels is read in pieces,
+        the picture, by default those of H × W. Without gradients, an image of more than CHUNK_PIXELS is read in chunks,
         so that memory does not grow with it. Raises InputError for other channels than the model's or an empty size.
         """
         self._check_channels(image, self.config.image_channels, "an image")
         height, width = image_size = (image.shape[-2], image.shape[-1])
-        if len(image) * height * width > PIECE and not torch.is_grad_enabled():
-            step = max(1, PIECE // (len(image) * width))
+        if len(image) * height * width > CHUNK_PIXELS and not torch.is_grad_enabled():
+            step = max(1, CHUNK_PIXELS // (len(image) * width))
             strips = (slice(top, top + step) for top in range(0, height, step))
             whole = slice(0, width)
-            return self.encode_pieces(((rows, whole, image[:, :, rows]) for rows in strips), image_size, size, canvas)
+            return self.encode_chunks(((rows, whole, image[:, :, rows]) for rows in strips), image_size, size, canvas)
         canvas = canvas or image_size
         source = Grid.of_size(image_size, canvas, image.device)
         return self.encoder(image.movedim(1, -1), source, _latent_grid(size, canvas, image.device)).movedim(-1, 1)
 
     @apply_forward_hook
-    def encode_pieces(
+    def encode_chunks(
         self,
-        pieces: Iterable[tuple[slice, slice, Tensor]],
+        chunks: Iterable[tuple[slice, slice, Tensor]],
         image_size: Size,
         size: Size | Grid,
         canvas: tuple[float, float] | None = None,
     ) -> Tensor:
-        """`encode` of an image that comes in pieces and never lies in memory as a whole.
+        """`encode` of an image that comes in chunks and never lies in memory as a whole.
 
         Args:
-            pieces: rows, columns and pixels [B, C, h, w] of parts that cover the image once, in any order. A piece
+            chunks: rows, columns and pixels [B, C, h, w] of parts that cover the image once, in any order. A chunk
                 costs memory in proportion to its pixels.
             image_size: (height, width) of the whole image.
             size, canvas: as for `encode`.
         Raises:
-            InputError: for other channels than the model's, an empty size, or no pieces.
+            InputError: for other channels than the model's, an empty size, or no chunks.
         """
         canvas = canvas or image_size
         source = query = summaries = None
-        for rows, columns, pixels in pieces:
-            self._check_channels(pixels, self.config.image_channels, "a piece")
+        for rows, columns, pixels in chunks:
+            self._check_channels(pixels, self.config.image_channels, "a chunk")
             if source is None or query is None:
                 source = Grid.of_size(image_size, canvas, pixels.device)
                 query = _latent_grid(size, canvas, pixels.device)
-            more = self.encoder.summarise_piece(pixels.movedim(1, -1), source.crop(rows, columns), query)
+            more = self.encoder.summarise_chunk(pixels.movedim(1, -1), source.crop(rows, columns), query)
             summaries = [one + other for one, other in zip(summaries, more, strict=True)] if summaries else more
         if summaries is None or query is None:
-            raise InputError(f"no pieces given of an image of {size_text(image_size)}")
+            raise InputError(f"no chunks given of an image of {size_text(image_size)}")
         return self.encoder.answer(summaries, query).movedim(-1, 1)
 
     @apply_forward_hook

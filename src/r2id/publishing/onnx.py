@@ -143,7 +143,7 @@ class _Graph(NamedTuple):
 
     def write(self, path: Path) -> None:
         dynamic = {name: dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for name, axes in self.axes.items()}
-        # With gradients, R2ID does not split its samples into pieces, whose number would depend on their size.
+        # With gradients, R2ID does not split its samples into chunks, whose number would depend on their size.
         with _quiet(), torch.enable_grad():
             # The exporter would first try tracing that is not strict, which takes the length of a tensor for constant.
             program = torch.export.export(self.module, self.examples[0], dynamic_shapes=dynamic, strict=True)

@@ -9,8 +9,8 @@ import psutil
 from r2id.errors import InputError
 from r2id.geometry.sizes import Size, size_text
 
-PIECE = 1 << 18
-"""Pixels that an image is read in at once while it is encoded."""
+CHUNK_PIXELS = 1 << 18
+"""Pixels of an image that are encoded at once."""
 
 
 def check_fits_in_memory(sizes: Sequence[Size], count: int, channels: int) -> None:

@@ -28,15 +28,15 @@ def latent_sizes(config: Training, data: Sequence[ImageDataset], some: ImageData
 
 
 def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
-    """Which images step `step` sees: consecutive pieces of one random order per epoch, [batch_size]."""
+    """Which images step `step` sees: consecutive chunks of one random order per epoch, [batch_size]."""
     first = step * batch_size
-    pieces = []
+    chunks = []
     while first < (step + 1) * batch_size:
         epoch, offset = divmod(first, count)
         order = _epoch_order(count, epoch, seed)
-        pieces.append(order[offset : offset + (step + 1) * batch_size - first])
-        first += len(pieces[-1])
-    return torch.cat(pieces)
+        chunks.append(order[offset : offset + (step + 1) * batch_size - first])
+        first += len(chunks[-1])
+    return torch.cat(chunks)
 
 
 @lru_cache(maxsize=2)
