@@ -53,18 +53,18 @@ OTHERS: tuple[Size, ...] = ((4, 10), (10, 4), (14, 14))
 
 def generated(count: int, latents: Sequence[Size], sizes: Sequence[Size] = (SIZE,), limit: int = 0) -> Plan:
     """Digits to generate on every grid and decode at every size, and test digits to reconstruct likewise."""
-    return Plan(count=count, limit=limit, t_scrape=0, latent_size=tuple(latents), size=tuple(sizes))
+    return Plan(count=count, limit=limit, denoising_error=0, latent_size=tuple(latents), size=tuple(sizes))
 
 
 MEASUREMENTS: dict[str, Plan] = {
-    "reconstruction": Plan(count=0, t_scrape=0, consistency=0, latent_size=(*GRIDS, (14, 14)), size=(SIZE,)),
+    "reconstruction": Plan(count=0, denoising_error=0, consistency=0, latent_size=(*GRIDS, (14, 14)), size=(SIZE,)),
     **{f"10000-{size_text(grid)}": generated(10_000, [grid]) for grid in (*GRIDS, DENSE)},
     "between": generated(1000, BETWEEN),
     "pairs": generated(500, OBLONG, ((16, 16), (32, 32), (16, 40), (40, 16), (100, 250), (256, 256))),
     "1024-pixels": generated(100, ((4, 4), (16, 16), (4, 10), (16, 7)), ((1024, 1024), (410, 1024), (1024, 410))),
     "gallery": Plan(
         limit=1000,
-        t_scrape=256,
+        denoising_error=256,
         latent_size=GRIDS,
         size=(SIZE, (64, 64), (27, 18), (16, 16), (10, 10), (32, 18), (18, 32)),
     ),
@@ -351,7 +351,7 @@ def is_measured(folder: Path, plan: Plan, weights: int) -> bool:
         "reconstruction": plan.limit,
         "consistency": plan.consistency,
         "generation": plan.count,
-        "t_scrape": plan.t_scrape,
+        "denoising_error": plan.denoising_error,
     }
     return all(
         {row["latents"] for row in rows.get(section, ())} >= set(map(size_text, plan.latent_size))

@@ -24,10 +24,10 @@ from r2id.cli.parsing import parse_size
 from r2id.data.dataset import ImageDataset
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
+from r2id.evaluation.denoising_error import measure_denoising_error, write_denoising_error
 from r2id.evaluation.images import load_test_images
 from r2id.evaluation.reconstruction import METHODS
 from r2id.evaluation.report import Rows, figure_text, read_evaluation, title
-from r2id.evaluation.t_scrape import measure_t_scrape, write_t_scrape
 from r2id.files.atomic import write_whole
 from r2id.files.contact_sheets import contact_sheet, enlarged, overview
 from r2id.files.images import as_output, save_image
@@ -43,15 +43,15 @@ RECONSTRUCTIONS: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
 VARIETY: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
 """Latents of which ten pictures of one label are shown, to see whether they repeat each other."""
 
-T_SCRAPE: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
-"""Latents of which the t-scrape is drawn where no evaluation has measured it."""
+DENOISING_ERROR: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
+"""Latents of which the denoising error is drawn where no evaluation has measured it."""
 
-T_SCRAPE_IMAGES = 64
+DENOISING_ERROR_IMAGES = 64
 """Images that it is measured on then."""
 
 OPTIONS = (
     "model", "precision", "steps", "guidance", "guidance_interval", "split", "image_size", "quick", "count", "limit",
-    "t_scrape", "latent_size", "size", "seed",
+    "denoising_error", "latent_size", "size", "seed",
 )  # fmt: skip
 """Settings of an evaluation that are options of its command."""
 
@@ -68,9 +68,9 @@ RECONSTRUCTED = "reconstructions.png"
 COMMAND_WIDTH = 90
 """Characters of a line after which a command goes on in the next."""
 
-T_SCRAPE_CAPTION = (
-    "how well noise is told from noisy latents of {t_scrape} test images, solid with the label and dotted without; at "
-    "t = 1 the latent is the noise, and nothing is left to tell"
+DENOISING_ERROR_CAPTION = (
+    "how well noise is told from noisy latents of {denoising_error} test images, solid with the label and dotted "
+    "without; at t = 1 the latent is the noise, and nothing is left to tell"
 )
 
 RECONSTRUCTION_NOTE = (
@@ -96,9 +96,9 @@ def write_showcase(
     """Write all pictures to `folder`, and a page beside it, `folder`.md; returns the page's path.
 
     The figures are those that `r2id evaluate --output` left in `folder`, or in folders there, of these weights. Without
-    a t-scrape among them, one is measured. What somebody who looked at the pictures wrote in `folder`/remarks.json, a
-    sentence or more by file name, is shown below them if it is about this seed and these weights. `options` are those
-    of the command, for the page to print.
+    a denoising error among them, one is measured. What somebody who looked at the pictures wrote in
+    `folder`/remarks.json, a sentence or more by file name, is shown below them if it is about this seed and these
+    weights. `options` are those of the command, for the page to print.
 
     Raises:
         InputError: one of these files is damaged.
@@ -112,7 +112,7 @@ def write_showcase(
     sheets += _variety(pipeline, labels[len(labels) // 2], seed, folder)
     sheets += _reconstructions(pipeline, data, folder)
     sheets += _latent_pictures(pipeline, data, folder)
-    sheets += _t_scrape(pipeline, data, seed, folder, evaluations)
+    sheets += _denoising_error(pipeline, data, seed, folder, evaluations)
     notes = {sheet.name: [remarks[sheet.name]] if sheet.name in remarks else [] for sheet in sheets}
     for sheet in sheets:
         notes[sheet.name] += _generated(sheet, evaluations)
@@ -209,23 +209,27 @@ def _latent_pictures(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> 
     return sheets
 
 
-def _t_scrape(
+def _denoising_error(
     pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: Path, evaluations: Sequence[Evaluation]
 ) -> list[Sheet]:
     """The first that was measured, or else one of a few images; none of images that nothing is told of."""
-    measured = next((one for one in evaluations if "t_scrape" in one.rows), None)
+    measured = next((one for one in evaluations if "denoising_error" in one.rows), None)
     if measured:
-        number, rows = measured.settings["t_scrape"], measured.rows["t_scrape"]
+        number, rows = measured.settings["denoising_error"], measured.rows["denoising_error"]
     else:
-        some = data.some(T_SCRAPE_IMAGES)
+        some = data.some(DENOISING_ERROR_IMAGES)
         try:
-            rows = [row for size in T_SCRAPE for row in measure_t_scrape(pipeline, some, size, seed)]
+            rows = [row for size in DENOISING_ERROR for row in measure_denoising_error(pipeline, some, size, seed)]
         except InputError as error:
-            print(f"t-scrape cannot be measured: {error}", file=sys.stderr)
+            print(f"denoising error cannot be measured: {error}", file=sys.stderr)
             return []
         number = len(some)
-    write_t_scrape(rows, folder)
-    return [Sheet("t-scrape", "t-scrape.png", T_SCRAPE_CAPTION.format(t_scrape=number))]
+    write_denoising_error(rows, folder)
+    return [
+        Sheet(
+            "Denoising error by timestep", "denoising-error.png", DENOISING_ERROR_CAPTION.format(denoising_error=number)
+        )
+    ]
 
 
 def _page(
@@ -275,11 +279,11 @@ def _reconstructed(size: Size, evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _tables(folder: Path, evaluations: Sequence[Evaluation]) -> Iterator[str]:
-    """Lines of all figures but those of the t-scrape, which is a picture."""
+    """Lines of all figures but those of the denoising error, which is a picture."""
     for one in evaluations:
         inside = "" if one.folder == folder else f" ({one.folder.relative_to(folder).as_posix()})"
         for section, rows in one.rows.items():
-            if section != "t_scrape":
+            if section != "denoising_error":
                 yield from ("", f"## Figures: {title(section, one.settings)}{inside}", "")
                 by_sizes = section == "reconstruction"
                 yield from _by_sizes(rows) if by_sizes else _table(list(rows[0]), map(dict.values, rows))

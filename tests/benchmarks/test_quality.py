@@ -15,7 +15,7 @@ from r2id.evaluation.evaluate import Plan
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "tests" / "fixtures" / "digits"
-PLAN = Plan(count=10, limit=3, t_scrape=0, latent_size=((2, 2), (3, 2)), size=((16, 16),), steps=2)
+PLAN = Plan(count=10, limit=3, denoising_error=0, latent_size=((2, 2), (3, 2)), size=((16, 16),), steps=2)
 
 
 @pytest.fixture

@@ -13,20 +13,21 @@ import torch
 from r2id.batch import gallery
 from r2id.data.loading import load_images
 from r2id.errors import InputError
+from r2id.evaluation.denoising_error import measure_denoising_error
 from r2id.evaluation.reconstruction import METHODS
-from r2id.evaluation.t_scrape import measure_t_scrape
 from r2id.geometry.sizes import size_text
 
 DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
 SETTINGS = {
-    "data": "digits", "quick": True, "count": 60, "limit": 5, "consistency": 5, "t_scrape": 2, "image_size": None,
+    "data": "digits", "quick": True, "count": 60, "limit": 5, "consistency": 5, "denoising_error": 2,
+    "image_size": None,
     "latent_size": [[2, 3], [4, 4]], "size": [[8, 8]], "guidance_interval": [0.3, 0.8],
 }  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def small_t_scrape(monkeypatch, showcase):
-    monkeypatch.setattr(showcase, "T_SCRAPE", ((2, 2), (3, 2)))
+def small_denoising_error(monkeypatch, showcase):
+    monkeypatch.setattr(showcase, "DENOISING_ERROR", ((2, 2), (3, 2)))
 
 
 def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pipeline, showcase):
@@ -47,7 +48,7 @@ def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pip
             )
         ],
         "generation": [{"latents": "2x3", "pictures": "8x8", "recognised": 0.987, "recall": None}],
-        "t_scrape": [
+        "denoising_error": [
             {"latents": "2x3", "label": label, "t": time, "error": 0.5}
             for label in ("given", "dropped") for time in (0, 0.5)
         ],
@@ -80,12 +81,12 @@ def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pip
         "of 5 images, in [-1, 1]: MSE 0.003, PSNR –\n- 8x8 latents, reconstruction of 3 images, in [-1, 1]: MSE 0.005\n"
     )
     assert "| 8x8 | 0.005 |" in inside and "## Figures: 7 generated pictures (more)" in inside
-    assert "t-scrape.png" in shown and "noisy latents of 2 test images" in text
+    assert "denoising-error.png" in shown and "noisy latents of 2 test images" in text
     assert "[ablations](ablations.md#r2ir-global-blocks-in-each-direction-4000-steps-on-images-of-16x16)" in text
     (block,) = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     evaluated, again, shown = (shlex.split(line) for line in block.replace("\\\n", " ").splitlines())
     assert evaluated == shlex.split(
-        "r2id evaluate --data FOLDER --guidance-interval 0.3 0.8 --quick --count 60 --limit 5 --t-scrape 2 "
+        "r2id evaluate --data FOLDER --guidance-interval 0.3 0.8 --quick --count 60 --limit 5 --denoising-error 2 "
         f"--latent-size 2x3 --latent-size 4x4 --size 8x8 --output '{folder}'"
     )
     assert again[-2:] == ["--output", str(folder / "more")] and again[again.index("--count") + 1] == "7"
@@ -114,7 +115,7 @@ def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pip
         showcase.write_showcase(pipeline, data, 0, folder)
 
 
-def test_without_figures_the_page_has_every_picture_and_measures_the_t_scrape(
+def test_without_figures_the_page_has_every_picture_and_measures_the_denoising_error(
     monkeypatch, tmp_path, make_pipeline, showcase
 ):
     monkeypatch.setattr(showcase, "write_sheets", lambda *arguments: [])
@@ -123,20 +124,22 @@ def test_without_figures_the_page_has_every_picture_and_measures_the_t_scrape(
     text = showcase.write_showcase(pipeline, data, 5, folder).read_text(encoding="utf-8")
     assert "Figures" not in text and "noisy latents of 12 test images" in text
     assert set(re.findall(r"\]\(pictures/([^)]+)\)", text)) == {path.name for path in folder.glob("*.png")}
-    with (folder / "t-scrape.csv").open() as file:
+    with (folder / "denoising-error.csv").open() as file:
         kept = list(csv.DictReader(file))
-    measured = [row for size in showcase.T_SCRAPE for row in measure_t_scrape(pipeline, data, size, seed=5)]
+    measured = [
+        row for size in showcase.DENOISING_ERROR for row in measure_denoising_error(pipeline, data, size, seed=5)
+    ]
     assert [float(row["error"]) for row in kept] == [row["error"] for row in measured]
 
 
-def test_images_without_labels_have_no_t_scrape_and_all_other_pictures(
+def test_images_without_labels_have_no_denoising_error_and_all_other_pictures(
     monkeypatch, tmp_path, capsys, make_pipeline, showcase
 ):
     monkeypatch.setattr(showcase, "write_sheets", lambda *arguments: [])
     data = replace(load_images(DIGITS, "test", image_size=(32, 32), limit=12), labels=None)
     page = showcase.write_showcase(make_pipeline(canvas=(32, 32)), data, 0, tmp_path / "pictures")
-    assert "t-scrape" not in (text := page.read_text(encoding="utf-8")) and "reconstructions.png" in text
-    assert "t-scrape cannot be measured: the data" in capsys.readouterr().err
+    assert "Denoising error" not in (text := page.read_text(encoding="utf-8")) and "reconstructions.png" in text
+    assert "denoising error cannot be measured: the data" in capsys.readouterr().err
 
 
 def test_remarks_are_shown_only_beside_the_pictures_they_are_about(monkeypatch, tmp_path, make_pipeline, showcase):

@@ -243,12 +243,12 @@ def test_info_names_the_parts_what_they_learnt_from_and_the_resolution_limit(cap
 def test_evaluate_writes_the_figures_it_prints(capsys, monkeypatch, tmp_path):
     status, out, error = run(
         capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--limit", "20", "--count", "20",
-        "--t-scrape", "20", "--steps", "8", "--latent-size", "8x8", "--size", "32x32", "--size", "27x18",
+        "--denoising-error", "20", "--steps", "8", "--latent-size", "8x8", "--size", "32x32", "--size", "27x18",
         "--output", tmp_path,
     )  # fmt: skip
     assert status == 0, error
     figures = json.loads((tmp_path / "evaluation.json").read_text())
-    assert list(figures) == ["settings", "reconstruction", "consistency", "generation", "t_scrape"]
+    assert list(figures) == ["settings", "reconstruction", "consistency", "generation", "denoising_error"]
     settings, reconstruction, consistency, generation, scrape = figures.values()
     assert settings["count"] == 20 and settings["latent_size"] == [[8, 8]]
     assert reconstruction[0]["method"] == "R2IR" and reconstruction[0]["MSE"] < 0.01
@@ -259,13 +259,13 @@ def test_evaluate_writes_the_figures_it_prints(capsys, monkeypatch, tmp_path):
     assert abs(square["recognised"] - wide["recognised"]) <= 0.05
     clean, noise = scrape[1]["error"], scrape[19]["error"]
     assert clean > 10 * noise
-    assert (tmp_path / "t-scrape.csv").is_file() and (tmp_path / "t-scrape.png").is_file()
+    assert (tmp_path / "denoising-error.csv").is_file() and (tmp_path / "denoising-error.png").is_file()
 
 
 def test_a_quick_evaluation_is_of_a_hundred_images_at_most(capsys, monkeypatch, tmp_path):
     status, _, error = run(
-        capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--quick", "--count", "0", "--t-scrape", "0",
-        "--size", "32x32", "--output", tmp_path,
+        capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--quick", "--count", "0",
+        "--denoising-error", "0", "--size", "32x32", "--output", tmp_path,
     )  # fmt: skip
     assert status == 0, error
     settings, reconstruction, _ = json.loads((tmp_path / "evaluation.json").read_text()).values()
@@ -277,7 +277,7 @@ def test_an_interrupted_evaluation_says_where_its_rows_are_and_goes_on(capsys, m
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    arguments = ("evaluate", "--data", FIXTURES / "digits", "--limit", "3", "--count", "0", "--t-scrape", "0")
+    arguments = ("evaluate", "--data", FIXTURES / "digits", "--limit", "3", "--count", "0", "--denoising-error", "0")
     arguments += ("--latent-size", "4x4", "--size", "16x16", "--output", tmp_path / "figures")
     with monkeypatch.context() as patched:
         patched.setattr("r2id.evaluation.evaluate.measure_consistency", interrupted)
@@ -307,7 +307,7 @@ def test_a_model_of_other_labels_is_measured_by_what_it_reconstructs(names, unkn
     status, out, error = run(capsys, monkeypatch, "evaluate", *arguments, "--size", "16x16")
     assert status == 0 and "reconstruction of 2 images" in out and "generated" not in out
     assert error.strip().count("\n") == 0
-    assert f"generation and t-scrape cannot be measured: label '{unknown}' is not known" in error
+    assert f"generation and denoising error cannot be measured: label '{unknown}' is not known" in error
     assert ", ".join(names) in error
 
 
@@ -326,7 +326,7 @@ BAD_EVALUATIONS = [
     (("--data", "no-such-data"), ["no-such-data"]),
     (("--latent-size", "0x4"), ["'0x4'", "at least 1"]),
     (("--count", "-1"), ["count is -1", "at least 0"]),
-    (("--count", "0", "--limit", "0", "--t-scrape", "0"), ["all 0", "at least one"]),
+    (("--count", "0", "--limit", "0", "--denoising-error", "0"), ["all 0", "at least one"]),
     (("--size", "90000x90000"), ["90000x90000", "GiB"]),
     (("--latent-size", "100000x100000", "--count", "0"), ["100000x100000", "GiB"]),
     (("--guidance", "nan"), ["nan", "finite"]),

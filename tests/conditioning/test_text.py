@@ -15,7 +15,7 @@ from r2id.data.captions import Captions
 from r2id.data.loading import load_images
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
-from r2id.evaluation.t_scrape import measure_t_scrape
+from r2id.evaluation.denoising_error import measure_denoising_error
 from r2id.publishing.onnx import export_onnx
 from r2id.training.objectives import DiffusionObjective
 from r2id.training.settings import DiffuserTraining
@@ -158,9 +158,9 @@ class TestTraining:
                 losses.append(objective(data.batch(slice(None)), torch.arange(12), (4, 4)).item())
         assert losses[0] < 0.9 * losses[1]
 
-    def test_the_t_scrape_takes_captions(self, trained, captioned):
+    def test_the_denoising_error_takes_captions(self, trained, captioned):
         data = load_images(captioned, image_size=(4, 4))
-        rows = list(measure_t_scrape(R2Pipeline.from_pretrained(trained), data, (4, 4), seed=0))
+        rows = list(measure_denoising_error(R2Pipeline.from_pretrained(trained), data, (4, 4), seed=0))
         errors = {name: sum(row["error"] for row in rows if row["label"] == name) for name in ("given", "dropped")}
         assert errors["given"] < errors["dropped"]
 

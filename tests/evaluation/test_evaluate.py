@@ -12,21 +12,21 @@ from r2id.conditioning.labels import LabelConditioner
 from r2id.data.loading import load_images
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
+from r2id.evaluation.denoising_error import TIMES
 from r2id.evaluation.evaluate import QUICK_MOST, Plan, evaluate
 from r2id.evaluation.generation import Reference
 from r2id.evaluation.report import read_evaluation
-from r2id.evaluation.t_scrape import TIMES
 
 DIGITS = Path(__file__).parents[1] / "fixtures" / "digits"
 SMALL = {
     "count": 20,
     "limit": 8,
-    "t_scrape": 6,
+    "denoising_error": 6,
     "latent_size": ((2, 2), (3, 2)),
     "size": ((16, 16), (8, 8)),
     "steps": 2,
 }
-ONLY_RECONSTRUCTION = {"count": 0, "t_scrape": 0}
+ONLY_RECONSTRUCTION = {"count": 0, "denoising_error": 0}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def assert_same(rows, others):
 
 
 def test_sizes_are_not_compared_where_no_images_are_to_be(pictures, make_pipeline):
-    plan = Plan(count=0, t_scrape=0, consistency=0, limit=2, latent_size=((2, 2),), size=((16, 16),))
+    plan = Plan(count=0, denoising_error=0, consistency=0, limit=2, latent_size=((2, 2),), size=((16, 16),))
     assert set(evaluate(make_pipeline(), pictures, plan).rows) == {"reconstruction"}
 
 
@@ -67,16 +67,22 @@ class TestPlan:
 
     def test_by_default_all_images_are_measured_and_sizes_named_twice_once(self):
         plan = Plan(latent_size=((2, 2), (4, 4), (2, 2))).of(10_000)
-        assert (plan.limit, plan.real, plan.consistency, plan.count, plan.t_scrape) == (10_000, 10_000, 500, 1000, 512)
+        assert (plan.limit, plan.real, plan.consistency, plan.count, plan.denoising_error) == (
+            10_000,
+            10_000,
+            500,
+            1000,
+            512,
+        )
         assert plan.latent_size == ((2, 2), (4, 4)) and len(plan.size) == 4
 
     def test_no_more_is_planned_than_there_is(self):
         plan = Plan().of(3)
-        assert (plan.limit, plan.real, plan.consistency, plan.count, plan.t_scrape) == (3, 3, 3, 1000, 3)
+        assert (plan.limit, plan.real, plan.consistency, plan.count, plan.denoising_error) == (3, 3, 3, 1000, 3)
 
     def test_nothing_to_measure_is_refused(self):
-        with pytest.raises(InputError, match="limit, count and t_scrape are all 0"):
-            Plan(limit=0, count=0, t_scrape=0)
+        with pytest.raises(InputError, match="limit, count and denoising_error are all 0"):
+            Plan(limit=0, count=0, denoising_error=0)
 
 
 def test_a_quick_evaluation_looks_at_few_real_digits(make_pipeline, pictures, monkeypatch):
@@ -88,7 +94,7 @@ def test_a_quick_evaluation_looks_at_few_real_digits(make_pipeline, pictures, mo
         return plain(judge, data, size, on_batch)
 
     monkeypatch.setattr(Reference, "of", of)
-    plan = Plan(quick=True, limit=0, count=2, t_scrape=0, latent_size=((2, 2),), steps=1)
+    plan = Plan(quick=True, limit=0, count=2, denoising_error=0, latent_size=((2, 2),), steps=1)
     assert evaluate(make_pipeline(), pictures, plan).settings["real"] == 12
     assert looked_at == [(12, (16, 16))]
 
@@ -97,22 +103,22 @@ def test_a_quick_evaluation_looks_at_few_real_digits(make_pipeline, pictures, mo
 def test_a_model_of_other_labels_is_measured_by_what_it_reconstructs(names, make_pipeline, pictures, capsys):
     report = evaluate(model_of(names, make_pipeline), pictures, Plan(**SMALL))
     assert set(report.rows) == {"reconstruction", "consistency"}
-    assert report.settings["count"] == report.settings["t_scrape"] == 0
+    assert report.settings["count"] == report.settings["denoising_error"] == 0
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert "generation and t-scrape cannot be measured: label " in sentence and names[-1] in sentence
+    assert "generation and denoising error cannot be measured: label " in sentence and names[-1] in sentence
 
 
 def test_data_without_labels_are_reconstructed(make_pipeline, pictures, capsys):
     report = evaluate(make_pipeline(), replace(pictures, labels=None, label_names=()), Plan(**SMALL))
     assert set(report.rows) == {"reconstruction", "consistency"}
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert "generation and t-scrape cannot be measured: the data" in sentence and "no labels" in sentence
+    assert "generation and denoising error cannot be measured: the data" in sentence and "no labels" in sentence
 
 
-def test_a_model_of_known_labels_that_are_no_digits_has_a_t_scrape(make_pipeline, pictures, capsys):
+def test_a_model_of_known_labels_that_are_no_digits_has_a_denoising_error(make_pipeline, pictures, capsys):
     pets = replace(pictures, labels=pictures.labels % 2, label_names=("cat", "dog"))
     report = evaluate(model_of(["cat", "dog"], make_pipeline), pets, Plan(**SMALL))
-    assert set(report.rows) == {"reconstruction", "consistency", "t_scrape"}
+    assert set(report.rows) == {"reconstruction", "consistency", "denoising_error"}
     (sentence,) = capsys.readouterr().err.splitlines()
     assert sentence.startswith("generation cannot be measured") and "cat, dog" in sentence
 
@@ -121,12 +127,12 @@ def test_where_nothing_is_left_to_measure_that_is_an_error(make_pipeline, pictur
     with pytest.raises(InputError, match="reconstruction cannot be measured: this model works on pixels"):
         evaluate(make_pipeline(resampler=None), pictures, Plan(**SMALL | ONLY_RECONSTRUCTION))
     with pytest.raises(InputError, match="generation cannot be measured.*no labels"):
-        evaluate(make_pipeline(), replace(pictures, labels=None), Plan(**SMALL | {"limit": 0, "t_scrape": 0}))
+        evaluate(make_pipeline(), replace(pictures, labels=None), Plan(**SMALL | {"limit": 0, "denoising_error": 0}))
 
 
-@pytest.mark.parametrize("wanted", ["limit", "count", "t_scrape"])
+@pytest.mark.parametrize("wanted", ["limit", "count", "denoising_error"])
 def test_latents_that_memory_cannot_hold_are_refused_before_any_work(wanted, make_pipeline, pictures):
-    plan = Plan(**{"limit": 0, "count": 0, "t_scrape": 0, wanted: 1}, latent_size=((2, 2), (100_000, 100_000)))
+    plan = Plan(**{"limit": 0, "count": 0, "denoising_error": 0, wanted: 1}, latent_size=((2, 2), (100_000, 100_000)))
     with pytest.raises(InputError, match="1 times 100000x100000 needs .* GiB"):
         evaluate(make_pipeline(), pictures, plan)
 
@@ -158,7 +164,7 @@ def test_one_picture_is_measured_as_far_as_one_can_be(make_pipeline, pictures, t
     def refused(constant):
         raise AssertionError(constant)
 
-    evaluate(make_pipeline(), pictures.some(1), Plan(**SMALL | {"count": 1, "t_scrape": 0}), output=tmp_path)
+    evaluate(make_pipeline(), pictures.some(1), Plan(**SMALL | {"count": 1, "denoising_error": 0}), output=tmp_path)
     kept = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=refused)
     for row in kept["generation"]:
         assert row["recognised"] is not None
@@ -174,7 +180,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_others(make_pipeline, 
     assert first["reconstruction"] == other["reconstruction"]
     generated = [[row for row in rows["generation"] if row["latents"] != "real"] for rows in (first, other)]
     assert generated[0][0]["distance"] != pytest.approx(generated[1][0]["distance"], rel=1e-2)
-    assert first["t_scrape"][1]["error"] != pytest.approx(other["t_scrape"][1]["error"], rel=1e-2)
+    assert first["denoising_error"][1]["error"] != pytest.approx(other["denoising_error"][1]["error"], rel=1e-2)
 
 
 class TestResuming:
@@ -216,7 +222,7 @@ class TestResuming:
             settings, rows = read_evaluation(folder / "evaluation.json")
             assert settings == whole.settings and before == {name: rows[name][: len(before[name])] for name in before}
             assert_same(rows, whole.rows)
-            lines = [(path / "t-scrape.csv").read_text().splitlines() for path in (folder, tmp_path / "whole")]
+            lines = [(path / "denoising-error.csv").read_text().splitlines() for path in (folder, tmp_path / "whole")]
             assert len(lines[0]) == len(lines[1]) == 1 + 2 * 2 * len(TIMES)
             # Real digits are looked at again, but for that nothing is measured twice.
             assert again[-(10 - at) :] == titles[at:] and all(title.startswith("real") for title in again[: at - 10])
@@ -225,7 +231,7 @@ class TestResuming:
         """Pictures that were made are not made again, unless that is asked for or they were made otherwise."""
         monkeypatch.setattr("r2id.evaluation.generation.BATCH", 5)
         monkeypatch.setattr("r2id.evaluation.generation.KEEP_EVERY", 0)
-        pipeline, plan = make_pipeline(), Plan(**SMALL | {"limit": 0, "t_scrape": 0, "latent_size": ((2, 2),)})
+        pipeline, plan = make_pipeline(), Plan(**SMALL | {"limit": 0, "denoising_error": 0, "latent_size": ((2, 2),)})
         whole = evaluate(pipeline, pictures, plan).rows["generation"]
         folder, made = tmp_path / "figures", []
 
@@ -265,13 +271,13 @@ class TestResuming:
         evaluate(pipeline, pictures, other, output=folder, resume=True, progress=progress_until(None))
         assert made[4:] == [[0, 5, 5], [0, 5], [0, 5], [0, 5, 5, 5, 5]]
 
-    def test_the_t_scrape_is_a_file_as_soon_as_a_latent_size_is_done(
+    def test_the_denoising_error_is_a_file_as_soon_as_a_latent_size_is_done(
         self, make_pipeline, pictures, tmp_path, interrupted
     ):
         plan = Plan(**SMALL | {"count": 0, "limit": 0})
         with pytest.raises(KeyboardInterrupt):
             evaluate(make_pipeline(), pictures, plan, output=tmp_path, progress=interrupted(1)[0])
-        assert "2x2" in (tmp_path / "t-scrape.csv").read_text() and (tmp_path / "t-scrape.png").is_file()
+        assert "2x2" in (tmp_path / "denoising-error.csv").read_text() and (tmp_path / "denoising-error.png").is_file()
 
     def test_other_settings_and_other_weights_are_refused(self, make_pipeline, pictures, tmp_path):
         pipeline, plan = make_pipeline(), Plan(**SMALL | ONLY_RECONSTRUCTION)

@@ -7,7 +7,7 @@ import pytest
 from r2id.errors import InputError
 from r2id.evaluation.report import Report, figure_text, read_evaluation, title
 
-SETTINGS = {"weights": 1, "data": "noise", "limit": 9, "consistency": 5, "count": 3, "t_scrape": 2}
+SETTINGS = {"weights": 1, "data": "noise", "limit": 9, "consistency": 5, "count": 3, "denoising_error": 2}
 
 
 def test_rows_are_printed_under_their_heading_and_kept(tmp_path, capsys):
@@ -49,10 +49,10 @@ def test_the_file_is_json_even_where_a_figure_is_infinite_or_none(tmp_path, caps
 
 def test_a_file_is_read_as_it_was_written(tmp_path):
     report = Report(SETTINGS, tmp_path / "figures.json")
-    for section in ("reconstruction", "consistency", "generation", "t_scrape"):
+    for section in ("reconstruction", "consistency", "generation", "denoising_error"):
         report.add(section, [{"latents": "4x4", "MSE": 0.5}])
     assert read_evaluation(tmp_path / "figures.json") == (SETTINGS, report.rows)
-    assert title("t_scrape", SETTINGS) == "t-scrape of 2 images"
+    assert title("denoising_error", SETTINGS) == "denoising error by timestep of 2 images"
 
 
 BAD_FILES = {

@@ -466,14 +466,14 @@ class TestCards:
                 "data": "Hugging Face data set a/b, split test, 5 images",
                 "limit": 5,
                 "count": 6,
-                "t_scrape": 5,
+                "denoising_error": 5,
             },
             "reconstruction": [*rows, {"latents": "4x4", "pictures": "8x8", "MSE": 0.9, "method": "Lanczos"}],
             "generation": [
                 {"latents": "real", "pictures": "8x8", "recognised": 1.0, "Fréchet": 0.0},
                 {"latents": "4x4", "pictures": "8x8", "recognised": 0.75, "Fréchet": None},
             ],
-            "t_scrape": [{"latents": "4x4", "t": 0.5, "error": 1.0}],
+            "denoising_error": [{"latents": "4x4", "t": 0.5, "error": 1.0}],
         }
         (tmp_path / "evaluation.json").write_text(json.dumps(report))
         card = model_card(pipeline, "a/model", evaluation=tmp_path / "evaluation.json", data_license="CC0")

@@ -68,7 +68,7 @@ def test_the_command_line_says_once_what_stands_in(has_bfloat16, capsys, monkeyp
 
 def test_figures_name_the_precision_that_they_were_measured_in(has_bfloat16, make_pipeline):
     pictures = load_images(DIGITS, "test", image_size=(16, 16), limit=4)
-    plan = Plan(count=0, limit=0, t_scrape=2, latent_size=((2, 2),), precision="bf16")
+    plan = Plan(count=0, limit=0, denoising_error=2, latent_size=((2, 2),), precision="bf16")
     report = evaluate(make_pipeline(), pictures, plan)
     assert report.settings["precision"] == ("bf16" if has_bfloat16 else "no")
 

@@ -28,13 +28,13 @@ class Evaluate(Sampling):
     image_size: Size | None = None
     """Height and width that every image is resized to, by default those of training."""
     quick: bool = False
-    """Measure in a minute: at most 100 images (25 at four times the size, 50 for the t-scrape) and 100 generated
+    """Measure in a minute: at most 100 images (25 at four times the size, 50 for the denoising error) and 100 generated
     pictures beside 1000 real ones, with 8x8 latents and pictures of 32x32 and 27x18 unless others are given."""
     count: int = 1000
     """Pictures to generate at each latent size; 0 for none."""
     limit: int | None = None
     """Test images to reconstruct; by default all, 0 for none."""
-    t_scrape: int = 512
+    denoising_error: int = 512
     """Test images whose noise is measured at every time; 0 for none."""
     latent_size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the latents, 4x4 8x8 14x14 if none is given; repeat it for more."""
@@ -43,11 +43,11 @@ class Evaluate(Sampling):
     seed: int = 0
     """Seed of the generated pictures and of all noise."""
     precision: Literal["no", "bf16"] = "no"
-    """Precision of the networks for generation and the t-scrape: no is float32; bf16 is faster, and changes the
+    """Precision of the networks for generation and the denoising error: no is float32; bf16 is faster, and changes the
     pictures a little. A device without units for bf16 computes in float32. Reconstruction is always measured in
     float32."""
     output: Path | None = None
-    """Folder for evaluation.json, whole after every latent size, and the t-scrape as CSV and plot."""
+    """Folder for evaluation.json, whole after every latent size, and the denoising error as CSV and plot."""
     resume: bool = False
     """Go on after the figures of an interrupted run in OUTPUT, or within a minute of where its generation stopped;
     otherwise all are measured anew."""

@@ -12,7 +12,8 @@ from r2id.data.dataset import ImageDataset
 from r2id.diffusion.guidance import check_guidance
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
-from r2id.evaluation import generation, reconstruction, t_scrape
+from r2id.evaluation import denoising_error, generation, reconstruction
+from r2id.evaluation.denoising_error import conditions_of, measure_denoising_error, side_by_side, write_denoising_error
 from r2id.evaluation.generation import (
     Reference,
     Unfinished,
@@ -23,7 +24,6 @@ from r2id.evaluation.generation import (
 )
 from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction
 from r2id.evaluation.report import CALLED, Report
-from r2id.evaluation.t_scrape import conditions_of, measure_t_scrape, side_by_side, write_t_scrape
 from r2id.files.atomic import check_writable
 from r2id.files.checksums import checksum
 from r2id.geometry.sizes import Size, size_text
@@ -39,7 +39,7 @@ QUICK_SIZES: tuple[Size, ...] = ((32, 32), (27, 18))
 MOST = {"consistency": 500}
 """Images at most. Decoding at four times the size costs as much as twenty reconstructions, and a few images tell."""
 
-QUICK_MOST = {"limit": 100, "consistency": 25, "count": 100, "real": 1000, "t_scrape": 50}
+QUICK_MOST = {"limit": 100, "consistency": 25, "count": 100, "real": 1000, "denoising_error": 50}
 """Images at most that a minute on two cores is enough for."""
 
 
@@ -51,10 +51,10 @@ class Plan:
         quick: measure at most as many as QUICK_MOST has, and fewer sizes by default.
         count: pictures to generate at each latent size.
         limit: test images to reconstruct; None for all.
-        t_scrape: test images whose noise is measured at every time.
+        denoising_error: test images whose noise is measured at every time.
         latent_size, size: of the latents and of the pictures, (height, width); by default LATENT_SIZES and SIZES.
         seed: of the generated pictures and of all noise.
-        precision: "no", or "bf16" for that of generation and of the t-scrape, on a device that has it.
+        precision: "no", or "bf16" for that of generation and of the denoising error, on a device that has it.
         steps, guidance, guidance_interval: how to sample, as for `R2Pipeline`.
         consistency, real: images to compare sizes on, and real ones to compare generated ones with; None for all.
     Raises:
@@ -64,7 +64,7 @@ class Plan:
     quick: bool = False
     count: int = 1000
     limit: int | None = None
-    t_scrape: int = 512
+    denoising_error: int = 512
     latent_size: tuple[Size, ...] = ()
     size: tuple[Size, ...] = ()
     seed: int = 0
@@ -76,12 +76,14 @@ class Plan:
     real: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 0), ("limit", 0), ("t_scrape", 0), ("steps", 1)):
+        for name, least in (("count", 0), ("limit", 0), ("denoising_error", 0), ("steps", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
-        if not (self.count or self.limit is None or self.limit or self.t_scrape):
-            raise InputError("limit, count and t_scrape are all 0; at least one must be more, or nothing is measured")
+        if not (self.count or self.limit is None or self.limit or self.denoising_error):
+            raise InputError(
+                "limit, count and denoising_error are all 0; at least one must be more, or nothing is measured"
+            )
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class Plan:
 
     def of(self, images: int) -> Plan:
         """The same with every number and size filled in, for a data set of so many images."""
-        numbers: dict[str, Any] = dict.fromkeys(("limit", "consistency", "real", "t_scrape"), images)
+        numbers: dict[str, Any] = dict.fromkeys(("limit", "consistency", "real", "denoising_error"), images)
         numbers["count"] = self.count
         for limits in (asdict(self), MOST, QUICK_MOST if self.quick else {}):
             numbers |= {name: min(n, limits[name]) for name, n in numbers.items() if limits.get(name) is not None}
@@ -124,7 +126,8 @@ def evaluate(
         data: what it is measured on.
         plan: what to measure.
         about: what else the figures are to be kept with, such as the model's name.
-        output: folder for evaluation.json, which is whole after every latent size, and the t-scrape as CSV and plot.
+        output: folder for evaluation.json, which is whole after every latent size, and the denoising error as CSV and
+            plot.
         resume: keep the figures that are in `output`, and go on after them; of generated pictures within a minute of
             where they were interrupted.
         progress: shows how far it is.
@@ -157,8 +160,8 @@ def evaluate(
         with autocast(plan.precision, pipeline.device):
             if plan.count:
                 evaluation.generation()
-            if plan.t_scrape:
-                evaluation.t_scrape(output)
+            if plan.denoising_error:
+                evaluation.denoising_error(output)
     except KeyboardInterrupt:
         kept = f"; the finished rows are in {report.path}, go on with --resume" if report.path and report.rows else ""
         raise KeyboardInterrupt(f"stopped{kept}") from None
@@ -179,7 +182,7 @@ def _measurable(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> Plan:
     parts: dict[str, tuple[str, Callable[[], object]]] = {
         "limit": ("reconstruction", check_reconstructs),
         "count": ("generation", check_judged),
-        "t_scrape": ("t-scrape", lambda: conditions_of(pipeline, data)),
+        "denoising_error": ("denoising error", lambda: conditions_of(pipeline, data)),
     }
     without: dict[str, list[str]] = {}
     for option, (_, check) in parts.items():
@@ -207,7 +210,7 @@ def _check_fits_in_memory(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) 
     channels = data.images.shape[1]
     # A sample, its features in a block, and the feed-forward's four times as many.
     features = 4 * pipeline.diffuser.config.dim
-    denoised = max(min(generation.BATCH, plan.count), min(t_scrape.BATCH, plan.t_scrape))
+    denoised = max(min(generation.BATCH, plan.count), min(denoising_error.BATCH, plan.denoising_error))
     if plan.limit:
         images = min(reconstruction.BATCH, plan.limit)
         check_fits_in_memory([*plan.size, (4 * height, 4 * width)], images, channels)
@@ -292,15 +295,15 @@ class _Evaluation:
         settings = {name: value for name, value in self.report.settings.items() if name not in CALLED}
         return Unfinished(path, self.plan.size, settings, resume=self.resume)
 
-    def t_scrape(self, folder: Path | None) -> None:
-        """How well noise is told from latents of each size; to `folder` as t-scrape.csv and t-scrape.png."""
-        data, missing = self.data.some(self.plan.t_scrape), self.missing("t_scrape")
+    def denoising_error(self, folder: Path | None) -> None:
+        """How well noise is told from latents of each size; to `folder` as denoising-error.csv and .png."""
+        data, missing = self.data.some(self.plan.denoising_error), self.missing("denoising_error")
         for latent_size in missing:
             with self.progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
-                rows = list(measure_t_scrape(self.pipeline, data, latent_size, self.plan.seed, on_batch))
-            self.report.add("t_scrape", rows, shown=side_by_side(rows))
+                rows = list(measure_denoising_error(self.pipeline, data, latent_size, self.plan.seed, on_batch))
+            self.report.add("denoising_error", rows, shown=side_by_side(rows))
             if folder:
-                write_t_scrape(self.report.rows["t_scrape"], folder)
+                write_denoising_error(self.report.rows["denoising_error"], folder)
         # An interruption may have come between the last rows and these files.
         if folder and not missing:
-            write_t_scrape(self.report.rows["t_scrape"], folder)
+            write_denoising_error(self.report.rows["denoising_error"], folder)

@@ -19,7 +19,7 @@ TITLES = {
     "reconstruction": "reconstruction of {limit} images, in [-1, 1]",
     "consistency": "mean squared error of {consistency} images between sizes, and at the border",
     "generation": "{count} generated pictures",
-    "t_scrape": "t-scrape of {t_scrape} images",
+    "denoising_error": "denoising error by timestep of {denoising_error} images",
 }
 """The sections of a report, and what people read above them; the numbers are settings."""
 

@@ -181,7 +181,7 @@ def _figures(model: Any, task: str | None, evaluation: str | Path) -> tuple[list
     how = {key: settings.get(key) for key in ("steps", "guidance", "guidance_interval", "precision", "seed")}
     results, tables = [], [f"Measured with `r2id evaluate` against {data}: {_record(how)}."]
     for section, rows in report.items():
-        if section == "t_scrape":
+        if section == "denoising_error":
             continue
         rows = [row for row in rows if row.get("method", "R2IR") == "R2IR"]
         sizes = [row["pictures"] for row in rows if "pictures" in row]

@@ -1,4 +1,7 @@
-"""The t-scrape: how well noise is told from a noisy sample, from no noise to nothing but noise."""
+"""The denoising error by timestep: how well noise is told from a noisy sample, from no noise to nothing but noise.
+
+The original calls it t-scrape.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def conditions_of(pipeline: R2Pipeline, data: ImageDataset) -> Sequence[str]:
 
 
 @torch.inference_mode()
-def measure_t_scrape(
+def measure_denoising_error(
     pipeline: R2Pipeline,
     data: ImageDataset,
     latent_size: Size,
@@ -94,7 +97,7 @@ def side_by_side(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def plot_t_scrape(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def plot_denoising_error(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """A curve for every latent size, with the label and without, on a logarithmic axis."""
     from matplotlib.figure import Figure
 
@@ -116,8 +119,8 @@ def plot_t_scrape(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def write_t_scrape(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write rows of `measure_t_scrape` to `folder`: t-scrape.csv, and t-scrape.png, their plot."""
+def write_denoising_error(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write rows of `measure_denoising_error` to `folder`: denoising-error.csv, and denoising-error.png, their plot."""
 
     def write_csv(path: Path) -> None:
         with path.open("w", newline="") as file:
@@ -125,5 +128,5 @@ def write_t_scrape(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
             writer.writeheader()
             writer.writerows(rows)
 
-    write_whole(folder / "t-scrape.csv", write_csv)
-    write_whole(folder / "t-scrape.png", lambda path: plot_t_scrape(rows, path))
+    write_whole(folder / "denoising-error.csv", write_csv)
+    write_whole(folder / "denoising-error.png", lambda path: plot_denoising_error(rows, path))
