@@ -446,7 +446,7 @@ def measure_resampler(network: R2IR, data: ImageDataset, folder: Path) -> dict[s
 
 
 def measure_diffuser(pipeline: R2Pipeline, options: argparse.Namespace) -> dict[str, float]:
-    """Recognised, Fréchet distance and diversity at each latent grid, sampled as by default but for the guidance."""
+    """Accuracy, Fréchet distance and intra-class distance ratio at each latent grid, sampled with GUIDANCE."""
     data = load_images(options.data, "test", image_size=(32, 32))
     pipeline.set_progress_bar_config(disable=True)
     judge = load_judge(pipeline.device)
@@ -458,7 +458,7 @@ def measure_diffuser(pipeline: R2Pipeline, options: argparse.Namespace) -> dict[
                 pipeline, judge, references, grid, count=options.count, seed=0, sampling={"guidance_scale": GUIDANCE}
             )
             row = next(rows)
-        for name in ("recognised", "Fréchet", "diversity"):
+        for name in ("accuracy", "Fréchet", "intra-class distance ratio"):
             figures[f"{name} {size_text(grid)}"] = float(row[name])  # type: ignore[arg-type]
     return figures
 
@@ -477,9 +477,9 @@ def write_document(options: argparse.Namespace) -> None:
         f"squared errors of {TEST_IMAGES} test images in [-1, 1], through each latent grid at the size of training; "
         "disturbed latents have Gaussian noise of that standard deviation added. Of R2ID, "
         f"{options.count} digits are generated at each grid, with guidance {GUIDANCE} and otherwise all defaults; "
-        "diversity is the mean distance between two digits of one label over that of real ones. ± is half the range "
-        "over the seeds. These are short trainings: they tell choices apart, not how good the bundled weights are."
-        + taken_over(options.results),
+        "the intra-class distance ratio is the mean distance between two digits of one label over that of real ones. "
+        "± is half the range over the seeds. These are short trainings: they tell choices apart, not how good the "
+        "bundled weights are." + taken_over(options.results),
     ]
     for question in QUESTIONS:
         rows = []

@@ -112,12 +112,12 @@ def show_step(result: dict[str, Any]) -> list[str]:
         "## One guided denoising step",
         "",
         f"Both branches of the guidance, 64-channel latents, batch of one. Parameters: {counts}. All in bfloat16 but "
-        "where it says float32; the plain way is float32. How many times as long as R2ID each takes, and with which "
-        "power of the number of samples its time grows from 32×32 on:",
+        "where it says float32; the plain way is float32. How many times as long as R2ID each takes, and the "
+        "scaling exponent of its time in the number of samples, from 32×32 on:",
         "",
         *markdown_table(["", *heads, "growth"], rows),
         "",
-        "Peak memory beyond the weights, in MiB, and the power with which it grows from 32×32 on. Some 10 to 30 MiB of "
+        "Peak memory beyond the weights, in MiB, and its scaling exponent from 32×32 on. Some 10 to 30 MiB of "
         "it are what the libraries set up in the first call, at any size:",
         "",
         *markdown_table(["", *heads, "growth"], memory),
@@ -324,7 +324,9 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
             row = next(
                 measure_generation(pipeline, judge, references, (8, 8), count=options.count, seed=0, sampling=arguments)
             )
-        quality.append({name: float(row[name]) for name in ("recognised", "Fréchet", "recall", "diversity")})
+        quality.append(
+            {name: float(row[name]) for name in ("accuracy", "Fréchet", "recall", "intra-class distance ratio")}
+        )
     return {"count": options.count, "guidance": cases.GUIDANCE, "seconds": seconds, "quality": quality}
 
 
@@ -337,11 +339,19 @@ def show_samplers(result: dict[str, Any]) -> list[str]:
                 f"{name}, {steps} steps, guidance in {interval[0]:g}–{interval[1]:g}",
                 f"{median(seconds):.2f}",
                 str(ratio(plain, seconds)),
-                f"{100 * quality['recognised']:.1f}",
-                *(f"{quality[key]:.2f}" for key in ("Fréchet", "recall", "diversity")),
+                f"{100 * quality['accuracy']:.1f}",
+                *(f"{quality[key]:.2f}" for key in ("Fréchet", "recall", "intra-class distance ratio")),
             ]
         )
-    heads = ["", "seconds", "times as fast as the plain way", "recognised %", "Fréchet", "recall", "diversity"]
+    heads = [
+        "",
+        "seconds",
+        "times as fast as the plain way",
+        "accuracy %",
+        "Fréchet",
+        "recall",
+        "intra-class distance ratio",
+    ]
     return [
         "## From labels to pictures",
         "",

@@ -54,7 +54,7 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
     ablations.main([*arguments, "--resampler", str(trained)])
     both = (tmp_path / "page.md").read_text()
     assert page.split("## ")[1].strip() in both
-    assert "| | recognised 4x4 | Fréchet 4x4 | diversity 4x4 | seeds |" in both
+    assert "| | accuracy 4x4 | Fréchet 4x4 | intra-class distance ratio 4x4 | seeds |" in both
 
     # The figures are enough for the page, once what was trained is gone.
     shutil.rmtree(tmp_path / "runs")

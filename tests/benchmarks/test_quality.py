@@ -37,8 +37,12 @@ def test_the_documents_say_what_was_measured_with_the_bundled_weights(quality, c
 def test_figures_of_other_weights_are_not_shown(quality, copied, tmp_path):
     quality.write_tables(0, tmp_path)
     readme = (tmp_path / "README.md").read_text()
-    assert "| recognised as the label asked for | – | – | – | – |" in readme and readme.endswith("\n")
-    rows = [row for row in (tmp_path / "docs/results.md").read_text().splitlines() if row.startswith("| recognised")]
+    assert "| classifier accuracy | – | – | – | – |" in readme and readme.endswith("\n")
+    rows = [
+        row
+        for row in (tmp_path / "docs/results.md").read_text().splitlines()
+        if row.startswith("| classifier accuracy")
+    ]
     assert rows and all(" not measured " in row for row in rows)
     assert "type: accuracy" not in (tmp_path / copied[-1]).read_text()
 
@@ -76,8 +80,8 @@ def test_a_table_holds_the_figures_of_its_measurement(quality, copied, monkeypat
     }
     generated = {
         "generation": [
-            {"latents": "real", "pictures": "32x32", "recognised": 0.9},
-            {"latents": "8x8", "pictures": "32x32", "recognised": 0.12345, "Fréchet": 7.0},
+            {"latents": "real", "pictures": "32x32", "accuracy": 0.9},
+            {"latents": "8x8", "pictures": "32x32", "accuracy": 0.12345, "Fréchet": 7.0},
         ]
     }
     monkeypatch.setattr(quality, "HERE", tmp_path)
@@ -91,12 +95,12 @@ def test_a_table_holds_the_figures_of_its_measurement(quality, copied, monkeypat
         (tmp_path / "results" / name / "evaluation.json").write_text(json.dumps({"settings": settings} | kept))
     figures = quality.Figures(1)
     assert figures.of("reconstruction", "MSE", [(4, 4), (8, 8)]) == [0.0123, None]
-    assert figures.of_many("recognised") == [None, 0.12345, None, None]
-    assert quality.Figures(2).of_many("recognised") == [None] * 4
+    assert figures.of_many("accuracy") == [None, 0.12345, None, None]
+    assert quality.Figures(2).of_many("accuracy") == [None] * 4
     quality.write_tables(1, tmp_path)
     readme, card = (tmp_path / "README.md").read_text(), (tmp_path / copied[-1]).read_text()
-    assert "| recognised as the label asked for | – | 12.3 % | – | – |" in readme and "| 0.0123 | – | – | – |" in readme
-    assert "    - type: accuracy\n      name: recognised, latents 8x8, pictures 32x32\n      value: 0.123\n" in card
+    assert "| classifier accuracy | – | 12.3 % | – | – |" in readme and "| 0.0123 | – | – | – |" in readme
+    assert "    - type: accuracy\n      name: accuracy, latents 8x8, pictures 32x32\n      value: 0.123\n" in card
     assert (
         "| 12.35 %, –, – | **missed** at 8×8, not measured everywhere ²" in (tmp_path / "docs/results.md").read_text()
     )

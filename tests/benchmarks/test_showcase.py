@@ -47,7 +47,7 @@ def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pip
                 ("4x4", "32x32", 0.004, 2),
             )
         ],
-        "generation": [{"latents": "2x3", "pictures": "8x8", "recognised": 0.987, "recall": None}],
+        "generation": [{"latents": "2x3", "pictures": "8x8", "accuracy": 0.987, "recall": None}],
         "denoising_error": [
             {"latents": "2x3", "label": label, "t": time, "error": 0.5}
             for label in ("given", "dropped") for time in (0, 0.5)
@@ -58,7 +58,7 @@ def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pip
     more = {
         "settings": figures["settings"] | {"count": 7, "limit": 3, "guidance_interval": None},
         "reconstruction": [{"latents": "8x8", "pictures": "32x32", "MSE": 0.005, "method": METHODS[0]}],
-        "generation": [{"latents": "2x3", "pictures": "8x8", "recognised": 0.25}],
+        "generation": [{"latents": "2x3", "pictures": "8x8", "accuracy": 0.25}],
     }
     (folder / "more" / "evaluation.json").write_text(json.dumps(more))
     data = load_images(DIGITS, "test", image_size=(32, 32), limit=12)
@@ -74,8 +74,8 @@ def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pip
     assert "| latents | 32x32 | 8x8 |\n|---|---|---|\n| 4x4 | 0.001235 | 0.002 |\n| 14x14 | 0.003 | – |" in text
     assert last.startswith(METHODS[2]) and "| 4x4 | 0.004 | – |" in last and "| 0.5 |" not in text
     beside = text.index("latents-2x3-to-8x8.png")
-    assert beside < text.index("60 generated pictures: recognised 0.987, recall –.") < text.index("same-noise.png")
-    assert beside < text.index("7 generated pictures: recognised 0.25.") < text.index("same-noise.png")
+    assert beside < text.index("60 generated pictures: accuracy 0.987, recall –.") < text.index("same-noise.png")
+    assert beside < text.index("7 generated pictures: accuracy 0.25.") < text.index("same-noise.png")
     assert text.index("reconstructions.png") < text.index(
         "- 4x4 latents, reconstruction of 5 images, in [-1, 1]: MSE 0.001235, PSNR –\n- 14x14 latents, reconstruction "
         "of 5 images, in [-1, 1]: MSE 0.003, PSNR –\n- 8x8 latents, reconstruction of 3 images, in [-1, 1]: MSE 0.005\n"
@@ -161,7 +161,7 @@ def test_figures_of_every_published_experiment_stand_beside_its_picture(showcase
     rows = {"generation": [], "reconstruction": []}
     for latents, size in gallery.EXPERIMENTS:
         shown = {"latents": size_text(latents), "pictures": size_text(size)}
-        rows["generation"].append(shown | {"recognised": len(rows["generation"]) / 100})
+        rows["generation"].append(shown | {"accuracy": len(rows["generation"]) / 100})
         sheet = gallery.Sheet("", "", "", (latents, size))
         (note,) = showcase._generated(sheet, [showcase.Evaluation(Path(), SETTINGS, rows)])
-        assert note == f"60 generated pictures: recognised {rows['generation'][-1]['recognised']:.4g}."
+        assert note == f"60 generated pictures: accuracy {rows['generation'][-1]['accuracy']:.4g}."

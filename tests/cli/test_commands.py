@@ -255,8 +255,8 @@ def test_evaluate_writes_the_figures_it_prints(capsys, monkeypatch, tmp_path):
     assert f"{reconstruction[0]['MSE']:.4g}" in out
     assert consistency[0]["2x against 1x"] < 0.002
     real, real_wide, square, wide = generation
-    assert real["recognised"] > 0.97 and real_wide["pictures"] == "27x18" and square["recognised"] >= 0.9
-    assert abs(square["recognised"] - wide["recognised"]) <= 0.05
+    assert real["accuracy"] > 0.97 and real_wide["pictures"] == "27x18" and square["accuracy"] >= 0.9
+    assert abs(square["accuracy"] - wide["accuracy"]) <= 0.05
     clean, noise = scrape[1]["error"], scrape[19]["error"]
     assert clean > 10 * noise
     assert (tmp_path / "denoising-error.csv").is_file() and (tmp_path / "denoising-error.png").is_file()

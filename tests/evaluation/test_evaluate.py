@@ -167,8 +167,10 @@ def test_one_picture_is_measured_as_far_as_one_can_be(make_pipeline, pictures, t
     evaluate(make_pipeline(), pictures.some(1), Plan(**SMALL | {"count": 1, "denoising_error": 0}), output=tmp_path)
     kept = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=refused)
     for row in kept["generation"]:
-        assert row["recognised"] is not None
-        assert all(row[name] is None for name in ("Fréchet", "precision", "recall", "diversity", "distance"))
+        assert row["accuracy"] is not None
+        assert all(
+            row[name] is None for name in ("Fréchet", "precision", "recall", "intra-class distance ratio", "distance")
+        )
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_others(make_pipeline, pictures):

@@ -110,10 +110,10 @@ def test_a_model_that_knows_nothing_is_found_out(make_pipeline, reference):
     )
     assert [row["pictures"] for row in rows] == ["32x32", "16x8"]
     for row in rows:
-        assert row["recognised"] < 0.4 and row["recall"] < 0.1 and row["diversity"] < 0.6
+        assert row["accuracy"] < 0.4 and row["recall"] < 0.1 and row["intra-class distance ratio"] < 0.6
         assert row["Fréchet"] > 20 * reference.halves
-        assert row["distance"] == pytest.approx(row["diversity"] * reference.distance)
-    assert reference.row(60)["distance"] == reference.distance and reference.row(60)["diversity"] == 1
+        assert row["distance"] == pytest.approx(row["intra-class distance ratio"] * reference.distance)
+    assert reference.row(60)["distance"] == reference.distance and reference.row(60)["intra-class distance ratio"] == 1
 
 
 def test_figures_that_need_two_pictures_are_not_told_of_one(make_pipeline, reference):
@@ -125,10 +125,12 @@ def test_figures_that_need_two_pictures_are_not_told_of_one(make_pipeline, refer
         return next(judged)
 
     one, nineteen, twenty = (figures(count) for count in (1, 19, 20))
-    assert all(math.isnan(one[name]) for name in ("Fréchet", "precision", "recall", "diversity", "distance"))
+    assert all(
+        math.isnan(one[name]) for name in ("Fréchet", "precision", "recall", "intra-class distance ratio", "distance")
+    )
     # One label has a single picture, which differs from no other.
-    assert math.isnan(nineteen["diversity"]) and nineteen["Fréchet"] > 0
-    assert twenty["diversity"] > 0
+    assert math.isnan(nineteen["intra-class distance ratio"]) and nineteen["Fréchet"] > 0
+    assert twenty["intra-class distance ratio"] > 0
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -136,7 +138,7 @@ def test_few_real_digits_are_measured_as_far_as_they_can_be(count):
     digits = load_images(DIGITS, "test", image_size=(32, 32)).some(count)
     row = Reference.of(load_classifier(), replace(digits, labels=digits.labels * 0), (32, 32)).row(100)
     assert math.isnan(row["Fréchet"]) == math.isnan(row["precision"]) == (count < 4)
-    assert math.isnan(row["diversity"]) == math.isnan(row["distance"]) == (count < 2)
+    assert math.isnan(row["intra-class distance ratio"]) == math.isnan(row["distance"]) == (count < 2)
 
 
 def test_a_model_of_other_labels_has_no_judge(make_pipeline):

@@ -470,8 +470,8 @@ class TestCards:
             },
             "reconstruction": [*rows, {"latents": "4x4", "pictures": "8x8", "MSE": 0.9, "method": "Lanczos"}],
             "generation": [
-                {"latents": "real", "pictures": "8x8", "recognised": 1.0, "Fréchet": 0.0},
-                {"latents": "4x4", "pictures": "8x8", "recognised": 0.75, "Fréchet": None},
+                {"latents": "real", "pictures": "8x8", "accuracy": 1.0, "Fréchet": 0.0},
+                {"latents": "4x4", "pictures": "8x8", "accuracy": 0.75, "Fréchet": None},
             ],
             "denoising_error": [{"latents": "4x4", "t": 0.5, "error": 1.0}],
         }

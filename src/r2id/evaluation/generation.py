@@ -157,11 +157,11 @@ class Reference:
         return {
             "latents": "real",
             "pictures": size_text(self.size),
-            "recognised": right,
+            "accuracy": right,
             "Fréchet": self.halves,
             "precision": precision,
             "recall": recall,
-            "diversity": _ratio(self.distance, self.distance),
+            "intra-class distance ratio": _ratio(self.distance, self.distance),
             "distance": self.distance,
         }
 
@@ -255,10 +255,10 @@ def measure_generation(
     """Rows of figures, one for each size of `references`, of `count` digits generated with latents of one size.
 
     Picture number i is of label i mod 10 and drawn from seed + i; all sizes show the same pictures. Precision and
-    recall compare equally many real and generated digits. Distance is `distance_within_labels`, and diversity that over
-    that of real digits. Of too few pictures to tell a figure, it is NaN. `sampling` are arguments of the pipeline's
-    call that say how. `on_batch` is called with the number of pictures after each batch. Those that are `unfinished`
-    are not generated again, and new ones kept there.
+    recall compare equally many real and generated digits. Distance is `distance_within_labels`, and the intra-class
+    distance ratio that over that of real digits. Of too few pictures to tell a figure, it is NaN. `sampling` are
+    arguments of the pipeline's call that say how. `on_batch` is called with the number of pictures after each batch.
+    Those that are `unfinished` are not generated again, and new ones kept there.
     """
     begun = unfinished.judged if unfinished else {}
     judged: dict[Size, list[Judged]] = {size: [begun[size]] if begun else [] for size in references}
@@ -288,10 +288,10 @@ def measure_generation(
         yield {
             "latents": size_text(latent_size),
             "pictures": size_text(size),
-            "recognised": (pictures.taken_for == pictures.labels).float().mean().item(),
+            "accuracy": (pictures.taken_for == pictures.labels).float().mean().item(),
             "Fréchet": frechet_distance(reference.judged.features, pictures.features),
             "precision": precision,
             "recall": recall,
-            "diversity": _ratio(distance, reference.distance),
+            "intra-class distance ratio": _ratio(distance, reference.distance),
             "distance": distance,
         }

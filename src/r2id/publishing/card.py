@@ -22,7 +22,7 @@ CARD = "README.md"
 MARK = re.compile(r"\n<!-- Written by r2id, and anew with the weights until it is changed: ([0-9a-f]{8}) -->\n\Z")
 """The end of a card that nobody asked for. The number tells whether anybody has changed it since."""
 
-METRICS = {"MSE": "mse", "recognised": "accuracy", "Fréchet": "frechet-distance"}
+METRICS = {"MSE": "mse", "accuracy": "accuracy", "Fréchet": "frechet-distance"}
 """Figures that go into the metadata, and what the hub calls them; the others stay in the text."""
 
 
