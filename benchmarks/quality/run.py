@@ -5,8 +5,8 @@ today, hours of one core, and goes on where it was interrupted. The figures are 
 docs/gallery, as `r2id evaluate` writes them. The tables stand between comments in README.md, in docs/results.md and in
 the card of the weights; what has not been measured with these weights is a dash there.
 
-Weights that are to take their place are measured likewise with `--model FOLDER --results FOLDER`, and `--guidance` if
-the default is to change with them, which writes no tables.
+Weights that are to take their place are measured likewise with `--model FOLDER --results FOLDER`, and with
+`--guidance-scale` if the default is to change with them, which writes no tables.
 """
 
 from __future__ import annotations
@@ -416,20 +416,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default=BUNDLED, help="weights to measure")
     parser.add_argument("--results", type=Path, help="folder for their figures, if they are not the bundled ones")
     parser.add_argument(
-        "--guidance", type=float, default=Plan.guidance, help="of weights that are not the bundled ones; %(default)s"
+        "--guidance-scale",
+        type=float,
+        default=Plan.guidance_scale,
+        help="of weights that are not the bundled ones; %(default)s",
     )
     options = parser.parse_args(arguments)
     if (options.model == BUNDLED) != (options.results is None):
         parser.error("--model and --results go together: figures of other weights are kept apart")
-    if options.model == BUNDLED and options.guidance != Plan.guidance:
-        parser.error(f"--guidance {options.guidance} needs --model: the bundled weights are measured with the default")
+    if options.model == BUNDLED and options.guidance_scale != Plan.guidance_scale:
+        parser.error(
+            f"--guidance-scale {options.guidance_scale} needs --model: the bundled weights are measured with "
+            "the default"
+        )
     pipeline = load_pipeline(ModelChoice(model=options.model))
     pipeline.set_progress_bar_config(disable=True)
     if options.only:
         data = load_images(options.data, "test", image_size=SIZE)
         for name in options.only:
             folder = options.results / name if options.results else folder_of(name)
-            plan = replace(MEASUREMENTS[name], guidance=options.guidance)
+            plan = replace(MEASUREMENTS[name], guidance_scale=options.guidance_scale)
             if not is_measured(folder, plan.of(len(data)), pipeline.checksum()):
                 measure(folder, options.model, pipeline, data, plan)
     if options.model == BUNDLED:

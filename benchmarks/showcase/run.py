@@ -50,8 +50,8 @@ DENOISING_ERROR_IMAGES = 64
 """Images that it is measured on then."""
 
 OPTIONS = (
-    "model", "precision", "steps", "guidance", "guidance_interval", "split", "image_size", "quick", "count", "limit",
-    "denoising_error", "latent_size", "size", "seed",
+    "model", "precision", "num_inference_steps", "guidance_scale", "guidance_interval", "split", "image_size", "quick",
+    "count", "limit", "denoising_error", "latent_size", "size", "seed",
 )  # fmt: skip
 """Settings of an evaluation that are options of its command."""
 

@@ -327,7 +327,7 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
         quality.append(
             {name: float(row[name]) for name in ("accuracy", "Fréchet", "recall", "intra-class distance ratio")}
         )
-    return {"count": options.count, "guidance": cases.GUIDANCE, "seconds": seconds, "quality": quality}
+    return {"count": options.count, "guidance_scale": cases.GUIDANCE, "seconds": seconds, "quality": quality}
 
 
 def show_samplers(result: dict[str, Any]) -> list[str]:
@@ -355,8 +355,8 @@ def show_samplers(result: dict[str, Any]) -> list[str]:
     return [
         "## From labels to pictures",
         "",
-        f"100 digits at 8×8 latents, decoded at 32×32, in one batch and bfloat16, guidance {result['guidance']:g}; the "
-        f"plain way, 100 steps of DDIM as published, took {median(plain):.1f} s. Quality is that of {result['count']} "
+        f"100 digits at 8×8 latents, decoded at 32×32, in one batch and bfloat16, guidance "
+        f"{result['guidance_scale']:g}; the plain way, 100 steps of DDIM as published, took {median(plain):.1f} s. Quality is that of {result['count']} "
         "digits of the weights bundled with the commit below, as `r2id evaluate` measures it:",
         "",
         *markdown_table(heads, rows),

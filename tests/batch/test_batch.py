@@ -23,7 +23,7 @@ from r2id.files.images import as_values, read_image
 from r2id.files.latents import Latents
 from r2id.runtime.processes import Share
 
-SAMPLE = ("--labels", "0-4", "--per-label", "3", "--latent-size", "2x2", "--size", "8x8", "--steps", "1")
+SAMPLE = ("--labels", "0-4", "--per-label", "3", "--latent-size", "2x2", "--size", "8x8", "--num-inference-steps", "1")
 
 
 def command(output: Path, *more: str) -> list[str]:

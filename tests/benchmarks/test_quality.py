@@ -15,7 +15,7 @@ from r2id.evaluation.evaluate import Plan
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "tests" / "fixtures" / "digits"
-PLAN = Plan(count=10, limit=3, denoising_error=0, latent_size=((2, 2), (3, 2)), size=((16, 16),), steps=2)
+PLAN = Plan(count=10, limit=3, denoising_error=0, latent_size=((2, 2), (3, 2)), size=((16, 16),), num_inference_steps=2)
 
 
 @pytest.fixture
@@ -159,9 +159,9 @@ def test_other_weights_are_measured_into_a_folder_of_their_own(quality, make_pip
     monkeypatch.setattr(quality, "MEASUREMENTS", {"few": replace(PLAN, count=0), "none": PLAN})
     monkeypatch.setattr(quality, "write_tables", None)
     arguments = ("--data", str(DIGITS), "--only", "few", "--model", str(tmp_path / "tiny"))
-    quality.main([*arguments, "--results", str(tmp_path / "results"), "--guidance", "3"])
+    quality.main([*arguments, "--results", str(tmp_path / "results"), "--guidance-scale", "3"])
     kept = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "results").glob("*/evaluation.json")}
-    assert {name: figures["settings"]["guidance"] for name, figures in kept.items()} == {"few": 3}
-    for wrong in (arguments, ["--guidance", "3"]):
+    assert {name: figures["settings"]["guidance_scale"] for name, figures in kept.items()} == {"few": 3}
+    for wrong in (arguments, ["--guidance-scale", "3"]):
         with pytest.raises(SystemExit):
             quality.main(wrong)

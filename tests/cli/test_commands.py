@@ -22,7 +22,7 @@ from r2id.files.large_writer import _Tiles
 from r2id.networks.loading import PRETRAINED
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-QUICK = ("--steps", "2")
+QUICK = ("--num-inference-steps", "2")
 
 
 def run(capsys, monkeypatch, *arguments) -> tuple[int, str, str]:
@@ -100,7 +100,7 @@ def test_resample_returns_the_digit_it_was_given(capsys, monkeypatch, tmp_path):
 
 
 def test_a_single_picture_goes_to_a_file_the_same_in_tiles_as_at_once(capsys, monkeypatch, tmp_path):
-    sample = ("sample", "--labels", "7", "--latent-size", "4x4", "--steps", "2", "--size", "300x280")
+    sample = ("sample", "--labels", "7", "--latent-size", "4x4", "--num-inference-steps", "2", "--size", "300x280")
     assert run(capsys, monkeypatch, *sample, "--output", tmp_path / "whole.png")[0] == 0
     monkeypatch.setattr("r2id.files.images.LARGE", 100)
     for name in ("tiles.png", "tiles.tif"):
@@ -145,7 +145,17 @@ def test_an_interrupted_large_picture_is_gone_on_with_by_the_same_command(capsys
     # A line for every tile, as after a minute.
     monkeypatch.setattr("r2id.runtime.progress.LINE_EVERY", 0)
     commands = {
-        "sample": ("sample", "--labels", "7", "--latent-size", "4x4", "--steps", "2", "--size", "300x280"),
+        "sample": (
+            "sample",
+            "--labels",
+            "7",
+            "--latent-size",
+            "4x4",
+            "--num-inference-steps",
+            "2",
+            "--size",
+            "300x280",
+        ),
         "resample": ("resample", tmp_path / "image.tif", "--size", "300x280"),
     }
     append, places = _Tiles.append, []
@@ -243,8 +253,8 @@ def test_info_names_the_parts_what_they_learnt_from_and_the_resolution_limit(cap
 def test_evaluate_writes_the_figures_it_prints(capsys, monkeypatch, tmp_path):
     status, out, error = run(
         capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--limit", "20", "--count", "20",
-        "--denoising-error", "20", "--steps", "8", "--latent-size", "8x8", "--size", "32x32", "--size", "27x18",
-        "--output", tmp_path,
+        "--denoising-error", "20", "--num-inference-steps", "8", "--latent-size", "8x8", "--size", "32x32",
+        "--size", "27x18", "--output", tmp_path,
     )  # fmt: skip
     assert status == 0, error
     figures = json.loads((tmp_path / "evaluation.json").read_text())
@@ -329,7 +339,7 @@ BAD_EVALUATIONS = [
     (("--count", "0", "--limit", "0", "--denoising-error", "0"), ["all 0", "at least one"]),
     (("--size", "90000x90000"), ["90000x90000", "GiB"]),
     (("--latent-size", "100000x100000", "--count", "0"), ["100000x100000", "GiB"]),
-    (("--guidance", "nan"), ["nan", "finite"]),
+    (("--guidance-scale", "nan"), ["nan", "finite"]),
     (("--guidance-interval", "0.8", "0.3"), ["(0.8, 0.3)", "lower first"]),
     (("--resume",), ["--resume", "--output"]),
     (("--output", "/dev/null/figures", "--limit", "1"), ["/dev/null/figures", "cannot be read or written"]),
@@ -369,7 +379,7 @@ def test_help_imports_neither_torch_nor_diffusers():
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.rstrip().endswith("[]")
-    assert "--guidance" in finished.stdout
+    assert "--guidance-scale" in finished.stdout
 
 
 BAD_SAMPLES = [
@@ -386,9 +396,9 @@ BAD_SAMPLES = [
     (("--size", "9" * 19 + "x1"), ["9" * 19, "HxW"]),
     (("--size", "900000x900000"), ["900000x900000", "GiB"]),
     (("--size", "9" * 30 + "x1"), ["9" * 30, "HxW"]),
-    (("--steps", "0"), ["0", "at least 1"]),
+    (("--num-inference-steps", "0"), ["0", "at least 1"]),
     (("--seed", "9" * 23), ["9" * 23, "from 0 to"]),
-    (("--guidance", "nan"), ["nan", "finite"]),
+    (("--guidance-scale", "nan"), ["nan", "finite"]),
     (("--per-label", "0"), ["0", "at least 1"]),
     (("--model", "no-such-model"), ["no-such-model", "mnist"]),
     (("--device", "toaster"), ["'toaster'", "cpu"]),

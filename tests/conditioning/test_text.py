@@ -173,7 +173,7 @@ class TestTraining:
                 return stop.code
             return 0
 
-        output = ["--output", str(tmp_path / "out"), "--latent-size", "4x4", "--steps", "2"]
+        output = ["--output", str(tmp_path / "out"), "--latent-size", "4x4", "--num-inference-steps", "2"]
         assert run("--prompt", "a red circle", "--prompt", "a/../b, c", *output) == 0
         assert {path.name for path in (tmp_path / "out" / "8x8").iterdir()} == {
             "0-a_red_circle.png",

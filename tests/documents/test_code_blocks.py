@@ -30,7 +30,7 @@ RUN = ("sample", "resample", "encode", "decode", "info", "card")
 """Commands that take seconds, with SMALLER and FEWER. Of the others only the options are read; `export`, half a minute,
 and the example that samples from what it writes run in tests/test_export.py."""
 SMALLER = {"32768x32768": "600x600", "5000": "1"}
-FEWER = {"sample": ["--steps", "2"]}
+FEWER = {"sample": ["--num-inference-steps", "2"]}
 
 
 def name_of(document: Path) -> str:

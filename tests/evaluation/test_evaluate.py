@@ -24,7 +24,7 @@ SMALL = {
     "denoising_error": 6,
     "latent_size": ((2, 2), (3, 2)),
     "size": ((16, 16), (8, 8)),
-    "steps": 2,
+    "num_inference_steps": 2,
 }
 ONLY_RECONSTRUCTION = {"count": 0, "denoising_error": 0}
 
@@ -94,7 +94,7 @@ def test_a_quick_evaluation_looks_at_few_real_digits(make_pipeline, pictures, mo
         return plain(judge, data, size, on_batch)
 
     monkeypatch.setattr(Reference, "of", of)
-    plan = Plan(quick=True, limit=0, count=2, denoising_error=0, latent_size=((2, 2),), steps=1)
+    plan = Plan(quick=True, limit=0, count=2, denoising_error=0, latent_size=((2, 2),), num_inference_steps=1)
     assert evaluate(make_pipeline(), pictures, plan).settings["real"] == 12
     assert looked_at == [(12, (16, 16))]
 
@@ -149,7 +149,7 @@ def test_pictures_are_counted_as_they_are_made_together(make_pipeline, pictures,
 
 def test_guidance_is_refused_before_any_work(make_pipeline, pictures, tmp_path):
     with pytest.raises(InputError, match="guidance_scale is nan"):
-        evaluate(make_pipeline(), pictures, Plan(**SMALL | {"guidance": float("nan")}), output=tmp_path)
+        evaluate(make_pipeline(), pictures, Plan(**SMALL | {"guidance_scale": float("nan")}), output=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -60,7 +60,19 @@ def test_what_knows_no_better_computes_as_asked():
 
 
 def test_the_command_line_says_once_what_stands_in(has_bfloat16, capsys, monkeypatch, tmp_path):
-    command = ("sample", "--labels", "1", "--steps", "2", "--latent-size", "2x2", "--size", "8x8", "--device", "cpu")
+    command = (
+        "sample",
+        "--labels",
+        "1",
+        "--num-inference-steps",
+        "2",
+        "--latent-size",
+        "2x2",
+        "--size",
+        "8x8",
+        "--device",
+        "cpu",
+    )
     monkeypatch.setattr("sys.argv", ["r2id", *command, "--precision", "bf16", "--output", str(tmp_path / "one.png")])
     main()
     assert capsys.readouterr().err.count(precision.REPLACED) == (not has_bfloat16)

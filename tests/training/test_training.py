@@ -634,7 +634,17 @@ def test_preset_rgb_16x_trains_on_pictures_and_what_it_learnt_is_sampled(monkeyp
         ("train", "resampler", "rgb-16x", *few, "--output", learnt[0].parent, "--model", *resampler),
         ("train", "diffuser", "rgb-16x", *few, "--resampler", learnt[0], "--output", learnt[1].parent)
         + ("--model", *diffuser),
-        ("sample", "--model", learnt[1], "--latent-size", "16x16", "--steps", "2", "--output", tmp_path / "one.png"),
+        (
+            "sample",
+            "--model",
+            learnt[1],
+            "--latent-size",
+            "16x16",
+            "--num-inference-steps",
+            "2",
+            "--output",
+            tmp_path / "one.png",
+        ),
     ):
         monkeypatch.setattr(sys, "argv", ["r2id", *map(str, command)])
         cli.main()

@@ -71,7 +71,13 @@ class Studio:
         """Where all files of visitors are kept, each in a folder of its own, until the studio ends."""
 
     def generate(
-        self, labels: Sequence[str], latent_size: Size, size: Size, steps: int, guidance: float, seed: int
+        self,
+        labels: Sequence[str],
+        latent_size: Size,
+        size: Size,
+        num_inference_steps: int,
+        guidance_scale: float,
+        seed: int,
     ) -> Iterator[list[Image.Image] | Session]:
         """What every step has made of the noise, decoded small; at the end the session."""
         if not labels:
@@ -80,8 +86,8 @@ class Studio:
             )
         if len(labels) > MOST_PICTURES:
             raise InputError(f"{len(labels)} pictures are asked for; the page makes at most {MOST_PICTURES} at once")
-        check_number("the number of steps", steps, 1, MOST_STEPS)
-        check_number("guidance", guidance, 1, 20)
+        check_number("the number of steps", num_inference_steps, 1, MOST_STEPS)
+        check_number("guidance", guidance_scale, 1, 20)
         check_number("the seed", seed, 0, 2**31)
         check_within(latent_size, LARGEST_LATENT, "the latent size")
         check_decoded(size, len(labels))
@@ -106,8 +112,8 @@ class Studio:
                         list(labels),
                         latent_size,
                         [],
-                        num_inference_steps=steps,
-                        guidance_scale=guidance,
+                        num_inference_steps=num_inference_steps,
+                        guidance_scale=guidance_scale,
                         generator=[torch.Generator().manual_seed(seed + index) for index in range(len(labels))],
                         callback_on_step_end=after_step,
                     )

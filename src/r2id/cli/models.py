@@ -41,9 +41,9 @@ class GeneratorChoice(ModelChoice):
 class Sampling(GeneratorChoice):
     """How to denoise."""
 
-    steps: int = 20
+    num_inference_steps: int = 20
     """Denoising steps."""
-    guidance: float = 4.0
+    guidance_scale: float = 4.0
     """Strength of classifier-free guidance; 1 is none."""
     guidance_interval: tuple[float, float] = (0.3, 0.8)
     """From which to which time, 0 clean to 1 noise, guidance is applied."""
@@ -52,8 +52,8 @@ class Sampling(GeneratorChoice):
     def arguments(self) -> dict[str, Any]:
         """The same as arguments of the pipeline's call."""
         return {
-            "num_inference_steps": self.steps,
-            "guidance_scale": self.guidance,
+            "num_inference_steps": self.num_inference_steps,
+            "guidance_scale": self.guidance_scale,
             "guidance_interval": self.guidance_interval,
         }
 

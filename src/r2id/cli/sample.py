@@ -58,7 +58,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     labels = parse_labels(config.labels) if config.labels is not None else list(config.prompt)
     if config.labels is not None and config.prompt:
         raise InputError("--labels and --prompt are both given; give the one that the model was trained on")
-    for name in ("per_label", "steps", "batch_size"):
+    for name in ("per_label", "num_inference_steps", "batch_size"):
         if getattr(config, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be at least 1")
     pipeline = load_pipeline(config)

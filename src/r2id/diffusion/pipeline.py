@@ -339,7 +339,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         """Whether a callback has asked the call that runs to end."""
         return self._interrupt
 
-    def check_scheduler(self, steps: int) -> None:
+    def check_scheduler(self, num_inference_steps: int) -> None:
         """Raises InputError where the scheduler cannot sample from the diffuser in so many steps."""
         name, config = type(self.scheduler).__name__, self.scheduler.config
         if not hasattr(self.scheduler, "alphas_cumprod"):
@@ -347,8 +347,10 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
                 f"scheduler {name} is not of a variance-preserving process; "
                 "take DDIM, DPM-Solver++, Euler or another with alphas_cumprod"
             )
-        if not 1 <= steps <= config.num_train_timesteps:
-            raise InputError(f"steps is {steps}; it must be from 1 to {config.num_train_timesteps}")
+        if not 1 <= num_inference_steps <= config.num_train_timesteps:
+            raise InputError(
+                f"num_inference_steps is {num_inference_steps}; it must be from 1 to {config.num_train_timesteps}"
+            )
         if config.prediction_type != self.diffuser.config.prediction_type:
             raise InputError(
                 f"scheduler {name} expects prediction_type {config.prediction_type!r} and the model gives "

@@ -55,7 +55,7 @@ class Plan:
         latent_size, size: of the latents and of the pictures, (height, width); by default LATENT_SIZES and SIZES.
         seed: of the generated pictures and of all noise.
         precision: "no", or "bf16" for that of generation and of the denoising error, on a device that has it.
-        steps, guidance, guidance_interval: how to sample, as for `R2Pipeline`.
+        num_inference_steps, guidance_scale, guidance_interval: how to sample, as for `R2Pipeline`.
         consistency, real: images to compare sizes on, and real ones to compare generated ones with; None for all.
     Raises:
         InputError: a number is too small, or there is nothing to measure.
@@ -69,14 +69,14 @@ class Plan:
     size: tuple[Size, ...] = ()
     seed: int = 0
     precision: str = "no"
-    steps: int = 20
-    guidance: float = 4.0
+    num_inference_steps: int = 20
+    guidance_scale: float = 4.0
     guidance_interval: tuple[float, float] = (0.3, 0.8)
     consistency: int | None = None
     real: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 0), ("limit", 0), ("denoising_error", 0), ("steps", 1)):
+        for name, least in (("count", 0), ("limit", 0), ("denoising_error", 0), ("num_inference_steps", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
@@ -89,8 +89,8 @@ class Plan:
     def sampling(self) -> dict[str, Any]:
         """How to sample, as arguments of the pipeline's call."""
         return {
-            "num_inference_steps": self.steps,
-            "guidance_scale": self.guidance,
+            "num_inference_steps": self.num_inference_steps,
+            "guidance_scale": self.guidance_scale,
             "guidance_interval": self.guidance_interval,
         }
 
@@ -139,8 +139,8 @@ def evaluate(
     """
     if resume and output is None:
         raise InputError("--resume is given without --output, the folder of the figures to go on after; give both")
-    pipeline.check_scheduler(plan.steps)
-    check_guidance(plan.guidance, plan.guidance_interval)
+    pipeline.check_scheduler(plan.num_inference_steps)
+    check_guidance(plan.guidance_scale, plan.guidance_interval)
     plan = replace(plan, precision=usable_precision(plan.precision, pipeline.device))
     plan = _measurable(pipeline, data, plan.of(len(data)))
     _check_fits_in_memory(pipeline, data, plan)

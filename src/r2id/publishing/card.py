@@ -178,7 +178,10 @@ def _figures(model: Any, task: str | None, evaluation: str | Path) -> tuple[list
     weights, data = settings["weights"], settings["data"]
     if task is None or weights != model.checksum():
         raise InputError(f"{evaluation} measured other weights than these; accepted are figures of the same")
-    how = {key: settings.get(key) for key in ("steps", "guidance", "guidance_interval", "precision", "seed")}
+    how = {
+        key: settings.get(key)
+        for key in ("num_inference_steps", "guidance_scale", "guidance_interval", "precision", "seed")
+    }
     results, tables = [], [f"Measured with `r2id evaluate` against {data}: {_record(how)}."]
     for section, rows in report.items():
         if section == "denoising_error":
