@@ -29,7 +29,7 @@ STEPS = 150
 COMMON = (
     *("mnist", "--data", str(ROOT / "tests" / "fixtures" / "digits"), "--image-size", "8x8"),
     *("--latent-sizes", "2x2", "3x3", "--batch-size", "16", "--warmup-steps", "2", "--sample-every", "0"),
-    *("--precision", "no", "--no-compile"),
+    *("--precision", "fp32", "--no-compile"),
 )
 MODEL = ("--model", "dim=16", "num_heads=2", "num_high=3", "num_low=2")
 NETWORKS = {

@@ -317,7 +317,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=parse_size, help="HxW of the images, by default that of training")
     parser.add_argument("--model", default="mnist", help="bundled weights, a folder, or a hub id")
     parser.add_argument("--device", help="such as cpu or cuda; by default the GPU if there is one")
-    parser.add_argument("--precision", choices=("no", "bf16"), default="no", help="of the networks")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the networks")
     parser.add_argument("--seed", type=int, default=1, help="of the pictures")
     parser.add_argument("--output", type=Path, default=Path("docs/gallery"), help="folder; the page is OUTPUT.md")
     arguments = parser.parse_args()

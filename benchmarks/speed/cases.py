@@ -201,7 +201,7 @@ _TIME, _LABELS = torch.tensor([500, 500]), torch.tensor([3, 10])
 STEPS: dict[str, Callable[[int], Work]] = {
     "R2ID": lambda side: _r2id_step(side, "bf16"),
     "R2ID, compiled": compiled_step,
-    "R2ID, float32": lambda side: _r2id_step(side, "no"),
+    "R2ID, float32": lambda side: _r2id_step(side, "fp32"),
     "R2ID, the plain way": _plain_step,
     "DiT": _peer_step(dit, {"timestep": _TIME, "class_labels": _LABELS}),
     "Sana": _peer_step(sana, {"timestep": _TIME, "encoder_hidden_states": torch.zeros(2, 2, 192)}),
@@ -275,7 +275,7 @@ def _lanczos(side: int) -> Work:
 
 DECODERS: dict[str, Callable[[int], Work]] = {
     "R2IR": lambda side: _r2ir_decode(side, "bf16"),
-    "R2IR, float32": lambda side: _r2ir_decode(side, "no"),
+    "R2IR, float32": lambda side: _r2ir_decode(side, "fp32"),
     "R2IR, the plain way": _plain_decode,
     "AutoencoderKL": _autoencoder_decode,
     "Lanczos resize": _lanczos,
@@ -322,7 +322,7 @@ def encode(method: str, side: int) -> Work:
         if method.endswith("the plain way"):
             with patch("r2id.networks.resampler.CHUNK_PIXELS", sys.maxsize), plainly():
                 return call()
-        with torch.inference_mode(), autocast("bf16" if method == "R2IR" else "no", DEVICE):
+        with torch.inference_mode(), autocast("bf16" if method == "R2IR" else "fp32", DEVICE):
             return call()
 
     return work
@@ -346,7 +346,7 @@ def training_step(network: str, batch: int) -> Work:
         objective = DiffusionObjective(R2Pipeline(trained, pipeline.conditioner, pipeline.resampler), 0.1)
     if not plain:
         compile_network(trained)
-    return _optimiser_step(objective, torch.rand(batch, 1, 32, 32), (8, 8), "no" if plain else "bf16")
+    return _optimiser_step(objective, torch.rand(batch, 1, 32, 32), (8, 8), "fp32" if plain else "bf16")
 
 
 def _optimiser_step(objective: Objective, images: Tensor, latent_size: Size, precision: str) -> Work:

@@ -176,7 +176,7 @@ def test_an_interrupted_large_picture_is_gone_on_with_by_the_same_command(capsys
         with monkeypatch.context() as patch:
             patch.setattr("r2id.runtime.precision._multiplies_bfloat16", lambda device: True)
             status, _, error = run(capsys, monkeypatch, *command, "--precision", "bf16", "--output", interrupted)
-        assert status == 2 and "its precision is no, not bf16; remove it to begin anew" in error
+        assert status == 2 and "its precision is fp32, not bf16; remove it to begin anew" in error
         other = ("--seed", "1") if name == "sample" else ("--latent-size", "4x4")
         status, _, error = run(capsys, monkeypatch, *command, *other, "--output", interrupted)
         assert status == 2 and "was begun with other latents or weights; remove it" in error
@@ -199,7 +199,7 @@ def test_bfloat16_changes_a_picture_by_two_levels_at_most(capsys, monkeypatch, t
         if large:
             monkeypatch.setattr("r2id.files.images.LARGE", 100)
         pictures = {}
-        for precision in ("no", "bf16"):
+        for precision in ("fp32", "bf16"):
             more = ("--size", "280x300", "--precision", precision, "--output")
             output = tmp_path / f"{large}-{precision}.png"
             assert run(capsys, monkeypatch, "resample", tmp_path / "digit.png", *more, output)[0] == 0
@@ -208,7 +208,7 @@ def test_bfloat16_changes_a_picture_by_two_levels_at_most(capsys, monkeypatch, t
             for name, path in (("resample", output), ("decode", folder / "280x300" / "0-picture.png")):
                 pictures[name, precision] = numpy.asarray(Image.open(path)).astype(int)
         for name in ("resample", "decode"):
-            assert 1 <= abs(pictures[name, "no"] - pictures[name, "bf16"]).max() <= 2
+            assert 1 <= abs(pictures[name, "fp32"] - pictures[name, "bf16"]).max() <= 2
 
 
 @pytest.mark.parametrize("more", [("--labels", "1,2"), ("--per-label", "2"), ("--size", "8x8")])
@@ -530,7 +530,7 @@ def test_training_refuses_data_that_is_missing_or_empty(network, capsys, monkeyp
 
 
 def test_training_from_the_command_line_makes_a_model_that_samples(capsys, monkeypatch, tmp_path):
-    common = ("--data", FIXTURES / "digits", "--steps", "2", "--batch-size", "4", "--no-compile", "--precision", "no")
+    common = ("--data", FIXTURES / "digits", "--steps", "2", "--batch-size", "4", "--no-compile", "--precision", "fp32")
     common += ("--latent-sizes", "2x2", "3x2")
     model = ("--model", "num_blocks=1", "dim=24", "num_heads=2", "pixel_dim=8", "basis=4", "latent_channels=4")
     status, _, error = run(

@@ -99,7 +99,7 @@ class TestPipeline:
         arguments = {"latent_size": (2, 3), "size": (8, 12), "num_inference_steps": 2, "output_type": "pt"}
         one, other, third = (
             text_pipeline(generator=seeded(), **arguments, **given).images
-            for given in ({"prompt": "a red circle"}, {"labels": "a red circle"}, {"prompt": ["a blue circle"]})
+            for given in ({"prompt": "a red circle"}, {"class_labels": "a red circle"}, {"prompt": ["a blue circle"]})
         )
         assert torch.equal(one, other) and not torch.equal(one, third)
 
@@ -118,7 +118,7 @@ class TestPipeline:
     def test_what_cannot_be_is_said(self, text_pipeline, make_pipeline, tmp_path):
         with pytest.raises(InputError, match="no prompt given"):
             text_pipeline()
-        with pytest.raises(InputError, match="labels and prompt are both given"):
+        with pytest.raises(InputError, match="class_labels and prompt are both given"):
             text_pipeline(["a"], prompt="a")
         with pytest.raises(InputError, match="'a cat' is not known"):
             make_pipeline()(prompt="a cat")

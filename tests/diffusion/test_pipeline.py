@@ -223,9 +223,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("changed", "named"),
         [
-            ({"labels": ["3", "cat"]}, "'cat'.*0, 1, 2"),
-            ({"labels": [10]}, "10"),
-            ({"labels": []}, "no labels"),
+            ({"class_labels": ["3", "cat"]}, "'cat'.*0, 1, 2"),
+            ({"class_labels": [10]}, "10"),
+            ({"class_labels": []}, "no class_labels"),
             ({"size": (0, 8)}, r"\(0, 8\)"),
             ({"size": [(8, 8), (8, -2)]}, r"\(8, -2\)"),
             ({"size": (8.5, 8)}, r"8\.5"),
@@ -242,7 +242,7 @@ class TestRefusals:
     )
     def test_what_cannot_be_is_named_in_one_sentence(self, pipeline, changed, named):
         with pytest.raises(InputError, match=named) as caught:
-            pipeline(**{"labels": ["3"]} | FEW | changed)
+            pipeline(**{"class_labels": ["3"]} | FEW | changed)
         assert "\n" not in str(caught.value)
 
     def test_a_huge_picture_is_refused_before_any_work(self, pipeline):

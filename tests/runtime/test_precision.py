@@ -26,9 +26,9 @@ def test_bfloat16_is_computed_with_where_the_device_has_it(has_bfloat16):
     kept = torch.bfloat16 if has_bfloat16 else torch.float32
     with autocast("bf16", "cpu"):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == kept
-    with autocast("no", "cpu"):
+    with autocast("fp32", "cpu"):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-    assert usable_precision("no", "cpu") == "no"
+    assert usable_precision("fp32", "cpu") == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_bfloat16_is_computed_with_where_the_device_has_it(has_bfloat16):
 def test_a_cpu_needs_units_and_kernels(monkeypatch, units, kernels, usable):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": units}, raising=False)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: kernels, raising=False)
-    assert usable_precision("bf16", "cpu") == ("bf16" if usable else "no")
+    assert usable_precision("bf16", "cpu") == ("bf16" if usable else "fp32")
 
 
 def test_an_older_torch_is_asked_for_kernels_alone(monkeypatch):
@@ -51,7 +51,7 @@ def test_of_several_gpus_the_one_that_computes_is_asked(monkeypatch, answer):
     asked = []
     monkeypatch.setattr(torch.cuda, "device", lambda device: asked.append(device) or nullcontext())
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: answer or including_emulation)
-    assert usable_precision("bf16", "cuda:1") == ("bf16" if answer else "no")
+    assert usable_precision("bf16", "cuda:1") == ("bf16" if answer else "fp32")
     assert asked == [torch.device("cuda:1")]
 
 
@@ -82,7 +82,7 @@ def test_figures_name_the_precision_that_they_were_measured_in(has_bfloat16, mak
     pictures = load_images(DIGITS, "test", image_size=(16, 16), limit=4)
     plan = Plan(count=0, limit=0, denoising_error=2, latent_size=((2, 2),), precision="bf16")
     report = evaluate(make_pipeline(), pictures, plan)
-    assert report.settings["precision"] == ("bf16" if has_bfloat16 else "no")
+    assert report.settings["precision"] == ("bf16" if has_bfloat16 else "fp32")
 
 
 def test_a_training_keeps_the_precision_that_it_had(has_bfloat16, tmp_path):
@@ -93,4 +93,4 @@ def test_a_training_keeps_the_precision_that_it_had(has_bfloat16, tmp_path):
     settings = {"data": str(DIGITS), "steps": 1, "batch_size": 4, "warmup_steps": 1, "sample_every": 0, "model": small}
     folder = train_resampler(ResamplerTraining(output=tmp_path, precision="bf16", **settings))
     kept = json.loads((folder / "config.json").read_text())
-    assert kept["training"]["precision"] == ("bf16" if has_bfloat16 else "no")
+    assert kept["training"]["precision"] == ("bf16" if has_bfloat16 else "fp32")

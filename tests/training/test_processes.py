@@ -19,7 +19,7 @@ from r2id import cli
 DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
 COMMON = (
     *("--data", DIGITS, "--image-size", "8x8", "--latent-sizes", "2x2", "3x3", "--steps", "6", "--batch-size", "8"),
-    *("--warmup-steps", "2", "--sample-every", "5", "--precision", "no", "--no-compile", "--model", "dim=16"),
+    *("--warmup-steps", "2", "--sample-every", "5", "--precision", "fp32", "--no-compile", "--model", "dim=16"),
     *("num_heads=2", "num_high=3", "num_low=2"),
 )
 NETWORKS = {

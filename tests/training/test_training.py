@@ -192,7 +192,7 @@ class TestLearning:
     def test_a_training_starts_from_trained_weights(self, tmp_path, kind):
         train, settings, _, part = kind
         first = train(settings(tmp_path / "first", steps=3, learning_rate=1e-2))
-        unmoved = {"steps": 1, "learning_rate": 0.0, "weight_decay": 0.0, "start_from": str(first)}
+        unmoved = {"steps": 1, "learning_rate": 0.0, "weight_decay": 0.0, "init_from": str(first)}
         again = train(settings(tmp_path / "again", model=(), **unmoved))
         assert same_weights(first / part, again / part)
         config = json.loads((again / part / "config.json").read_text())
@@ -204,7 +204,7 @@ class TestLearning:
     def test_a_resampler_starts_from_that_of_a_pipeline_and_a_diffuser_learns_its_latents(self, tmp_path):
         folder = train_resampler(resampler_training(tmp_path / "first", steps=2))
         pipeline = train_diffuser(diffuser_training(tmp_path / "second", steps=2, resampler=str(folder)))
-        unmoved = {"steps": 1, "learning_rate": 0.0, "weight_decay": 0.0, "start_from": str(pipeline)}
+        unmoved = {"steps": 1, "learning_rate": 0.0, "weight_decay": 0.0, "init_from": str(pipeline)}
         again = train_resampler(resampler_training(tmp_path / "third", **unmoved))
         learnt = {name: value for name, value in weights(folder).items() if not name.startswith("latent_")}
         assert all(torch.equal(value, weights(again)[name]) for name, value in learnt.items())
@@ -219,7 +219,7 @@ class TestLearning:
             (tmp_path / "images" / name).mkdir(parents=True)
             Image.new("L", (8, 8), 100).save(tmp_path / "images" / name / "1.png")
         again = train_diffuser(
-            diffuser_training(tmp_path / "again", start_from=str(first), data=str(tmp_path / "images"))
+            diffuser_training(tmp_path / "again", init_from=str(first), data=str(tmp_path / "images"))
         )
         assert LabelConditioner.from_pretrained(again / "conditioner").label_names == ["cat", "dog"]
 
@@ -288,9 +288,9 @@ class TestLearning:
 
     def test_trainings_of_different_precision_may_follow_each_other(self, tmp_path):
         train_resampler(resampler_training(tmp_path / "low", precision="bf16", steps=1))
-        exact = train_resampler(resampler_training(tmp_path / "exact", precision="no"))
+        exact = train_resampler(resampler_training(tmp_path / "exact", precision="fp32"))
         torch.manual_seed(123)
-        again = train_resampler(resampler_training(tmp_path / "again", precision="no"))
+        again = train_resampler(resampler_training(tmp_path / "again", precision="fp32"))
         assert same_weights(exact, again)
 
 

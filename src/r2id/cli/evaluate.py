@@ -42,9 +42,9 @@ class Evaluate(Sampling):
     """Height and width of the pictures, 32x32 64x64 27x18 16x16 if none is given; repeat it for more."""
     seed: int = 0
     """Seed of the generated pictures and of all noise."""
-    precision: Literal["no", "bf16"] = "no"
-    """Precision of the networks for generation and the denoising error: no is float32; bf16 is faster, and changes the
-    pictures a little. A device without units for bf16 computes in float32. Reconstruction is always measured in
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the networks for generation and the denoising error: fp32 is float32; bf16 is faster, and changes
+    the pictures a little. A device without units for bf16 computes in float32. Reconstruction is always measured in
     float32."""
     output: Path | None = None
     """Folder for evaluation.json, whole after every latent size, and the denoising error as CSV and plot."""

@@ -25,9 +25,9 @@ class Demo(GeneratorChoice):
     """Labels, separated by commas; 0-9 is a range. By default all that the model knows, at most ten."""
     seed: int = 1
     """Seed of the pictures."""
-    precision: Literal["no", "bf16"] = "bf16"
-    """Precision of the networks: no is float32 (on GPUs TensorFloat32); bf16 is faster, and pictures differ a little. A
-    device without units for bf16 computes in float32."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Precision of the networks: fp32 is float32 (on GPUs TensorFloat32); bf16 is faster, and pictures differ a little.
+    A device without units for bf16 computes in float32."""
 
 
 def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:

@@ -177,7 +177,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        labels: Sequence[str | int] | None = None,
+        class_labels: Sequence[str | int] | None = None,
         latent_size: Size = (8, 8),
         size: Size | Sequence[Size] = (32, 32),
         num_inference_steps: int = 20,
@@ -195,8 +195,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         """Generate one picture for each label or text.
 
         Args:
-            labels: what each picture shows: labels that the model knows, for the bundled model "0" … "9" or 0 … 9, or
-                for a model of texts one text or several.
+            class_labels: what each picture shows: labels that the model knows, for the bundled one "0" … "9" or 0 … 9,
+                or for a model of texts one text or several.
             latent_size: height and width of the latents; for a model of pixels, of the generated image.
             size: height and width of the pictures, or a list of several (none, for
                 the latents alone), all decoded from the same latents.
@@ -212,7 +212,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents, and set
                 `pipeline._interrupt` to end with what is there. A `PipelineCallback` of diffusers, or several.
             callback_on_step_end_tensor_inputs: what the callback is given; there are only "latents".
-            prompt: the texts under the name that they have in other pipelines, one or several; then without `labels`.
+            prompt: the texts under the name that they have in other pipelines, one or several; then without
+                `class_labels`.
             return_dict: False for a tuple of pictures and latents.
         Raises:
             InputError: for an unknown label, a size below 1, or pictures that would not fit in memory.
@@ -225,27 +226,27 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         if output_type == "latent":
             sizes = []
         if prompt is not None:
-            if labels is not None:
-                raise InputError("labels and prompt are both given; they are two names of the same, give one")
-            labels = [prompt] if isinstance(prompt, str) else prompt
-        if isinstance(labels, str) and self.text_encoder is not None:
-            labels = [labels]
-        if isinstance(labels, (str, int)):
-            raise InputError(f"labels is {labels!r}; it must be a list of labels, one for each picture")
+            if class_labels is not None:
+                raise InputError("class_labels and prompt are both given; they are two names of the same, give one")
+            class_labels = [prompt] if isinstance(prompt, str) else prompt
+        if isinstance(class_labels, str) and self.text_encoder is not None:
+            class_labels = [class_labels]
+        if isinstance(class_labels, (str, int)):
+            raise InputError(f"class_labels is {class_labels!r}; it must be a list of labels, one for each picture")
         check_guidance(guidance_scale, guidance_interval)
-        if not labels:
+        if not class_labels:
             if self.text_encoder is not None:
                 raise InputError("no prompt given; this model shows what a text says")
-            raise InputError(f"no labels given; this model knows {', '.join(self.conditioner.label_names)}")
+            raise InputError(f"no class_labels given; this model knows {', '.join(self.conditioner.label_names)}")
         image_channels = self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels
-        check_fits_in_memory(sizes, len(labels), image_channels)
+        check_fits_in_memory(sizes, len(class_labels), image_channels)
         latent_size = check_size(latent_size if latents is None else latents.shape[-2:], "the latent size")  # type: ignore[arg-type]
         # A sample, its features in a block, and the feed-forward's four times as many.
-        check_fits_in_memory([latent_size], len(labels), 4 * self.diffuser.config.dim)
-        if latents is not None and latents.shape[:2] != (len(labels), self.diffuser.config.channels):
+        check_fits_in_memory([latent_size], len(class_labels), 4 * self.diffuser.config.dim)
+        if latents is not None and latents.shape[:2] != (len(class_labels), self.diffuser.config.channels):
             raise InputError(
-                f"latents of shape {tuple(latents.shape)} do not fit {len(labels)} labels; "
-                f"the shape must be ({len(labels)}, {self.diffuser.config.channels}, height, width)"
+                f"latents of shape {tuple(latents.shape)} do not fit {len(class_labels)} labels; "
+                f"the shape must be ({len(class_labels)}, {self.diffuser.config.channels}, height, width)"
             )
         self.check_scheduler(num_inference_steps)
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
@@ -255,10 +256,10 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
                 f"callback_on_step_end_tensor_inputs is {list(callback_on_step_end_tensor_inputs)}; "
                 f"there are only {self._callback_tensor_inputs}"
             )
-        tokens, no_tokens = self.tokens(labels), self.tokens([None] * len(labels))
+        tokens, no_tokens = self.tokens(class_labels), self.tokens([None] * len(class_labels))
         dtype = self.diffuser.dtype
         if latents is None:
-            latents = field_noise(len(labels), self.diffuser.config.channels, latent_size, generator)
+            latents = field_noise(len(class_labels), self.diffuser.config.channels, latent_size, generator)
         canvas = canvas or self.diffuser.config.canvas or latent_size
 
         scheduler = shift_scheduler(self.scheduler, density(latent_size, self.diffuser.config.noise_reference_size))

@@ -54,7 +54,7 @@ class Plan:
         denoising_error: test images whose noise is measured at every time.
         latent_size, size: of the latents and of the pictures, (height, width); by default LATENT_SIZES and SIZES.
         seed: of the generated pictures and of all noise.
-        precision: "no", or "bf16" for that of generation and of the denoising error, on a device that has it.
+        precision: "fp32", or "bf16" for that of generation and of the denoising error, on a device that has it.
         num_inference_steps, guidance_scale, guidance_interval: how to sample, as for `R2Pipeline`.
         consistency, real: images to compare sizes on, and real ones to compare generated ones with; None for all.
     Raises:
@@ -68,7 +68,7 @@ class Plan:
     latent_size: tuple[Size, ...] = ()
     size: tuple[Size, ...] = ()
     seed: int = 0
-    precision: str = "no"
+    precision: str = "fp32"
     num_inference_steps: int = 20
     guidance_scale: float = 4.0
     guidance_interval: tuple[float, float] = (0.3, 0.8)

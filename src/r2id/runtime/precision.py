@@ -15,13 +15,13 @@ REPLACED = "this device does not multiply in bfloat16, and computes in float32 i
 
 
 def usable_precision(precision: str, device: torch.device | str) -> str:
-    """The precision to compute in on a device where `precision`, "no" (float32) or "bf16", is asked for.
+    """The precision to compute in on a device where `precision`, "fp32" or "bf16", is asked for.
 
     "bf16" stays what it is on GPUs from Ampere on, and on CPUs with units for it: x86 with AVX512_BF16 or AMX, Arm with
-    BF16, where torch is built with oneDNN. Elsewhere "no" takes its place. A torch too old to name a CPU's units takes
-    any AVX-512 for them.
+    BF16, where torch is built with oneDNN. Elsewhere "fp32" takes its place. A torch too old to name a CPU's units
+    takes any AVX-512 for them.
     """
-    return precision if precision == "no" or _multiplies_bfloat16(torch.device(device)) else "no"
+    return precision if precision == "fp32" or _multiplies_bfloat16(torch.device(device)) else "fp32"
 
 
 def autocast(precision: str, device: torch.device | str) -> torch.autocast:

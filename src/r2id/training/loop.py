@@ -200,9 +200,9 @@ def _train(
         "seconds": round(elapsed + time.monotonic() - began),
         "machine": describe_machine(accelerator),
     }
-    for name in ("output", "resume", "resampler", "shard", "start_from"):
+    for name in ("output", "resume", "resampler", "shard", "init_from"):
         record.pop(name, None)
-    if config.start_from:
+    if config.init_from:
         # What matters of a start is how its weights came about, not where they lay; the arguments are in the config.
         record |= {"model": [], "started_from": network.config.training}
     if config.shard:

@@ -58,8 +58,8 @@ class Training:
     """Decay of the averaged weights, which are the ones that are kept."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
-    precision: Literal["no", "bf16"] = "no"
-    """Mixed precision: no is float32 (on GPUs TensorFloat32), and so is bf16 on a device without units for it."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Mixed precision: fp32 is float32 (on GPUs TensorFloat32), and so is bf16 on a device without units for it."""
     compile: bool = False
     """Run the network through torch.compile: some minutes at first, then faster steps."""
     shard: bool = False
@@ -74,9 +74,9 @@ class Training:
     checkpoint_every: int = 1000
     """Steps between checkpoints; the last two are kept."""
     model: tuple[str, ...] = ()
-    """Arguments of the network that differ from its defaults, as NAME=VALUE; replaces the preset's. With start_from,
+    """Arguments of the network that differ from its defaults, as NAME=VALUE; replaces the preset's. With init_from,
     the arguments are those of the network there."""
-    start_from: str | None = None
+    init_from: str | None = None
     """Bundled name, folder or hub id of a trained pipeline (or, for R2IR, of an R2IR alone) whose weights to go on
     from, in place of random ones."""
 

@@ -53,8 +53,8 @@ def train_resampler(config: ResamplerTraining) -> Path:
     data = _load_data(config)
     channels = data[0].images.shape[1]
     torch.manual_seed(config.seed)
-    if config.start_from:
-        resampler = _load_resampler(config.start_from, channels)
+    if config.init_from:
+        resampler = _load_resampler(config.init_from, channels)
     else:
         resampler = _build(
             R2IR,
@@ -89,13 +89,13 @@ def train_diffuser(config: DiffuserTraining) -> Path:
         channels = resampler.config.latent_channels
     canvas = tuple(data[0].images.shape[-2:]) if len(data) == 1 else None
     torch.manual_seed(config.seed)
-    start = R2Pipeline.from_pretrained(config.start_from) if config.start_from else None
+    start = R2Pipeline.from_pretrained(config.init_from) if config.init_from else None
     if start:
         diffuser = start.diffuser
         diffuser.register_to_config(canvas=canvas)
         if diffuser.config.channels != channels:
             raise InputError(
-                f"the diffuser of {config.start_from} takes {diffuser.config.channels} channels and what it would "
+                f"the diffuser of {config.init_from} takes {diffuser.config.channels} channels and what it would "
                 f"learn has {channels}; give the resampler that it was trained with"
             )
     else:
