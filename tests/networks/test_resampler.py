@@ -160,6 +160,24 @@ class TestKeeping:
         assert (low_latent - latent).abs().max() < 0.05
         assert (low_picture - resampler.decode(latent, (9, 9))).abs().max() < 0.05
 
+    @torch.no_grad()
+    def test_sums_over_many_chunks_lose_nothing_in_bfloat16(self, make_resampler, attention):
+        resampler = make_resampler(attention=attention)
+        size = (256, 32)
+        image = smooth_image(size)
+        chunks = [(slice(row, row + 1), slice(0, 32), image[:, :, row : row + 1]) for row in range(256)]
+        exact = resampler.encode(image, (2, 2))
+        with torch.autocast("cpu", torch.bfloat16):
+            errors = [
+                (latent.float() - exact).square().mean().sqrt()
+                for latent in (resampler.encode(image, (2, 2)), resampler.encode_chunks(chunks, size, (2, 2)))
+            ]
+        assert errors[1] < 1.25 * errors[0] + 1e-6, errors
+        low = resampler.bfloat16().encode_chunks(
+            [(*place, pixels.bfloat16()) for *place, pixels in chunks], size, (2, 2)
+        )
+        assert low.dtype == torch.bfloat16 and (low - exact).abs().max() < 0.05
+
 
 class TestLatents:
     def test_standardised_latents_have_the_stored_statistics_removed(self, make_resampler):

@@ -27,7 +27,8 @@ class Summary(NamedTuple):
 
     def __add__(self, other: Summary) -> Summary:  # type: ignore[override]
         """The summary of both sources together, so that a source can be read in chunks."""
-        return Summary(self.key_values + other.key_values, self.keys + other.keys)
+        # In bfloat16, each of many sums would lose what it adds.
+        return Summary(self.key_values.float() + other.key_values, self.keys + other.keys)
 
 
 class Neighbourhoods(NamedTuple):
@@ -40,7 +41,7 @@ class Neighbourhoods(NamedTuple):
 
     def __add__(self, other: Neighbourhoods) -> Neighbourhoods:  # type: ignore[override]
         """The same of both sources together, so that a source can be read in chunks."""
-        return Neighbourhoods(self.values + other.values, self.weight + other.weight, self.places)
+        return Neighbourhoods(self.values.float() + other.values, self.weight + other.weight, self.places)
 
 
 PLACES_PER_COSINE = 4
@@ -216,6 +217,9 @@ class LocalKernelAttention(nn.Module):
         return replace(query, rows=along(0, query.rows), columns=along(1, query.columns))
 
     def _mix(self, gathered: Tensor) -> Tensor:
+        if gathered.dtype == torch.float32:
+            # Sums over chunks, for weights that may be of half precision.
+            gathered = gathered.to(self.weight.dtype)
         return gathered.flatten(-3) @ self.weight.flatten(0, 2).to(gathered.dtype)
 
     def _weights(self, source: Grid, query: Grid, axis: int) -> Tensor:

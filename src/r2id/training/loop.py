@@ -34,7 +34,7 @@ from r2id.networks.layers import EncoderBlock
 from r2id.networks.resampler import R2IR
 from r2id.runtime.precision import REPLACED, autocast, usable_precision
 from r2id.runtime.processes import Share
-from r2id.training.batch_order import batch_indices, latent_sizes, mixed_seed, size_index
+from r2id.training.batch_order import batch_indices, bucket_batch, latent_sizes, mixed_seed
 from r2id.training.checkpoints import Checkpoints, plain, whole
 from r2id.training.latent_statistics import spread_over
 from r2id.training.objectives import Objective
@@ -271,9 +271,10 @@ def _step(
     share: Share,
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step on this process's share of the batch: its loss, and the norm of the gradient."""
-    some = data[size_index([len(one) for one in data], step, config.seed)]
-    indices = share.take(batch_indices(len(some), config.batch_size, step, config.seed))
-    torch.manual_seed(mixed_seed(config.seed, step))
+    bucket, batch = bucket_batch([len(one) for one in data], config.batch_size, step, config.seed)
+    some = data[bucket]
+    indices = share.take(batch_indices(len(some), config.batch_size, batch, config.seed))
+    torch.manual_seed(mixed_seed(config.seed, "step", step))
     sizes = latent_sizes(config, data, some)
     latent_size = sizes[int(torch.randint(len(sizes), ()))]
     assert some.labels is not None
@@ -291,10 +292,11 @@ def _step(
 
 
 def learning_rate(config: Training, step: int) -> float:
-    """Linear warm-up from 0, then a cosine from `learning_rate` to `final_learning_rate` at the last step."""
+    """Linear warm-up from 0, then a cosine from `learning_rate` to `final_learning_rate`, which the last of the
+    steps, counted from 0, takes."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
-    share = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    share = (step - config.warmup_steps) / max(1, config.steps - 1 - config.warmup_steps)
     falling = 0.5 * (1 + math.cos(math.pi * share))
     return config.final_learning_rate + falling * (config.learning_rate - config.final_learning_rate)
 
