@@ -69,6 +69,82 @@ def test_16_bits_in_tiff(tmp_path, levels):
     assert read_image(tmp_path / "image.tif", channels=None)[:, 0, 0].tolist() == levels
 
 
+LEVELS = numpy.random.default_rng(0).integers(0, 256, (20, 34, 3))
+OPAQUE = numpy.arange(34) < 17
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)], ids=["strips", "tiles"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("extra", [None, "unassalpha", "assocalpha", "unspecified"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", "rgb"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_every_arrangement_of_tiff(tmp_path, bits, photometric, extra, planar, compression, tile):
+    expected = LEVELS if photometric == "rgb" else LEVELS[..., :1]
+    most = 2**bits - 1
+    stored = expected * (most // 255)
+    if extra == "assocalpha":
+        stored = stored * OPAQUE[None, :, None]
+    stored = most - stored if photometric == "miniswhite" else stored
+    if extra:
+        stored = numpy.concatenate([stored, numpy.broadcast_to(OPAQUE[None, :, None] * most, (20, 34, 1))], -1)
+    stored = stored.transpose(2, 0, 1) if planar == "separate" else stored
+    options = {"planarconfig": planar, "extrasamples": [extra] if extra else None}
+    if not extra and photometric != "rgb":
+        stored, options = stored.reshape(20, 34), {}
+    tifffile.imwrite(
+        tmp_path / "image.tif", stored.astype(f"uint{bits}"), photometric=photometric, compression=compression,
+        tile=tile, metadata=None, **options,
+    )  # fmt: skip
+    if extra and extra != "unspecified":
+        expected = numpy.where(OPAQUE[None, :, None], expected, 90)
+    read = read_image(tmp_path / "image.tif", channels=None, background=90)
+    assert torch.equal(read, torch.from_numpy(expected.transpose(2, 0, 1)).to(torch.uint8))
+
+
+def test_16_bits_that_pillow_reads_are_not_negative(tmp_path, monkeypatch):
+    monkeypatch.setattr("r2id.files.tiff.is_decodable", lambda page: False)
+    tifffile.imwrite(tmp_path / "image.tif", numpy.full((4, 5), 65535 - 257 * 40, numpy.uint16), photometric=0)
+    assert read_image(tmp_path / "image.tif", channels=1).unique().tolist() == [40]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_16_bits_are_turned_as_the_camera_noted(tmp_path, orientation):
+    for bits in (8, 16):
+        levels = (LEVELS * (257 if bits == 16 else 1)).astype(f"uint{bits}")
+        note = [(274, "H", 1, orientation, True)]
+        tifffile.imwrite(tmp_path / f"{bits}.tif", levels, photometric="rgb", extratags=note)
+    eight, sixteen = (read_image(tmp_path / f"{bits}.tif", channels=3) for bits in (8, 16))
+    assert torch.equal(eight, sixteen)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_truncated_tiff_of_16_bits(tmp_path, compression):
+    levels = (LEVELS * 257).astype(numpy.uint16)
+    tifffile.imwrite(tmp_path / "image.tif", levels, photometric="rgb", compression=compression, metadata=None)
+    whole = (tmp_path / "image.tif").read_bytes()
+    (tmp_path / "image.tif").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="image.tif cannot be read as an image"):
+        read_image(tmp_path / "image.tif", channels=3)
+
+
+def test_a_huge_tiff_of_16_bits(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "image.tif", numpy.zeros((30, 30), numpy.uint16))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InputError, match="image.tif is too large"):
+        read_image(tmp_path / "image.tif", channels=3)
+
+
+@pytest.mark.parametrize(("colour", "kind"), [((1000,), True), ((1000, 2000, 3000), False)], ids=["grey", "RGB"])
+def test_the_transparent_colour_of_16_bits_in_png(tmp_path, colour, kind):
+    transparent = colour[0] if kind else colour
+    with (tmp_path / "image.png").open("wb") as file:
+        writer = png.Writer(2, 1, bitdepth=16, greyscale=kind, transparent=transparent)
+        writer.write(file, [[*colour, *(257 * 200 for _ in colour)]])
+    read = read_image(tmp_path / "image.png", channels=1, background=90)
+    assert read.tolist() == [[[90, 200]]]
+
+
 def test_half_transparent_lies_between(tmp_path):
     file = save(picture((200, 100, 0, 128), mode="RGBA"), tmp_path / "image.png")
     assert read_image(file, channels=3)[:, 0, 0].tolist() == pytest.approx([100, 50, 0], abs=1)

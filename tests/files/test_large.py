@@ -13,9 +13,10 @@ import tifffile
 import torch
 from PIL import Image
 
+from r2id.batch.one_picture import encode_file
 from r2id.errors import InputError
 from r2id.files.images import as_levels, is_large, read_image
-from r2id.files.large_reader import LargeImage, tiff_size
+from r2id.files.large_reader import LargeImage, fits_at_once, tiff_size
 from r2id.files.large_writer import check_output, write_large
 from r2id.runtime.progress import unseen
 
@@ -278,8 +279,9 @@ class TestReading:
             (NOISE[..., 0].astype(numpy.uint16) * 257, {"tile": (32, 16)}),
             (NOISE[..., :3], {"tile": (32, 16), "photometric": "rgb"}),
             (NOISE, {"tile": (32, 16), "photometric": "rgb", "extrasamples": ["unassalpha"]}),
+            (NOISE[..., :2], {"tile": (32, 16), "photometric": "miniswhite", "extrasamples": ["unassalpha"]}),
         ],
-        ids=["grey", "compressed", "strips", "16 bits", "RGB", "transparent"],
+        ids=["grey", "compressed", "strips", "16 bits", "RGB", "transparent", "white is 0"],
     )
     def test_its_pieces_are_the_image(self, tmp_path, levels, options, channels, monkeypatch):
         path = tmp_path / "image.tif"
@@ -295,19 +297,32 @@ class TestReading:
         together = read_image(path, channels=channels, background=40)
         assert torch.equal(((whole + 1) * 127.5).round().to(torch.uint8), together)
 
-    @pytest.mark.parametrize("orientation", [0, *range(1, 10)])
-    def test_it_is_turned_as_the_camera_noted(self, tmp_path, orientation, monkeypatch):
+    @pytest.mark.parametrize("orientation", range(2, 9))
+    def test_one_that_is_to_be_turned_is_read_at_once(self, tmp_path, orientation, monkeypatch):
         path = tmp_path / "image.tif"
         note = [(274, "H", 1, orientation, True)]
         tifffile.imwrite(path, NOISE[..., :3], photometric="rgb", tile=(32, 16), extratags=note)
-        monkeypatch.setattr("r2id.files.large_reader.CHUNK_PIXELS", 64)
-        together = read_image(path, channels=3)
-        image = LargeImage(path, 3)
-        assert image.size == tiff_size(path) == together.shape[1:]
-        whole = torch.full((3, *image.size), torch.nan)
-        for rows, columns, pixels in image.chunks(lambda count: None):
-            whole[:, rows, columns] = pixels[0]
-        assert torch.equal(((whole + 1) * 127.5).round().to(torch.uint8), together)
+        size = tuple(read_image(path, channels=3).shape[1:])
+        assert tiff_size(path) == size and fits_at_once(path, size)
+        with pytest.raises(InputError, match="accepted is a TIFF of .*, upright"):
+            LargeImage(path, 3)
+
+    @pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg", "palette"])
+    def test_what_tiles_cannot_be_read_of_is_read_at_once(self, tmp_path, compression, make_resampler, monkeypatch):
+        path, whole = tmp_path / "image.tif", tmp_path / "image.png"
+        if compression == "palette":
+            Image.fromarray(NOISE[..., :3]).quantize(16).save(path)
+        else:
+            Image.fromarray(NOISE[..., :3]).save(path, compression=compression)
+        monkeypatch.setattr("r2id.files.images.LARGE", 100)
+        Image.open(path).convert("RGB").save(whole)
+        resampler = make_resampler(image_channels=3)
+        with torch.inference_mode():
+            one, other = (encode_file(resampler, file, (3, 4)) for file in (path, whole))
+        assert torch.equal(one.values, other.values)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        with pytest.raises(InputError, match="image.tif is too large to be read at once"):
+            encode_file(resampler, path, (3, 4))
 
     @pytest.mark.parametrize(
         ("levels", "options"),
@@ -316,7 +331,7 @@ class TestReading:
     )
     def test_other_pixels_are_refused(self, tmp_path, levels, options):
         tifffile.imwrite(tmp_path / "image.tif", levels, **options)
-        with pytest.raises(InputError, match="accepted with grey or RGB pixels of 8 or 16 bits"):
+        with pytest.raises(InputError, match="accepted is a TIFF of grey or RGB pixels of 8 or 16 bits"):
             LargeImage(tmp_path / "image.tif", 1)
 
     def test_pieces_that_are_large_themselves_are_refused(self, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from torch import Tensor
 from r2id.errors import InputError
 from r2id.files.checksums import checksum
 from r2id.files.images import as_output, as_values, is_large, read_image, save_image
-from r2id.files.large_reader import LargeImage, tiff_size
+from r2id.files.large_reader import LargeImage, fits_at_once, tiff_size
 from r2id.files.large_writer import write_large
 from r2id.files.latents import Latents
 from r2id.geometry.sizes import Region, Size, check_region
@@ -31,10 +31,10 @@ def read_latent(resampler: R2IR, path: Path, model: str) -> Latents:
 def encode_file(
     resampler: R2IR, path: Path, latent_size: Size, background: int = 0, progress: Progress = unseen
 ) -> Latents:
-    """The latent of an image file. A large TIFF is read tile by tile."""
+    """The latent of an image file. A large TIFF is read tile by tile, where it is stored so."""
     channels = resampler.config.image_channels
     size = tiff_size(path)
-    if size and is_large(size):
+    if size and is_large(size) and not fits_at_once(path, size):
         image = LargeImage(path, channels, background)
         with progress(size[0] * size[1], f"reading {path.name}") as advance:
             chunks = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.chunks(advance))

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.files.atomic import write_whole
+from r2id.files.tiff import eight_bit, read_tiff
 from r2id.geometry.sizes import Size
 
 LARGE = 1 << 24
 """Pictures of more pixels than this are written and read in tiles."""
-
-TIFF_SUFFIXES = (".tif", ".tiff")
 
 
 def is_large(size: Size) -> bool:
@@ -31,6 +30,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".ti
 
 # Of whatever name. Pillow knows more, of which some start other programs (EPS) or unpack without end.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+PHOTOMETRIC, MIN_IS_WHITE = 262, 0
+"""A TIFF's tag for the meaning of its levels, which Pillow does not heed in pixels of 16 bits."""
 ACCEPTED_IMAGES = f"accepted are whole {', '.join(IMAGE_SUFFIXES)} files"
 
 
@@ -73,6 +74,9 @@ def open_picture(path: Path, background: int) -> Image.Image:
         # Of odd metadata, and of sizes that are large but accepted.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            tiff = read_tiff(path)
+            if tiff:
+                return flatten(tiff, background, str(path))
             with Image.open(path, formats=FORMATS) as picture:
                 return flatten(picture, background, str(path))
     except InputError:
@@ -84,10 +88,15 @@ def open_picture(path: Path, background: int) -> Image.Image:
 def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
     """The picture upright, opaque and in mode L or RGB."""
     try:
+        inverted = getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
         picture = ImageOps.exif_transpose(picture)
         if picture.mode == "F" or picture.mode.startswith("I"):
-            return _in_eight_bits(picture, name)
+            return _in_eight_bits(picture, inverted, background, name)
         grey = picture.mode in ("1", "L", "LA")
+        transparent = picture.info.get("transparency")
+        if picture.mode == "RGB" and isinstance(transparent, tuple) and max(transparent) > 255:
+            # Pillow keeps the upper 8 bits of 16-bit pixels, and all 16 of the colour that stands for transparency.
+            picture.info["transparency"] = tuple(level >> 8 for level in transparent)
         if picture.has_transparency_data:
             canvas = Image.new("RGBA", picture.size, (background, background, background, 255))
             canvas.alpha_composite(picture.convert("RGBA"))
@@ -99,17 +108,16 @@ def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
         raise unreadable(name, error) from error
 
 
-def _in_eight_bits(picture: Image.Image, name: str) -> Image.Image:
+def _in_eight_bits(picture: Image.Image, inverted: bool, background: int, name: str) -> Image.Image:
     levels = numpy.asarray(picture)
+    transparent = picture.info.get("transparency")
     # Pillow opens some 16-bit files in its 32-bit mode "I"; real 32-bit pixels have no agreed white.
     if picture.mode == "F" or levels.min() < 0 or levels.max() > 65535:
         raise InputError(f"{name} has 32-bit pixels; accepted are 8 or 16 bits per channel.")
-    return Image.fromarray(eight_bit(levels))
-
-
-def eight_bit(levels: numpy.ndarray) -> numpy.ndarray:
-    """Levels of 16 bits, rounded to 8."""
-    return ((levels.astype(numpy.uint32) + 128) // 257).astype(numpy.uint8)
+    rounded = eight_bit(65535 - levels if inverted else levels)
+    if transparent is not None:
+        rounded[levels == transparent] = background
+    return Image.fromarray(rounded)
 
 
 def as_values(levels: torch.Tensor) -> torch.Tensor:

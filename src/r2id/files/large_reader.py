@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,32 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from r2id.errors import InputError
-from r2id.files.images import (
-    LARGE,
-    TIFF_SUFFIXES,
-    as_values,
-    eight_bit,
-    flatten,
-    in_channels,
-    pixels,
-    reason,
-    unreadable,
-)
+from r2id.files.images import as_values, flatten, in_channels, pixels, reason, unreadable
+from r2id.files.tiff import TIFF_SUFFIXES, as_picture, has_known_pixels, is_decodable
 from r2id.geometry.sizes import Size, size_text
-from r2id.runtime.memory import CHUNK_PIXELS
+from r2id.runtime.memory import CHUNK_PIXELS, check_fits_in_memory
 
 LARGEST_CHUNK = 1 << 26
 
-TURNS = {
-    2: (False, True, False),
-    3: (True, True, False),
-    4: (True, False, False),
-    5: (False, False, True),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (False, True, True),
-}
-"""For a TIFF's Orientation: whether its rows and its columns are to be reversed, and then exchanged."""
+SIDEWAYS = (5, 6, 7, 8)
+"""A TIFF's orientations of which rows become columns."""
 
 
 class LargeImage:
@@ -57,19 +41,17 @@ class LargeImage:
         try:
             self._file = tifffile.TiffFile(path)
             self._page: Any = self._file.pages.first
-            self._turn = turn_of(self._page)
-            kind = self._page.axes, self._page.dtype
+            readable = is_read_in_tiles(self._page)
             chunk, needed = math.prod(self._page.chunks), math.prod(self._page.chunked)
             listed = len(self._page.dataoffsets)
         except Exception as error:
             raise unreadable(str(path), error) from error
-        if kind[0] not in ("YX", "YXS") or kind[1] not in (numpy.uint8, numpy.uint16) or self._page.photometric > 2:
+        if not readable:
             raise InputError(
-                f"{path} has {kind[1]} pixels in the order {kind[0]}, photometric {self._page.photometric}; a TIFF of "
-                f"over {LARGE} pixels is accepted with grey or RGB pixels of 8 or 16 bits, channels last"
+                f"{path} is too large to be read at once, and is not stored so that tiles can be read; accepted is a "
+                "TIFF of grey or RGB pixels of 8 or 16 bits, channels last, upright, uncompressed or deflated"
             )
-        self.size = upright_size(self._page)
-        self._stored: Size = (self._page.imagelength, self._page.imagewidth)
+        self.size: Size = (self._page.imagelength, self._page.imagewidth)
         if chunk > LARGEST_CHUNK:
             raise InputError(
                 f"{path} is stored in chunks of {chunk} pixels; "
@@ -82,16 +64,17 @@ class LargeImage:
             )
 
     def chunks(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip, upright. Can be read once."""
+        """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip. Can be read once."""
         try:
             for levels, (_, _, top, left, _), (_, height, width, samples) in self._page.segments(maxworkers=1):
                 if levels is None:
                     levels = numpy.zeros((1, height, width, samples), self._page.dtype)
-                height, width = min(height, self._stored[0] - top), min(width, self._stored[1] - left)
+                height, width = min(height, self.size[0] - top), min(width, self.size[1] - left)
                 step = max(1, CHUNK_PIXELS // width)
                 for y in range(0, height, step):
                     part = levels[0, y : min(y + step, height), :width]
-                    yield self._upright(top + y, left, self._values(part))
+                    rows, columns = slice(top + y, top + y + len(part)), slice(left, left + width)
+                    yield rows, columns, self._values(part)
                     advance(part.shape[0] * width)
         except InputError:
             raise
@@ -100,22 +83,8 @@ class LargeImage:
         finally:
             self._file.close()
 
-    def _upright(self, top: int, left: int, values: Tensor) -> tuple[slice, slice, Tensor]:
-        """Rows, columns and pixels of a chunk, turned as the picture is to be seen."""
-        starts, lengths, (*reversed_axes, exchanged) = [top, left], values.shape[-2:], self._turn
-        for axis in (0, 1):
-            if reversed_axes[axis]:
-                starts[axis] = self._stored[axis] - starts[axis] - lengths[axis]
-                values = values.flip(axis - 2)
-        rows, columns = (slice(first, first + length) for first, length in zip(starts, lengths, strict=True))
-        return (columns, rows, values.mT) if exchanged else (rows, columns, values)
-
     def _values(self, levels: numpy.ndarray) -> Tensor:
-        if levels.dtype == numpy.uint16:
-            levels = eight_bit(levels)
-        if self._page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            levels = 255 - levels
-        picture = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
+        picture = as_picture(levels, self._page)
         opaque = in_channels(flatten(picture, self.background, str(self.path)), self.channels)
         return as_values(torch.from_numpy(pixels(opaque))[None])
 
@@ -126,17 +95,28 @@ def tiff_size(path: Path) -> Size | None:
         return None
     try:
         with tifffile.TiffFile(path) as file:
-            return upright_size(file.pages.first)
+            page: Any = file.pages.first
+            size = page.imagelength, page.imagewidth
+            return size[::-1] if page.tags.valueof("Orientation", 1) in SIDEWAYS else size
     except Exception:
         return None
 
 
-def turn_of(page: Any) -> tuple[bool, bool, bool]:
-    """Which of `TURNS` a page of a TIFF asks for; none for a value that no camera writes, as Pillow does."""
-    return TURNS.get(page.tags.valueof("Orientation", 1), (False, False, False))
+def fits_at_once(path: Path, size: Size) -> bool:
+    """Whether a TIFF that cannot be read in tiles is read as a whole: within Pillow's limit and the free memory.
+
+    Raises InputError where the memory alone is in the way.
+    """
+    with contextlib.suppress(Exception), tifffile.TiffFile(path) as file:
+        if is_read_in_tiles(file.pages.first):
+            return False
+    within = math.prod(size) <= 2 * (Image.MAX_IMAGE_PIXELS or math.inf)
+    if within:
+        check_fits_in_memory([size], 1, 3)
+    return within
 
 
-def upright_size(page: Any) -> Size:
-    """Height and width of a page of a TIFF as it is to be seen."""
-    size = page.imagelength, page.imagewidth
-    return size[::-1] if turn_of(page)[2] else size
+def is_read_in_tiles(page: Any) -> bool:
+    """Whether the tiles of a page can be read one by one: Pillow reads the others, where they fit in memory."""
+    upright = page.tags.valueof("Orientation", 1) not in range(2, 9)
+    return upright and page.axes != "SYX" and has_known_pixels(page) and is_decodable(page)

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.files.atomic import check_writable, free_space, make_folder, writing
-from r2id.files.images import LARGE, TIFF_SUFFIXES, as_levels, check_image_suffix, is_large, reason
+from r2id.files.images import LARGE, as_levels, check_image_suffix, is_large, reason
 from r2id.files.locks import alone
+from r2id.files.tiff import TIFF_SUFFIXES
 from r2id.geometry.sizes import Region, Size, check_region, check_size, size_text
 from r2id.runtime.progress import Progress
 
