@@ -138,14 +138,14 @@ def span(shares: Iterable[float | None]) -> str:
 
 
 def summary(figures: Figures) -> list[list[str]]:
-    """What generated digits and reconstructed ones are like, in the README."""
+    """The figures of generated and reconstructed digits in the README."""
     generated_ones = {
         "classifier accuracy": ("accuracy", ".1%"),
-        "Fréchet distance on the classifier's features (two halves of the real digits: 0.046)": ("Fréchet", ".3f"),
-        "recall (one half of the real digits on the other: 0.85)": ("recall", ".2f"),
-        "intra-class distance ratio, generated over real": ("intra-class distance ratio", ".2f"),
+        "Fréchet distance on the classifier's features": ("Fréchet", ".3f"),
+        "recall": ("recall", ".2f"),
+        "intra-class distance ratio, generated to real": ("intra-class distance ratio", ".2f"),
     }
-    error = "R2IR: mean squared error of test digits at 32×32, in [−1, 1] (the original's: 0.0104 at 4×4)"
+    error = "R2IR: mean squared error on test digits, in [−1, 1]"
     return [
         ["latents", *names(GRIDS)],
         [error, *show(figures.of("reconstruction", "MSE", GRIDS), ".4f")],
