@@ -286,7 +286,7 @@ class TestResuming:
         evaluate(pipeline, pictures, plan, about={"model": "one"}, output=tmp_path)
         before = (tmp_path / "evaluation.json").read_bytes()
         evaluate(pipeline, pictures, plan, about={"model": "the same elsewhere"}, output=tmp_path, resume=True)
-        with pytest.raises(InputError, match="limit is 7, and what .* was measured with 8"):
+        with pytest.raises(InputError, match="limit is 7; what .* was measured with 8"):
             evaluate(pipeline, pictures, replace(plan, limit=7), output=tmp_path, resume=True)
         with pytest.raises(InputError, match="images is "):
             evaluate(pipeline, replace(pictures, images=255 - pictures.images), plan, output=tmp_path, resume=True)

@@ -80,7 +80,7 @@ def test_other_settings_are_refused_and_the_folder_stays_shared(tmp_path):
     path = tmp_path / "lock"
     with together(path, {"seed": 1}, nothing):
         with (
-            pytest.raises(InputError, match="seed is 1 and not 2; wait until it ends"),
+            pytest.raises(InputError, match="seed is 2; another process is writing to .* with 1; wait until it ends"),
             together(path, {"seed": 2}, nothing),
         ):
             pass

@@ -69,7 +69,11 @@ def write_picture(
         if is_large(shown):
             # Latents depend on the precision too, which is the more readable difference.
             usable = usable_precision(precision, resampler.device)
-            identity = {"precision": usable, "model": resampler.checksum(), "latent": checksum([latent])}
+            identity = {
+                "precision": usable,
+                "checksum of the model": resampler.checksum(),
+                "checksum of the latents": checksum([latent]),
+            }
             write_large(field, size, region, output, identity, progress)
         else:
             check_fits_in_memory([shown], 1, field.channels)

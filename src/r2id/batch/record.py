@@ -1,16 +1,15 @@
-"""What the files in a folder were made with, kept beside them."""
+"""Many files in one folder, all made with the same settings, by one process or several at once."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from r2id.errors import InputError
-from r2id.files.atomic import clear_leftovers, write_whole
+from r2id.files.atomic import clear_leftovers
 from r2id.files.locks import together
+from r2id.files.record import check_settings, plain, read_record, write_record
 
 
 class Record:
@@ -22,11 +21,11 @@ class Record:
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self.path, self.settings = path, json.loads(json.dumps(settings))
+        self.path, self.settings = path, plain(settings)
 
     def write(self) -> None:
         """Leave the settings beside the files."""
-        write_whole(self.path, lambda path: path.write_text(json.dumps(self.settings, indent=1)))
+        write_record(self.path, self.settings)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -38,20 +37,7 @@ class Record:
                 clear_leftovers(one)
 
         with together(folder / f".{self.path.name}.lock", self.settings, clear):
-            self._compare()
+            if self.path.exists():
+                before = read_record(self.path, "remove it, or give another output")
+                check_settings(self.settings, before, f"what {folder} holds was made with", "give another output")
             yield
-
-    def _compare(self) -> None:
-        """Raises InputError where the files that are there were made with other settings."""
-        if not self.path.exists():
-            return
-        try:
-            before = dict(json.loads(self.path.read_text()))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{self.path} is damaged ({error}); remove it, or give another output") from error
-        for name, value in self.settings.items():
-            if before.get(name) != value:
-                raise InputError(
-                    f"{name} is {value}; what {self.path.parent} holds was made with {before.get(name)}; "
-                    "give another output"
-                )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from r2id.errors import InputError
-from r2id.files.atomic import write_whole
+from r2id.files.record import check_settings, plain, write_record
 
 Row = Mapping[str, Any]
 Rows = dict[str, list[dict[str, Any]]]
@@ -36,7 +36,7 @@ class Report:
     """
 
     def __init__(self, settings: Mapping[str, Any], path: Path | None) -> None:
-        self.settings, self.path = dict(json.loads(json.dumps(settings))), path
+        self.settings, self.path = plain(dict(settings)), path
         self.rows: Rows = {}
 
     def resume(self) -> None:
@@ -47,12 +47,8 @@ class Report:
         if self.path is None or not self.path.exists():
             return
         before, rows = read_evaluation(self.path)
-        for name, value in self.settings.items():
-            if name not in CALLED and before.get(name) != value:
-                raise InputError(
-                    f"{name} is {value}, and what {self.path} holds was measured with {before.get(name)}; "
-                    "leave out --resume to measure everything anew"
-                )
+        advice = "leave out --resume to measure everything anew"
+        check_settings(self.settings, before, f"what {self.path} holds was measured with", advice, CALLED)
         self.rows = rows
         print(f"{sum(map(len, rows.values()))} rows are in {self.path} already", flush=True)
 
@@ -66,8 +62,7 @@ class Report:
         begun = section in self.rows
         self.rows.setdefault(section, []).extend({name: _finite(value) for name, value in row.items()} for row in rows)
         if self.path:
-            content = json.dumps({"settings": self.settings} | self.rows, indent=1, ensure_ascii=False) + "\n"
-            write_whole(self.path, lambda path: path.write_text(content, encoding="utf-8"))
+            write_record(self.path, {"settings": self.settings} | self.rows)
         shown = rows if shown is None else shown
         if not begun:
             print(f"\n{title(section, self.settings)}\n{_line({name: name for name in shown[0]}, shown[0])}")

@@ -19,15 +19,13 @@ from r2id.errors import InputError
 from r2id.files.atomic import check_writable, free_space, make_folder, writing
 from r2id.files.images import LARGE, as_levels, check_image_suffix, is_large, reason
 from r2id.files.locks import alone
+from r2id.files.record import check_settings, read_record
 from r2id.files.tiff import TIFF_SUFFIXES
 from r2id.geometry.sizes import Region, Size, check_region, check_size, size_text
 from r2id.runtime.progress import Progress
 
 TILE = 256
 LONGEST_SIDE = 2**31 - 1
-
-CHECKSUMS = ("model", "latent")
-"""What of a picture's identity is a checksum, which says nothing to a reader."""
 
 
 def check_suffix(path: Path, size: Size) -> None:
@@ -80,8 +78,7 @@ def write_large(
         field: what to render, a batch of one.
         size, region: as for `ImageField.render`.
         path: file to write, .tif or .png.
-        identity: what tells this picture from others, in what JSON has; tiles of another are not gone on with. Those of
-            CHECKSUMS are shown to nobody.
+        identity: what tells this picture from others, in what JSON has; tiles of another are not gone on with.
         progress: shows how far it is.
     Raises:
         InputError: for another suffix or size, too little free disk space, tiles of another picture or damaged ones, or
@@ -181,17 +178,10 @@ class _Tiles:
         self.progress.unlink()
 
     def _resume(self) -> None:
-        try:
-            noted = json.loads(self.progress.read_text())
-            done, before = int(noted["done"]), dict(noted["picture"])
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise InputError(f"{self.progress} is damaged ({reason(error)}); remove it to begin anew") from error
-        for name, value in self.identity.items():
-            if before.get(name) != value:
-                which = "was begun with other latents or weights"
-                if name not in CHECKSUMS:
-                    which = f"holds tiles of another picture: its {name} is {before.get(name)}, not {value}"
-                raise InputError(f"{self.partial} {which}; remove it to begin anew, or give another output")
+        noted = read_record(self.progress, "remove it to begin anew", done=int, picture=dict)
+        done = noted["done"]
+        advice = "remove it to begin anew, or give another output"
+        check_settings(self.identity, noted["picture"], f"{self.partial} was begun with", advice)
         try:
             self._read_offsets()
             damage = None if 0 <= done <= self.count else f"{done} of {self.count} tiles are said to be done"

@@ -15,6 +15,7 @@ from typing import Any
 
 from r2id.errors import InputError
 from r2id.files.atomic import make_folder
+from r2id.files.record import check_settings
 
 try:
     import fcntl
@@ -52,18 +53,10 @@ def together(path: Path, settings: dict[str, Any], begin: Callable[[], object]) 
                 begin()
                 path.write_text(json.dumps(settings))
                 fcntl.flock(file, fcntl.LOCK_SH)
-            _compare(settings, json.loads(path.read_text()), path.parent)
+            others = f"another process is writing to {path.parent} with"
+            advice = "wait until it ends, or give another output"
+            check_settings(settings, json.loads(path.read_text()), others, advice)
         yield
-
-
-def _compare(settings: dict[str, Any], theirs: dict[str, Any], folder: Path) -> None:
-    for name, value in settings.items():
-        # As text: one nan is like another.
-        if json.dumps(theirs.get(name)) != json.dumps(value):
-            raise InputError(
-                f"another process is writing to {folder}, whose {name} is {theirs.get(name)} and not {value}; "
-                "wait until it ends, or give another output"
-            )
 
 
 @contextmanager

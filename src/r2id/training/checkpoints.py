@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from r2id.errors import InputError
 from r2id.files.atomic import remove_folder, replace_folder
+from r2id.files.record import check_settings, read_record, write_record
 
 MAY_CHANGE = {
     "data",
@@ -57,18 +57,13 @@ class Checkpoints:
             return 0, 0.0
         if not steps:
             raise InputError(f"{self.folder.parent} holds no checkpoint to resume; leave out --resume to begin there")
-        progress = self._path(steps[-1]) / "progress.json"
-        try:
-            saved = json.loads(progress.read_text())
-            seconds, before = float(saved["seconds"]), dict(saved["settings"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"the checkpoint {self._path(steps[-1])} is damaged ({error}); remove it to resume from an earlier one"
-            ) from error
-        for name, value in settings.items():
-            if name not in MAY_CHANGE and before.get(name) != value:
-                raise InputError(f"{name} is {value}; the training to resume has {before.get(name)}")
-        return steps[-1], seconds
+        newest = self._path(steps[-1])
+        saved = read_record(
+            newest / "progress.json", f"remove {newest} to resume from an earlier one", settings=dict, seconds=float
+        )
+        advice = "give what it has, or another output folder"
+        check_settings(settings, saved["settings"], "the training to resume has", advice, MAY_CHANGE)
+        return steps[-1], saved["seconds"]
 
     def save(
         self,
@@ -104,7 +99,7 @@ class Checkpoints:
         def write(folder: Path) -> None:
             for name, content in tensors.items():
                 save_file(content, folder / f"{name}.safetensors")
-            (folder / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds, "settings": settings}))
+            write_record(folder / "progress.json", {"step": step, "seconds": seconds, "settings": settings})
 
         replace_folder(self._path(step), write)
         for old in self.steps()[: -self.keep]:
@@ -157,12 +152,3 @@ def _part_of(whole: Tensor, like: Tensor) -> Tensor:
     if isinstance(like, DTensor) and whole.shape == like.shape:
         return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
     return whole
-
-
-def plain(value: Any) -> Any:
-    """The same value in what JSON has: folders as text, tuples as lists."""
-    if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    return str(value) if isinstance(value, Path) else value

@@ -28,6 +28,7 @@ from r2id.files.atomic import clear_leftovers
 from r2id.files.checksums import checksum
 from r2id.files.images import as_output
 from r2id.files.locks import alone
+from r2id.files.record import plain
 from r2id.geometry.sizes import Size
 from r2id.networks.diffuser import R2ID
 from r2id.networks.layers import EncoderBlock
@@ -35,7 +36,7 @@ from r2id.networks.resampler import R2IR
 from r2id.runtime.precision import REPLACED, autocast, usable_precision
 from r2id.runtime.processes import Share
 from r2id.training.batch_order import batch_indices, bucket_batch, latent_sizes, mixed_seed
-from r2id.training.checkpoints import Checkpoints, plain, whole
+from r2id.training.checkpoints import Checkpoints, whole
 from r2id.training.latent_statistics import spread_over
 from r2id.training.objectives import Objective
 from r2id.training.settings import Training

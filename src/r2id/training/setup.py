@@ -20,13 +20,13 @@ from r2id.data.loading import load_sizes
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.atomic import replace_folder
+from r2id.files.record import plain
 from r2id.geometry.sizes import check_size
 from r2id.networks.diffuser import R2ID
 from r2id.networks.loading import load_part
 from r2id.networks.resampler import R2IR
 from r2id.publishing.card import keep_card
 from r2id.training.batch_order import latent_sizes
-from r2id.training.checkpoints import plain
 from r2id.training.latent_statistics import measure_latents
 from r2id.training.loop import train
 from r2id.training.objectives import DiffusionObjective, ReconstructionObjective
