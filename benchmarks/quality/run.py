@@ -162,11 +162,11 @@ def card_table(figures: Figures) -> list[list[str]]:
     return [
         ["latents", *names(GRIDS)],
         [
-            "¹ R2IR: mean squared error of test digits at 32×32, in [−1, 1]",
+            "¹ mean squared error of R2IR on test digits at 32×32, in [−1, 1]",
             *show(figures.of("reconstruction", "MSE", GRIDS), ".4f"),
         ],
         [
-            "² sizes agree: mean squared error between decoding at 64×64, averaged to 32×32, and at 32×32",
+            "² mean squared error between decoding at 64×64, averaged to 32×32, and at 32×32",
             *show(gallery("2x against 1x"), ".5f"),
         ],
         ["³ classifier accuracy, 32×32, of 10,000 digits", *show(figures.of_many("accuracy"), ".1%")],
@@ -177,7 +177,7 @@ def card_table(figures: Figures) -> list[list[str]]:
         ["³ precision (of one real half on the other: 0.87)", *show(figures.of_many("precision"), ".2f")],
         ["³ recall (likewise: 0.85)", *show(figures.of_many("recall"), ".2f")],
         [
-            "³ intra-class distance ratio, generated over real",
+            "³ intra-class distance ratio, generated to real",
             *show(figures.of_many("intra-class distance ratio"), ".2f"),
         ],
         *(
@@ -256,7 +256,7 @@ class Claim:
 
 
 def claims(figures: Figures) -> list[list[str]]:
-    """What was to be reached and what was measured, in docs/results.md, whose footnotes say how."""
+    """The targets and the measurements in docs/results.md, whose notes give the commands."""
 
     def at_least(least: float) -> Callable[[float], bool]:
         return lambda figure: figure >= least
@@ -281,56 +281,56 @@ def claims(figures: Figures) -> list[list[str]]:
     of_fewer = figures.of("between", "Fréchet", others) + figures.of("gallery/other-latents", "Fréchet", also)
     rows = [
         Claim(
-            "R2IR, mean squared error of test digits in [−1, 1] at 32×32 through 4×4 latents",
+            "mean squared error of R2IR, 4×4 latents",
             "0.0104", "≤ 0.004", figures.of("reconstruction", "MSE", [(4, 4)]), ".4f", at_most(0.004), "¹",
         ),
         Claim(
-            "the same through 8×8 and 14×14 latents",
+            "the same, 8×8 and 14×14 latents",
             "–", "≤ 0.003", figures.of("reconstruction", "MSE", [(8, 8), (14, 14)]), ".4f", at_most(0.003), "¹",
         ),
         Claim(
-            "classifier accuracy, 4×4 latents → 32×32",
+            "classifier accuracy, 4×4 latents",
             '"bad"', "≥ 99 %", figures.of_many("accuracy", [(4, 4)]), ".2%", at_least(0.99), "²",
         ),
         Claim(
-            "classifier accuracy, 8×8, 10×10 and 16×16 latents → 32×32",
+            "classifier accuracy, 8×8, 10×10 and 16×16 latents",
             "100 of 100 pictures at 10×10", "≥ 99.3 %",
             figures.of_many("accuracy", GRIDS[1:]), ".2%", at_least(0.993), "²", names(GRIDS[1:]),
         ),
         everywhere(
-            "pairs", "classifier accuracy, nine latents in proportions from 2:5 to 5:2, six sizes from 16×16 to 256×256"
+            "pairs", "the same, nine grids from 2:5 to 5:2, six sizes from 16×16 to 256×256"
         ),
-        everywhere("1024-pixels", "the same, four latents, pictures of 1024×1024, 410×1024 and 1024×410"),
-        everywhere("between", "the same, " + in_words(names(BETWEEN)) + " latents → 32×32"),
+        everywhere("1024-pixels", "the same, four grids, 1024×1024, 410×1024 and 1024×410"),
+        everywhere("between", "the same, " + in_words(names(BETWEEN)) + " latents"),
         Claim(
-            "Fréchet distance, 4×4, 8×8, 10×10, 16×16 and 12×12 latents → 32×32",
+            "Fréchet distance, 4×4, 8×8, 10×10, 16×16 and 12×12 latents",
             "–", "≤ 0.23", distances, ".3f", at_most(0.23), "²", names((*GRIDS, DENSE)),
         ),
         Claim(
-            "the same of 1,000 digits, " + in_words(names([*others, *also])) + " latents",
+            "the same of 1,000 digits, " + in_words(names([*others, *also])),
             "–", "≤ 0.23 of 10,000",
             of_fewer, ".3f", at_most(0.23), "(of fewer digits) ⁴", names([*others, *also]),
         ),
         Claim(
-            "intra-class distance ratio, generated over real, on the same five grids",
+            "intra-class distance ratio, generated to real, same five grids",
             "falls as the latent grows", "≥ 0.85, within 0.05 of each other",
             ratios, ".2f", lambda figure: figure >= 0.85 and widest <= 0.05, "²",
         ),
         Claim(
-            "improved recall, likewise",
+            "improved recall, same five grids",
             "–", "≥ 0.6", figures.of_many("recall", (*GRIDS, DENSE)), ".2f", at_least(0.6), "²", names((*GRIDS, DENSE)),
         ),
         Claim(
-            "sizes agree: 64×64 averaged to 32×32 against 32×32",
+            "mean squared error between 64×64 averaged to 32×32, and 32×32",
             "–", "≤ 0.0005", figures.of("gallery", "2x against 1x", GRIDS), ".6f", at_most(0.0005), "⁵", names(GRIDS),
         ),
         Claim(
-            "trained at 4×4 latents alone, classifier accuracy at 8×8 and 10×10, of 1,000 digits",
+            "trained at 4×4 latents alone, accuracy at 8×8 and 10×10",
             "works at 8×8", "≥ 98 %",
             figures.of(ONE_SIZE, "accuracy", [(8, 8), (10, 10)]), ".1%", at_least(0.98), "⁶",
         ),
     ]  # fmt: skip
-    return [["", "published", "to reach", "measured", ""], *(claim.row() for claim in rows)]
+    return [["", "published", "target", "measured", ""], *(claim.row() for claim in rows)]
 
 
 def names(sizes: Iterable[Size]) -> list[str]:
