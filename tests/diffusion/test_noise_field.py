@@ -4,11 +4,11 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-from r2id.diffusion.noise_field import field_noise
+from r2id.diffusion.noise_field import _cell_averages, field_noise, finest_grid
 from r2id.diffusion.schedule import alpha_bar_at, shift_scheduler
 from r2id.geometry.density import density, shift_noise
 
-SIZES = [(1, 1), (1, 7), (4, 4), (5, 5), (4, 10), (10, 6), (8, 8), (13, 3)]
+SIZES = [(1, 1), (1, 7), (4, 4), (5, 5), (4, 10), (10, 6), (8, 8), (13, 3), (2, 21)]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -49,6 +49,42 @@ class TestField:
     def test_a_generator_each_makes_samples_independent_of_their_batch(self):
         together = field_noise(2, 3, (5, 4), [seeded(1), seeded(2)])
         assert torch.equal(together[1:], field_noise(1, 3, (5, 4), [seeded(2)]))
+
+    @pytest.mark.parametrize("size", [(3, 4000), (4000, 3), (1, 4000), (700, 700), (1000, 250)])
+    def test_memory_is_linear_in_the_samples(self, size):
+        finest = finest_grid(size)
+        assert all(side >= wanted for side, wanted in zip(finest, size, strict=True))
+        assert finest[0] * finest[1] < 16 * size[0] * size[1]
+
+    @pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (700, 500)])
+    def test_long_rows_are_standard_normal_and_independent_of_their_neighbours(self, size):
+        samples = field_noise(2, 20, size, seeded())
+        assert samples.mean().abs() < 0.02 and abs(samples.std() - 1) < 0.02
+        for axis in (axis for axis in (-2, -1) if samples.shape[axis] > 1):
+            beside = samples.narrow(axis, 1, size[axis] - 1) * samples.narrow(axis, 0, size[axis] - 1)
+            assert beside.mean().abs() < 0.02
+
+    def test_no_weights_grow_with_the_length_of_a_row(self, monkeypatch):
+        """Their number is its square, and making them takes its cube: 1500 cells took 20 s."""
+        sizes = []
+        monkeypatch.setattr(
+            "r2id.diffusion.noise_field._cell_averages",
+            lambda count, fine: sizes.append((count, fine)) or _cell_averages(count, fine),
+        )
+        assert field_noise(1, 1, (2, 15_000), seeded()).shape == (1, 1, 2, 15_000)
+        assert max(max(size) for size in sizes) <= 256
+
+    @pytest.mark.parametrize(
+        ("size", "numbers"),
+        [
+            ((5, 5), [-1.729808, 0.741367, 1.641175, 1.017438]),
+            ((4, 10), [-1.526343, -1.003809, 2.366044, 1.526652]),
+        ],
+    )
+    def test_its_numbers_stay(self, size, numbers):
+        """Pictures of a seed, and every figure measured, depend on them."""
+        field = field_noise(1, 1, size, seeded())[0, 0]
+        torch.testing.assert_close(field.diagonal()[:4], torch.tensor(numbers), rtol=0, atol=1e-5)
 
 
 class TestShift:

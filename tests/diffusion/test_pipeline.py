@@ -18,7 +18,7 @@ from diffusers import (
 from PIL import Image
 from torch.nn import functional
 
-from r2id.diffusion.noise_field import field_noise
+from r2id.diffusion.noise_field import field_noise, finest_grid
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.diffusion.schedule import alpha_bar_at, shift_scheduler
 from r2id.errors import InputError
@@ -235,6 +235,9 @@ class TestRefusals:
             ({"num_inference_steps": 5000}, "5000"),
             ({"size": (1_000_000, 1_000_000)}, "1000000x1000000"),
             ({"latent_size": (1_000_000, 1_000_000)}, "1000000x1000000"),
+            ({"generator": [seeded()] * 2}, "generator is a list of 2 and class_labels of 1"),
+            ({"class_labels": ["3", "4"], "generator": [seeded()]}, "generator is a list of 1 and class_labels of 2"),
+            ({"class_labels": ["3", "4"], "generator": []}, "list of 0"),
             ({"latents": torch.zeros(3, 3, 2, 2)}, r"\(3, 3, 2, 2\)"),
             ({"latents": torch.zeros(1, 5, 2, 2)}, r"\(1, 5, 2, 2\)"),
         ],
@@ -249,6 +252,12 @@ class TestRefusals:
         pipeline.diffuser.guidance_branches = lambda *_: pytest.fail("the diffuser ran")
         with pytest.raises(InputError, match="GiB"):
             pipeline(["3"], **FEW | {"size": [(8, 8), (10**7, 10**6)]})
+
+    def test_the_noise_counts_in_what_has_to_fit(self, pipeline, monkeypatch):
+        asked = []
+        monkeypatch.setattr("r2id.diffusion.pipeline.check_fits_in_memory", lambda sizes, *_: asked.extend(sizes))
+        pipeline(["3"], **FEW | {"latent_size": (2, 21)})
+        assert finest_grid((2, 21)) in asked
 
 
 class TestKeeping:

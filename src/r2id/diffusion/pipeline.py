@@ -22,7 +22,7 @@ from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, text_states
 from r2id.diffusion.folders import add_code, fetch, importable
 from r2id.diffusion.guidance import check_guidance
-from r2id.diffusion.noise_field import field_noise
+from r2id.diffusion.noise_field import field_noise, finest_grid
 from r2id.diffusion.schedule import alpha_bar_at, shift_scheduler
 from r2id.errors import InputError
 from r2id.files.atomic import fill_folder
@@ -204,7 +204,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             guidance_scale: strength of classifier-free guidance; 1 is none, and twice as cheap in the decoder blocks.
             guidance_interval: from which to which time, 0 clean to 1 noise, guidance is applied (Kynkäänniemi et al.
                 2024, arXiv:2404.07724). Without it near 1, pictures of one label differ more; near 0 it changes little.
-            generator: one for all, or one per picture, which makes each independent of the others.
+            generator: one for all, or a list with one for each picture, which makes each independent of the others.
             latents: noise [B, C, h, w] to start from instead of the generator's; then `latent_size` is unused.
             canvas: proportions of the picture; by default those the model was trained on. A `size` of other
                 proportions shows the same picture stretched.
@@ -216,7 +216,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
                 `class_labels`.
             return_dict: False for a tuple of pictures and latents.
         Raises:
-            InputError: for an unknown label, a size below 1, or pictures that would not fit in memory.
+            InputError: for an unknown label, a size below 1, generators that are not as many as the labels, or pictures
+                that would not fit in memory.
         """
         if not isinstance(size, Sequence):
             raise InputError(f"size is {size!r}; it must be (height, width) or a list of such pairs")
@@ -243,6 +244,14 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         latent_size = check_size(latent_size if latents is None else latents.shape[-2:], "the latent size")  # type: ignore[arg-type]
         # A sample, its features in a block, and the feed-forward's four times as many.
         check_fits_in_memory([latent_size], len(class_labels), 4 * self.diffuser.config.dim)
+        if latents is None:
+            # The field on its finest grid, and the parts that it is put together from.
+            check_fits_in_memory([finest_grid(latent_size)], len(class_labels), 2 * self.diffuser.config.channels)
+        if isinstance(generator, (list, tuple)) and len(generator) != len(class_labels):
+            raise InputError(
+                f"generator is a list of {len(generator)} and class_labels of {len(class_labels)}; "
+                "give one generator for all, or a list with one for each label"
+            )
         if latents is not None and latents.shape[:2] != (len(class_labels), self.diffuser.config.channels):
             raise InputError(
                 f"latents of shape {tuple(latents.shape)} do not fit {len(class_labels)} labels; "
