@@ -80,6 +80,7 @@ class Checkpoints:
         All processes must call this, as each may hold a part of every tensor; the main one writes.
         """
 
+        # Not by torch's distributed checkpoint API, whose files are pickles and which knows no averaged weights.
         def gathered(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
             # One after the other: together they would not fit where they are spread because they do not fit.
             whole_ones = ((name, whole(value)) for name, value in named)

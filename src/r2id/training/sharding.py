@@ -18,6 +18,7 @@ from r2id.training.checkpoints import whole
 def shard(objective: nn.Module, device_type: str, processes: int) -> None:
     """Spread the weights over the processes. A block's come together while it computes, what is outside of blocks for
     all of a step."""
+    # Not by accelerate's FSDP2 plugin, which on CPUs copies the weights to every process without a word.
     mesh = init_device_mesh(device_type, (processes,))
     for module in list(objective.modules()):
         # Blocks that are read by parts, those of the published R2IR, would not see their weights come together.
@@ -44,6 +45,7 @@ def gather_weights(objective: nn.Module) -> None:
             if isinstance(parameter, DTensor):
                 setattr(module, name, nn.Parameter(whole(parameter), parameter.requires_grad))
         if isinstance(module, FSDPModule):
-            # Its hooks would wait for the other processes, to gather what is here by now.
+            # Its hooks would wait for the other processes, to gather what is here by now. Torch has no public way to
+            # take them off: a full state dict of its checkpoint API needs every network a second time, built anew.
             module._forward_pre_hooks.clear()  # type: ignore[attr-defined]
             module._forward_hooks.clear()  # type: ignore[attr-defined]
