@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tempfile
 from pathlib import Path
 
 import datasets
@@ -12,6 +13,7 @@ from PIL import Image
 
 from r2id.data.dataset import ImageDataset
 from r2id.data.loading import load_images, load_sizes
+from r2id.data.pixels import map_pixels
 from r2id.errors import InputError
 from r2id.files.images import read_image
 from r2id.geometry.sizes import alike_size, in_proportion
@@ -99,6 +101,25 @@ class TestSizes:
         if max(size) < 10 * min(size):
             assert height * width == pytest.approx(64 * 64, rel=0.15)
             assert height / width == pytest.approx(size[0] / size[1], rel=0.15)
+
+    def test_workers_and_files_change_nothing(self, mixed, tmp_path_factory):
+        for options in ({}, {"image_size": (32, 32), "keep_proportions": True}, {"channels": 3}):
+            save(picture((7, 8, 9), (20, 40)), mixed / "5.png")
+            (mixed / "metadata.jsonl").unlink(missing_ok=True)
+            path = tmp_path_factory.mktemp("pixels") / "pixels"
+            alone, helped, kept = (
+                load_sizes(mixed, **options, **more) for more in ({}, {"num_workers": 3}, {"pixels": path})
+            )
+            again = map_pixels(path, [tuple(data.images.shape) for data in kept])
+            assert [path.name for path in path.parent.iterdir()] == ["pixels"]
+            for one, two, three, four in zip(alone, helped, kept, again, strict=True):
+                assert all(torch.equal(one.images, other) for other in (two.images, three.images, four))
+                assert one.images.shape[1] == 3
+
+    def test_a_full_disk_is_named(self, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", "/dev/full/no")
+        with pytest.raises(InputError, match="the pixels cannot be kept in /dev/full/no .*set TMPDIR"):
+            load_sizes(DIGITS)
 
     def test_a_grid_in_proportion_is_as_dense(self):
         assert in_proportion((16, 16), (90, 160)) == (12, 21)
@@ -344,6 +365,94 @@ class TestFolders:
         with pytest.raises(InputError, match="no column 'other'; accepted is a column of captions"):
             load_sizes(tmp_path, caption_column="other")
 
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [("a.jfif", "JPEG"), ("a.avif", "AVIF"), ("a.jp2", "JPEG2000"), ("a.tga", "TGA"), ("a.ppm", "PPM"),
+         ("a", "PNG"), ("a.1", "JPEG")],
+    )  # fmt: skip
+    def test_pictures_of_other_formats_and_without_a_suffix(self, tmp_path, name, kind):
+        picture((200, 200, 200), (16, 16)).save(tmp_path / name, format=kind)
+        save(picture((200, 200, 200), (16, 16)), tmp_path / "b.png")
+        assert (load_images(tmp_path, channels=1).images.float() - 200).abs().max() <= 2
+        assert len(load_images(tmp_path)) == 2
+
+    def test_what_is_left_out_is_told(self, tmp_path):
+        save(picture((1, 2, 3)), tmp_path / "a.png")
+        save(picture((1, 2, 3)), tmp_path / "b.png")
+        for name in ("c.heic", "d.heic", "e.psd"):
+            (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic and more")
+        (tmp_path / "notes.md").write_text("about them")
+        (tmp_path / "metadata.csv").write_text("file_name,label,licence\na.png,x,free\n")
+        found = load_images(tmp_path, image_size=(3, 2)).found
+        assert found == (
+            f"image folder {tmp_path.name}, split train, 1 images, RGB; stored at 4x5, taken at 3x2; 1 labels; "
+            "no captions; left out files in no format that can be read (2 of .heic, 1 of .psd); "
+            "left out 1 images that metadata.csv does not name; left out columns licence"
+        )
+        assert "\n" not in found
+
+    def test_nothing_left_out_is_not_mentioned(self):
+        assert load_images(DIGITS, limit=2).found == (
+            "MNIST-style IDX files digits, split train, 2 images, grey; stored at 28x28, taken at 28x28; 10 labels; "
+            "no captions"
+        )
+        assert "captions such as 'rainbow'" in load_images(EMOJI).found
+
+    @pytest.mark.parametrize("all_of_them", [False, True])
+    def test_label_folders_may_be_links(self, tmp_path, all_of_them):
+        for name in ("cat", "dog"):
+            save(picture(1), tmp_path / "store" / name / "1.png")
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "cat").symlink_to(tmp_path / "store" / "cat")
+        if all_of_them:
+            (tmp_path / "data" / "dog").symlink_to(tmp_path / "store" / "dog")
+            (tmp_path / "store" / "dog" / "round").symlink_to(tmp_path / "store" / "dog")
+        else:
+            save(picture(1), tmp_path / "data" / "dog" / "1.png")
+        dataset = load_images(tmp_path / "data")
+        assert dataset.label_names == ("cat", "dog") and dataset.labels.tolist() == [0, 1]
+
+    def test_a_split_folder_may_be_a_link(self, tmp_path):
+        save(picture(1), tmp_path / "store" / "1.png")
+        for name in ("train", "test"):
+            (tmp_path / "data").mkdir(exist_ok=True)
+            (tmp_path / "data" / name).symlink_to(tmp_path / "store")
+        assert len(load_images(tmp_path / "data", "test")) == 1
+
+    def test_a_comma_outside_of_quotes_is_named(self, tmp_path):
+        for name in "ab":
+            save(picture(1), tmp_path / f"{name}.png")
+        (tmp_path / "metadata.csv").write_text("file_name,text\na.png,one\nb.png,a dog, running\n")
+        with pytest.raises(InputError, match=r"metadata.csv, line 3, has more values than the 2 columns; .* quotes"):
+            load_images(tmp_path)
+
+    def test_of_a_list_of_captions_the_first_is_taken_and_that_is_told(self, tmp_path):
+        rows = []
+        for name, text in (("a", ["one", "two"]), ("b", ["three"]), ("c", "four")):
+            save(picture(1), tmp_path / f"{name}.png")
+            rows.append({"file_name": f"{name}.png", "text": text})
+        (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        dataset = load_images(tmp_path)
+        assert dataset.captions == ("one", "three", "four")
+        assert "left out all but the first of the captions of 1 images" in dataset.found
+        for wrong in ([], [""], [["nested"]], {"en": "one"}):
+            rows[0]["text"] = wrong
+            (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+            with pytest.raises(InputError, match="metadata.jsonl has (the caption|no text)"):
+                load_images(tmp_path)
+
+    def test_the_column_may_be_called_prompt(self, tmp_path):
+        save(picture(1), tmp_path / "a.png")
+        (tmp_path / "metadata.csv").write_text("file_name,prompt\na.png,one\n")
+        assert load_images(tmp_path).captions == ("one",)
+
+    def test_texts_beside_the_images_may_be_called_caption(self, tmp_path):
+        for name in "ab":
+            save(picture(1), tmp_path / f"{name}.png")
+        (tmp_path / "a.caption").write_text("one")
+        (tmp_path / "b.txt").write_text("two")
+        assert load_images(tmp_path).captions == ("one", "two")
+
     def test_empty_folder(self, tmp_path):
         with pytest.raises(InputError, match=r"holds no images; accepted are whole .png"):
             load_images(tmp_path)
@@ -397,6 +506,15 @@ class TestHub:
     def test_the_only_text_column_is_the_caption(self, hub):
         hub({"picture": [picture(1)], "prompt": ["one"]}, {"prompt": datasets.Value("string")})
         assert load_images("fruit").captions == ("one",)
+
+    def test_lists_of_captions_and_columns_that_are_not_read(self, hub):
+        hub(
+            {"picture": [picture(1)], "text": [["one", "two"]], "licence": ["free"]},
+            {"text": datasets.Sequence(datasets.Value("string")), "licence": datasets.Value("string")},
+        )
+        dataset = load_images("fruit")
+        assert dataset.captions == ("one",) and dataset.found.endswith("; left out columns licence")
+        assert "all but the first of the captions of 1 images" in dataset.found
 
     def test_text_labels_are_not_captions(self, hub):
         hub({"picture": [picture(1)] * 2, "label": ["pear", "fig"]}, {"label": datasets.Value("string")})
@@ -476,8 +594,9 @@ class TestArguments:
             ({"background": -1}, "background is -1; accepted is a grey level from 0 to 255"),
             ({"background": 256}, "background is 256"),
             ({"limit": 0}, "limit is 0; accepted is at least 1"),
+            ({"num_workers": -1}, "num_workers is -1; accepted is at least 0"),
         ],
     )
     def test_out_of_range(self, arguments, message):
         with pytest.raises(InputError, match=message):
-            load_images(DIGITS, **arguments)
+            load_sizes(DIGITS, **arguments)

@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -243,6 +245,29 @@ class TestLearning:
         if part:
             names = LabelConditioner.from_pretrained(folder / "conditioner").label_names
             assert len(names) == (2 if labelled else 1)
+
+    def test_what_was_found_is_told_in_one_line(self, tmp_path, kind, capsys):
+        train, settings, _, part = kind
+        for index in range(4):
+            (tmp_path / "images").mkdir(exist_ok=True)
+            Image.new("L", (8, 8), 20 * index).save(tmp_path / "images" / f"{index}.png")
+            (tmp_path / "images" / f"{index}.caption").write_text("a square")
+        (tmp_path / "images" / "4.heic").write_bytes(b"heic")
+        train(settings(tmp_path / "run", data=str(tmp_path / "images"), steps=1, num_workers=2))
+        (line,) = (line for line in capsys.readouterr().err.splitlines() if "4 images, grey" in line)
+        assert line.startswith("r2id: image folder images") and "captions such as 'a square'" in line
+        assert "left out files in no format that can be read (1 of .heic)" in line
+        assert line.endswith("captions are learnt only with --text-encoder") == bool(part)
+
+    def test_labels_that_no_image_has_are_not_learnt(self, tmp_path):
+        rows = []
+        for label in (1, 2, 3, 7):
+            (tmp_path / "images").mkdir(exist_ok=True)
+            Image.new("L", (8, 8), 20 * label).save(tmp_path / "images" / f"{label}.png")
+            rows.append({"file_name": f"{label}.png", "label": label})
+        (tmp_path / "images" / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        folder = train_diffuser(diffuser_training(tmp_path / "run", data=str(tmp_path / "images"), steps=1))
+        assert R2Pipeline.from_pretrained(folder).conditioner.label_names == ["1", "2", "3", "7"]
 
     def test_colour_images_can_be_learnt_with_pictures_on_the_way(self, tmp_path, kind):
         train, settings, _, part = kind
@@ -647,6 +672,50 @@ def test_preset_rgb_16x_trains_on_pictures_and_what_it_learnt_is_sampled(monkeyp
     assert (config["channels"], config["canvas"], config["noise_reference_size"]) == (768, [256, 256], 16)
     with Image.open(tmp_path / "one.png") as picture:
         assert (picture.mode, picture.size) == ("RGB", (256, 256))
+
+
+LARGER_THAN_MEMORY = """
+import os
+import resource
+import sys
+from pathlib import Path
+
+import tensorboard.summary.writer.event_file_writer  # what takes memory by itself
+from accelerate import Accelerator
+from r2id.training.settings import ResamplerTraining
+from r2id.training.setup import train_resampler
+
+kilobytes = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmData" in line)
+limit = int(kilobytes) * 1024 + int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+model = ("dim=8", "num_heads=2", "num_blocks=1", "latent_channels=4", "basis=2", "value_dim=4", "pixel_dim=4")
+train_resampler(
+    ResamplerTraining(
+        data="images", output=Path("run"), image_size=None, latent_sizes=((2, 2),), steps=2, batch_size=2,
+        pixel_share=0.05, sample_every=0, num_workers=2, model=(*model, "num_high=2", "num_low=2"),
+    )
+)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_data_larger_than_memory_can_be_trained_on(tmp_path):
+    folder, count, size = tmp_path / "images", 1100, (512, 384)
+    folder.mkdir()
+    Image.new("RGB", size, (10, 200, 30)).save(tmp_path / "image.png")
+    for index in range(count):
+        os.link(tmp_path / "image.png", folder / f"{index}.png")
+    limit = 200 << 20
+    assert count * size[0] * size[1] * 3 > 3 * limit
+    run = subprocess.run(
+        [sys.executable, "-c", LARGER_THAN_MEMORY, str(limit)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert (tmp_path / "run" / "resampler" / "config.json").is_file()
 
 
 class TestSchedule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from PIL import Image
 
 from r2id.errors import InputError
 
-CAPTION_COLUMNS = ("text", "caption")
+CAPTION_COLUMNS = ("text", "caption", "prompt")
 LABEL_COLUMN = "label"
 LARGEST_LABEL = 65535
 ACCEPTED_SOURCES = "accepted is a folder of images or of MNIST-style IDX files, or the id of a data set on the hub"
@@ -21,13 +21,37 @@ ACCEPTED_SOURCES = "accepted is a folder of images or of MNIST-style IDX files, 
 
 @dataclass(frozen=True)
 class Content:
-    """What a source holds. The pictures are read only as they are taken."""
+    """What a source holds.
 
-    pictures: Iterator[Image.Image]
+    Attributes:
+        count: how many pictures.
+        picture: reads the picture of a number below `count`; may be called by several threads.
+        description: of the source, in words.
+        labels, label_names, captions: as in `ImageDataset`.
+        left_out: what is there and is not loaded, and why, in words.
+    """
+
+    count: int
+    picture: Callable[[int], Image.Image]
     description: str
     labels: torch.Tensor | None = None
     label_names: tuple[str, ...] = ()
     captions: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def caption_texts(values: Sequence[Any], origin: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """One caption for each picture, the first where a picture has a list of them, and what this leaves out.
+
+    Raises InputError for anything but texts, numbers and lists of these.
+    """
+    lists = sum(isinstance(value, (list, tuple)) and len(value) > 1 for value in values)
+    firsts = [value[0] if isinstance(value, (list, tuple)) and value else value for value in values]
+    for value in firsts:
+        if not isinstance(value, (str, int, float)) or value == "":
+            raise InputError(f"{origin} has the caption {value!r}; accepted is a text, or a list of texts.")
+    left_out = (f"all but the first of the captions of {lists} images",) if lists else ()
+    return tuple(map(str, firsts)), left_out
 
 
 def index_values(values: Sequence[Any], origin: object) -> tuple[torch.Tensor, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Images in memory, with their labels or captions."""
+"""Images with their labels or captions."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from r2id.files.images import as_values
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Images of one size, held in memory, with their labels or captions where the data has them.
+    """Images of one size, with their labels or captions where the data has them.
 
     Attributes:
-        images: uint8 [N, C, H, W]; C is 1 (grey) or 3 (RGB).
+        images: uint8 [N, C, H, W]; C is 1 (grey) or 3 (RGB). As loaded, they are mapped from a file.
         labels: int64 [N], each an index into `label_names`; None without labels.
         label_names: the name of every label, "0" to the largest for labels that are integers; empty without
             labels.
         captions: one text per image; None without captions.
         source: what was loaded, in words, for model cards.
+        found: what was found there and what was left out, in one line.
     """
 
     images: torch.Tensor
@@ -28,6 +29,7 @@ class ImageDataset:
     label_names: tuple[str, ...]
     captions: tuple[str, ...] | None
     source: str
+    found: str = ""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -4,37 +4,51 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from r2id.data.content import CAPTION_COLUMNS, LABEL_COLUMN, Content, index_names, index_values, missing_split
+from r2id.data.content import (
+    CAPTION_COLUMNS,
+    LABEL_COLUMN,
+    Content,
+    caption_texts,
+    index_names,
+    index_values,
+    missing_split,
+)
 from r2id.errors import InputError
-from r2id.files.images import ACCEPTED_IMAGES, IMAGE_SUFFIXES, open_picture
+from r2id.files.images import ACCEPTED_IMAGES, is_picture, open_picture
 
 SPLIT_FOLDERS = frozenset({"train", "test", "validation", "valid", "val", "dev"})
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
-CAPTION_SUFFIX = ".txt"
+CAPTION_SUFFIXES = (".txt", ".caption")
+TEXT_SUFFIXES = (*CAPTION_SUFFIXES, ".jsonl", ".json", ".csv", ".md")
 
 
 def folder_content(root: Path, split: str, background: int, caption_column: str | None) -> Content:
-    subfolders = {
-        folder.name
-        for folder in root.iterdir()
-        if folder.is_dir() and not folder.name.startswith(".") and any(_image_files(folder))
-    }
-    if not subfolders and not any(_image_files(root)):
-        raise InputError(f"{root} holds no images; {ACCEPTED_IMAGES}, or MNIST-style IDX files.")
+    found: list[Path] = []
+    others: list[Path] = []
+    for file in _files(root):
+        (found if file.suffix.lower() not in TEXT_SUFFIXES and is_picture(file) else others).append(file)
+    if not found:
+        but = "".join(f", only {one}" for one in _unread(others))
+        raise InputError(f"{root} holds no images{but}; {ACCEPTED_IMAGES}, or MNIST-style IDX files.")
+    is_flat = any(file.parent == root for file in found)
+    subfolders = {file.relative_to(root).parts[0] for file in found if file.parent != root}
     split_names = subfolders & SPLIT_FOLDERS
     # A label may well be called "train", the vehicle; but not with "test" beside it, nor as the only one.
-    has_splits = len(split_names) >= 2 or (split_names == subfolders and not _is_flat(root))
+    has_splits = len(split_names) >= 2 or (bool(split_names) and split_names == subfolders and not is_flat)
     available = sorted(subfolders) if has_splits else ["train"]
     if split not in available:
         raise missing_split(root, split, available)
 
     folder = root / split if has_splits else root
+    files = sorted(file for file in found if file.is_relative_to(folder))
+    left_out = _unread([file for file in others if file.is_relative_to(folder)])
     metadata = next(
         (place / name for place in (folder, root) for name in METADATA_FILES if (place / name).is_file()),
         None,
@@ -43,17 +57,25 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
     label_names: tuple[str, ...] = ()
     captions: tuple[str, ...] | None = None
     if metadata is not None:
+        present = set(files)
         files, rows = _read_metadata(metadata, folder)
-        columns = [caption_column] if caption_column else CAPTION_COLUMNS
-        caption_values = next(filter(None, (_column(metadata, rows, name) for name in columns)), None)
+        if unnamed := len(present.difference(files)):
+            left_out += (f"{unnamed} images that {metadata.name} does not name",)
+        columns = (caption_column,) if caption_column else CAPTION_COLUMNS
+        column, caption_values = next(
+            ((name, values) for name in columns if (values := _column(metadata, rows, name))), (None, None)
+        )
         if caption_column and caption_values is None:
             raise InputError(f"{metadata} has no column {caption_column!r}; accepted is a column of captions.")
-        captions = None if caption_values is None else tuple(map(str, caption_values))
+        if caption_values is not None:
+            captions, more = caption_texts(caption_values, metadata)
+            left_out += more
         label_values = _column(metadata, rows, LABEL_COLUMN)
         if label_values is not None:
             labels, label_names = index_values(label_values, metadata)
+        if unread := sorted({str(name) for row in rows for name in row} - {"file_name", LABEL_COLUMN, column}):
+            left_out += (f"columns {', '.join(unread)}",)
     else:
-        files = sorted(_image_files(folder))
         nested = [file.relative_to(folder).parts for file in files if file.parent != folder]
         if nested and len(nested) < len(files):
             loose = next(file for file in files if file.parent == folder)
@@ -65,37 +87,52 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
             labels, label_names = index_names([parts[0] for parts in nested])
         captions = _caption_files(files)
     return Content(
-        pictures=(open_picture(file, background) for file in files),
+        count=len(files),
+        picture=lambda index: open_picture(files[index], background),
         description=f"image folder {root.resolve().name}",
         labels=labels,
         label_names=label_names,
         captions=captions,
+        left_out=left_out,
     )
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
-    for file in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if file.suffix.lower() in IMAGE_SUFFIXES and not hidden and file.is_file():
-            yield file
+def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The files that are not hidden in a folder and below. Links to folders are followed, except in a circle."""
+    above = (*above, folder.resolve())
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            yield path
+        elif path.resolve() not in above:
+            yield from _files(path, above)
+
+
+def _unread(files: Sequence[Path]) -> tuple[str, ...]:
+    """Files that are neither pictures nor texts about them, by suffix."""
+    kinds = Counter(file.suffix.lower() or "no suffix" for file in files if file.suffix.lower() not in TEXT_SUFFIXES)
+    if not kinds:
+        return ()
+    kinds_text = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
+    return (f"files in no format that can be read ({kinds_text})",)
 
 
 def _caption_files(images: Sequence[Path]) -> tuple[str, ...] | None:
     """Texts beside the images; None where no image has one."""
-    texts = [image.with_suffix(CAPTION_SUFFIX) for image in images]
-    missing = [text for text in texts if not text.is_file()]
-    if len(missing) == len(texts):
+    texts = [
+        next((text for suffix in CAPTION_SUFFIXES if (text := image.with_suffix(suffix)).is_file()), None)
+        for image in images
+    ]
+    if not any(texts):
         return None
-    if missing:
-        raise InputError(f"{missing[0]} does not exist; accepted is a caption for every image, or for none.")
+    if None in texts:
+        missing = images[texts.index(None)].with_suffix(CAPTION_SUFFIXES[0])
+        raise InputError(f"{missing} does not exist; accepted is a caption for every image, or for none.")
     try:
-        return tuple(" ".join(text.read_text(encoding="utf-8-sig").split()) for text in texts)
+        return tuple(" ".join(text.read_text(encoding="utf-8-sig").split()) for text in texts if text)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"a caption cannot be read ({error}); accepted is text in UTF-8.") from error
-
-
-def _is_flat(folder: Path) -> bool:
-    return any(file.parent == folder for file in _image_files(folder))
 
 
 def _read_metadata(metadata: Path, folder: Path) -> tuple[list[Path], list[Mapping[str, Any]]]:
@@ -128,6 +165,11 @@ def _metadata_rows(metadata: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             if metadata.suffix == ".csv":
                 table = csv.DictReader(stream, strict=True)
                 for row in table:
+                    if None in row:
+                        raise InputError(
+                            f"{metadata}, line {table.line_num}, has more values than the {len(row) - 1} columns; "
+                            "accepted are values with commas in double quotes."
+                        )
                     yield table.line_num, row
                 return
             for line, text in enumerate(stream, start=1):
@@ -151,7 +193,7 @@ def _metadata_rows(metadata: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _column(metadata: Path, rows: Sequence[Mapping[str, Any]], name: str) -> list[Any] | None:
     values = [row.get(name) for row in rows]
-    empty = [value is None or value == "" for value in values]
+    empty = [value is None or value in ("", []) for value in values]
     if all(empty):
         return None
     if any(empty):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from PIL import Image
 
-from r2id.data.content import ACCEPTED_SOURCES, CAPTION_COLUMNS, LABEL_COLUMN, Content, index_values
+from r2id.data.content import ACCEPTED_SOURCES, CAPTION_COLUMNS, LABEL_COLUMN, Content, caption_texts, index_values
 from r2id.errors import InputError
 from r2id.files.images import flatten, reason, unreadable
 
@@ -63,11 +62,8 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
                 label_names = tuple(features[class_column].names)
 
     captions: tuple[str, ...] | None = None
-    text_columns = [
-        column
-        for column, kind in features.items()
-        if isinstance(kind, datasets.Value) and "string" in kind.dtype and column != label_column
-    ]
+    text_columns = [column for column, kind in features.items() if column != label_column and _is_text(kind)]
+    left_out: tuple[str, ...] = ()
     if caption_column and caption_column not in text_columns:
         raise InputError(
             f"There is no column of strings {caption_column!r} in {name}, only {', '.join(features)}; "
@@ -76,27 +72,38 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
     preferred = [caption_column] if caption_column else [name for name in CAPTION_COLUMNS if name in text_columns]
     if preferred or len(text_columns) == 1:
         caption_column = (preferred or text_columns)[0]
-        captions = tuple(dataset[caption_column])
-        if None in captions:
+        texts = list(dataset[caption_column])
+        if None in texts:
             raise InputError(
-                f"Row {captions.index(None)} of {name} has no {caption_column}; accepted is one for every image."
+                f"Row {texts.index(None)} of {name} has no {caption_column}; accepted is one for every image."
             )
-    return Content(
-        pictures=_hub_pictures(dataset.select_columns([image_column]), image_column, name, background),
-        description=f"Hugging Face data set {identifier}",
-        labels=labels,
-        label_names=label_names,
-        captions=captions,
-    )
+        captions, left_out = caption_texts(texts, f"Column {caption_column} of {name}")
+    used = {image_column, label_column, caption_column}
+    unread = [column for column in features if column not in used]
+    pictures = dataset.select_columns([image_column])
 
-
-def _hub_pictures(dataset: Any, column: str, name: str, background: int) -> Iterator[Image.Image]:
-    for index in range(len(dataset)):
+    def picture(index: int) -> Image.Image:
         row = f"row {index} of {name}"
         try:
-            picture = dataset[index][column]
+            picture = pictures[index][image_column]
         except Exception as error:
             raise unreadable(row, error) from error
         if picture is None:
             raise InputError(f"There is no image in {row}; accepted is an image in every row.")
-        yield flatten(picture, background, row)
+        return flatten(picture, background, row)
+
+    return Content(
+        count=len(dataset),
+        picture=picture,
+        description=f"Hugging Face data set {identifier}",
+        labels=labels,
+        label_names=label_names,
+        captions=captions,
+        left_out=left_out + ((f"columns {', '.join(unread)}",) if unread else ()),
+    )
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a column is of strings, or of lists of them."""
+    kind = getattr(kind, "feature", kind)
+    return "string" in str(getattr(kind, "dtype", ""))

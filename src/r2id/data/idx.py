@@ -41,7 +41,8 @@ def idx_content(folder: Path, split: str) -> Content:
             )
         labels, label_names = index_values(values.tolist(), labels_file)
     return Content(
-        pictures=map(Image.fromarray, images),
+        count=len(images),
+        picture=lambda index: Image.fromarray(images[index]),
         description=f"MNIST-style IDX files {folder.resolve().name}",
         labels=labels,
         label_names=label_names,

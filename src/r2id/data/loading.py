@@ -1,17 +1,22 @@
 """Image data sets for training: MNIST-style IDX files, folders of images, and Hugging Face data sets.
 
-Everything is held in memory as 8-bit pixels: 60,000 digits are 61 MB at 32x32, and a training step then costs
-nothing but an index and a division. Images of several sizes are several data sets, one for each size.
+All are decoded once, to 8-bit pixels in a temporary file that is mapped into memory: a training step then costs
+nothing but an index and a division, and data may be larger than memory. Images of several sizes are several data sets,
+one for each size.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from itertools import islice
+import warnings
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-import numpy
-import torch
 from PIL import Image
 
 from r2id.data.content import ACCEPTED_SOURCES, Content
@@ -19,11 +24,13 @@ from r2id.data.dataset import ImageDataset
 from r2id.data.folder import folder_content
 from r2id.data.hub import hub_content
 from r2id.data.idx import IDX_PREFIXES, idx_content, idx_file
+from r2id.data.pixels import store_pixels
 from r2id.errors import InputError
-from r2id.files.images import check_background, check_channels, in_channels, pixels
+from r2id.files.images import check_background, check_channels, in_channels
 from r2id.geometry.sizes import Size, alike_size, size_text
 
 HUB_IDENTIFIER = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+Item = TypeVar("Item")
 
 
 def load_images(
@@ -35,7 +42,7 @@ def load_images(
     background: int = 0,
     limit: int | None = None,
 ) -> ImageDataset:
-    """Load a data set of images of one size into memory.
+    """Load a data set of images of one size.
 
     The arguments are those of `load_sizes`, and so are the errors. With `image_size` None, the images' own size must be
     the same for all.
@@ -60,8 +67,10 @@ def load_sizes(
     background: int = 0,
     limit: int | None = None,
     caption_column: str | None = None,
+    num_workers: int = 0,
+    pixels: Path | None = None,
 ) -> list[ImageDataset]:
-    """Load images into memory, a data set for each size that they have, that of the most images first.
+    """Load images, a data set for each size that they have, that of the most images first.
 
     Args:
         source: one of
@@ -69,12 +78,12 @@ def load_sizes(
             - a folder with MNIST-style IDX files, gzipped or not: `train-images-idx3-ubyte.gz` and
               `train-labels-idx1-ubyte.gz`, and `t10k-...` for the split "test". Without a labels file the
               images have no labels.
-            - a folder of images (png, jpg, jpeg, webp, bmp, gif, tif, tiff), flat or with one subfolder per
+            - a folder of images in any of the `FORMATS`, whatever their suffix, flat or with one subfolder per
               label, and either of these also inside one subfolder per split (`train`, `test`, ...). A folder
               without such subfolders is the split "train". A `metadata.jsonl` or `metadata.csv` beside the
               images decides which are loaded: each row has a `file_name` relative to it, and may have a
-              caption and a `label`. Without metadata, captions are texts beside the images: `name.txt` for
-              `name.png`.
+              caption and a `label`. Without metadata, captions are texts beside the images: `name.txt` or
+              `name.caption` for `name.png`.
             - the id of a data set on the Hugging Face hub, when no local path has that name. The images are
               its first image column, the labels its first class label column (or the integers in `label`).
         split: the part to load; "train" by default.
@@ -88,8 +97,11 @@ def load_sizes(
         limit: how many images to load at most; None, the default, loads all. The first ones are taken, in the
             order of the IDX file, the metadata or the hub, and without these in the sorted order of the
             files' paths.
-        caption_column: column of the captions, in metadata or on the hub. None, the default, is `text` or
-            `caption`, or on the hub the only column of strings.
+        caption_column: column of the captions, in metadata or on the hub. None, the default, is `text`,
+            `caption` or `prompt`, or on the hub the only column of strings. Of a list of captions, the first is taken.
+        num_workers: threads that decode images; 0, the default, for none beside the caller's.
+        pixels: a new file for the pixels, which other processes may map (`map_pixels`); by default a temporary one,
+            in the folder that the environment variable TMPDIR names.
 
     Raises:
         InputError: an argument is not among what is accepted, nothing is there to load, or a file is broken.
@@ -103,34 +115,69 @@ def load_sizes(
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; accepted is at least 1, or None for all images.")
 
-    content = _find_content(source, split, background, caption_column)
+    if num_workers < 0:
+        raise InputError(f"num_workers is {num_workers}; accepted is at least 0.")
 
-    def fitted(picture: Image.Image) -> Image.Image:
+    content = _find_content(source, split, background, caption_column)
+    count = min(content.count, limit or content.count)
+    stored_sizes: set[Size] = set()
+
+    def fitted(index: int) -> Image.Image:
+        picture = in_channels(content.picture(index), channels)
+        size = (picture.height, picture.width)
+        stored_sizes.add(size)
         if image_size is None:
             return picture
-        height, width = alike_size(picture.size[::-1], image_size) if keep_proportions else image_size
+        height, width = alike_size(size, image_size) if keep_proportions else image_size
         return picture.resize((width, height), Image.Resampling.BICUBIC)
 
-    by_size: dict[Size, list[tuple[int, Image.Image]]] = {}
-    for index, original in enumerate(islice(content.pictures, limit)):
-        picture = fitted(in_channels(original, channels))
-        by_size.setdefault(picture.size[::-1], []).append((index, picture))
-    count = sum(map(len, by_size.values()))
-    # Only now is it known whether any of them has colour.
-    common = 1 if all(picture.mode == "L" for some in by_size.values() for _, picture in some) else 3
-    sizes = f" of {len(by_size)} sizes" if len(by_size) > 1 else ""
-
-    def of(some: list[tuple[int, Image.Image]]) -> ImageDataset:
-        indices = [index for index, _ in some]
-        return ImageDataset(
-            images=torch.from_numpy(numpy.stack([pixels(in_channels(picture, common)) for _, picture in some])),
-            labels=None if content.labels is None else content.labels[indices],
+    buckets = store_pixels(_in_order(fitted, count, num_workers), pixels)
+    sizes = f" of {len(buckets)} sizes" if len(buckets) > 1 else ""
+    source_text = f"{content.description}, split {split}, {count} images{sizes}"
+    datasets = [
+        ImageDataset(
+            images=images,
+            labels=None if content.labels is None else content.labels[numbers],
             label_names=content.label_names,
-            captions=None if content.captions is None else tuple(content.captions[index] for index in indices),
-            source=f"{content.description}, split {split}, {count} images{sizes}",
+            captions=None if content.captions is None else tuple(content.captions[index] for index in numbers),
+            source=source_text,
         )
+        for numbers, images in buckets
+    ]
+    found = _found(datasets, stored_sizes, content.left_out)
+    return [replace(data, found=found) for data in datasets]
 
-    return [of(some) for some in sorted(by_size.values(), key=len, reverse=True)]
+
+def _found(datasets: Sequence[ImageDataset], stored_sizes: Collection[Size], left_out: Sequence[str]) -> str:
+    """What was found and what was left out, in one line."""
+    first = datasets[0]
+    least, *_, most = sorted(stored_sizes, key=math.prod) * 2
+    stored = size_text(least) if len(stored_sizes) == 1 else f"{size_text(least)} to {size_text(most)}"
+    taken = [size_text((data.images.shape[-2], data.images.shape[-1])) for data in datasets]
+    taken = [*taken[:4], *(["…"] if len(taken) > 4 else [])]
+    parts = [
+        f"{first.source}, {'grey' if first.images.shape[1] == 1 else 'RGB'}",
+        f"stored at {stored}, taken at {', '.join(taken)}",
+        f"{len(first.label_names)} labels" if first.labels is not None else "no labels",
+        f"captions such as {first.captions[0][:40]!r}" if first.captions else "no captions",
+    ]
+    return "; ".join(parts + [f"left out {one}" for one in left_out])
+
+
+def _in_order(make: Callable[[int], Item], count: int, num_workers: int) -> Iterator[Item]:
+    """`make` of all numbers below `count`, by several threads that run a little ahead."""
+    if not num_workers:
+        yield from map(make, range(count))
+        return
+    # Threads that each set and reset the warnings would leave them as another had them.
+    with warnings.catch_warnings(), ThreadPoolExecutor(num_workers) as pool:
+        ahead: deque[Future[Item]] = deque()
+        for index in range(count):
+            ahead.append(pool.submit(make, index))
+            if len(ahead) > 2 * num_workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _find_content(source: str | Path, split: str, background: int, caption_column: str | None) -> Content:

@@ -29,10 +29,12 @@ def is_large(size: Size) -> bool:
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 # Of whatever name. Pillow knows more, of which some start other programs (EPS) or unpack without end.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI", "ICO", "PCX", "SGI")
+# Only of their own name: nothing in them tells them from other files.
+FORMATS_BY_SUFFIX = ("TGA",)
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0
 """A TIFF's tag for the meaning of its levels, which Pillow does not heed in pixels of 16 bits."""
-ACCEPTED_IMAGES = f"accepted are whole {', '.join(IMAGE_SUFFIXES)} files"
+ACCEPTED_IMAGES = f"accepted are whole {', '.join(IMAGE_SUFFIXES)} files, and AVIF, JPEG 2000, TGA and the like"
 
 
 def read_image(path: str | Path, *, channels: int | None, background: int = 0) -> torch.Tensor:
@@ -42,7 +44,7 @@ def read_image(path: str | Path, *, channels: int | None, background: int = 0) -
     first frame is taken.
 
     Args:
-        path: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+        path: a file in one of the `FORMATS`, or TGA.
         channels: 1 for grey, 3 for RGB, None for grey if the file is stored as grey, else RGB.
         background: the grey level, 0 (black, the default) to 255, that transparent pixels are composited on.
 
@@ -66,6 +68,29 @@ def save_image(picture: Image.Image, path: Path) -> None:
     write_whole(path, picture.save)
 
 
+def formats_of(path: Path) -> tuple[str, ...]:
+    """The formats that a file of this name may have."""
+    Image.init()
+    named = Image.EXTENSION.get(path.suffix.lower())
+    return (*FORMATS, named) if named in FORMATS_BY_SUFFIX else FORMATS
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture, by its suffix or else by how it begins. It may still be damaged."""
+    formats = formats_of(path)
+    if Image.EXTENSION.get(path.suffix.lower()) in formats:
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(path, formats=formats).close()
+    except Image.DecompressionBombError:
+        return True
+    except Exception:
+        return False
+    return True
+
+
 def open_picture(path: Path, background: int) -> Image.Image:
     """The picture in a file, as `flatten` makes it."""
     if not path.is_file():
@@ -77,7 +102,7 @@ def open_picture(path: Path, background: int) -> Image.Image:
             tiff = read_tiff(path)
             if tiff:
                 return flatten(tiff, background, str(path))
-            with Image.open(path, formats=FORMATS) as picture:
+            with Image.open(path, formats=formats_of(path)) as picture:
                 return flatten(picture, background, str(path))
     except InputError:
         raise

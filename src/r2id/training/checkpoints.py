@@ -19,6 +19,7 @@ MAY_CHANGE = {
     "data",
     "resampler",
     "output",
+    "num_workers",
     "resume",
     "steps",
     "latent_sizes",

@@ -20,9 +20,9 @@ def measure_latents(resampler: R2IR, config: Training, data: Sequence[ImageDatas
     moments, shares = [], []
     for some in data:
         share = len(some) / sum(map(len, data))
-        images = some.batch(spread_over(some, math.ceil(count * share)))
+        chosen = spread_over(some, math.ceil(count * share)).split(min(100, config.batch_size))
         for size in dict.fromkeys(latent_sizes(config, data, some)):
-            batches = images.to(resampler.device).split(100)
+            batches = (some.batch(indices).to(resampler.device) for indices in chosen)
             values = torch.cat([resampler.encode(batch, size).movedim(1, 0).flatten(1) for batch in batches], dim=1)
             moments.append(torch.stack([values.mean(1), values.square().mean(1)]))
             shares.append(share)

@@ -201,7 +201,7 @@ def _train(
         "seconds": round(elapsed + time.monotonic() - began),
         "machine": describe_machine(accelerator),
     }
-    for name in ("output", "resume", "resampler", "shard", "init_from"):
+    for name in ("output", "resume", "resampler", "shard", "init_from", "num_workers"):
         record.pop(name, None)
     if config.init_from:
         # What matters of a start is how its weights came about, not where they lay; the arguments are in the config.

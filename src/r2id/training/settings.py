@@ -34,7 +34,9 @@ class Training:
     background: int = 0
     """Grey level, 0 to 255, behind transparent pixels."""
     caption_column: str | None = None
-    """Column of the captions, by default text or caption; for training with a text encoder."""
+    """Column of the captions, by default text, caption or prompt; for training with a text encoder."""
+    num_workers: int = 0
+    """Threads that decode the pictures before the training begins; 0 for none beside the main one."""
     latent_sizes: tuple[Size, ...] = ((4, 4),)
     """Latent grids; every step draws one of them. The first sets latent_size of R2IR and noise_reference_size of R2ID,
     and of both the radius, one and a half of its cells."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object, parse_flag_from_env
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, load_text_encoder
 from r2id.data.captions import Captions, labelled_by_captions
 from r2id.data.dataset import ImageDataset
 from r2id.data.loading import load_sizes
+from r2id.data.pixels import map_pixels
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.atomic import replace_folder
@@ -34,7 +38,7 @@ from r2id.training.settings import DiffuserTraining, ResamplerTraining, Training
 
 RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (("steps", "batch_size", "log_every", "checkpoint_every", "num_tokens"), 1, math.inf),
-    (("warmup_steps", "sample_every", "seed"), 0, 2**62),
+    (("warmup_steps", "sample_every", "seed", "num_workers"), 0, 2**62),
     (
         ("learning_rate", "final_learning_rate", "weight_decay", "gradient_clip", "latent_noise", "latent_jitter"),
         0,
@@ -147,25 +151,70 @@ def _load_data(config: Training) -> list[ImageDataset]:
             if not least <= getattr(config, name, least) <= most:
                 accepted = f"from {least} to {most}" if most < math.inf else f"at least {least}"
                 raise InputError(f"{name} is {getattr(config, name)}; it must be {accepted}")
-    data = load_sizes(
-        config.data,
-        config.split,
-        image_size=config.image_size,
-        keep_proportions=config.keep_proportions,
-        channels=config.channels,
-        background=config.background,
-        caption_column=config.caption_column,
+    data = _shared(
+        lambda pixels: load_sizes(
+            config.data,
+            config.split,
+            image_size=config.image_size,
+            keep_proportions=config.keep_proportions,
+            channels=config.channels,
+            background=config.background,
+            caption_column=config.caption_column,
+            num_workers=config.num_workers,
+            pixels=pixels,
+        )
     )
-    if isinstance(config, DiffuserTraining) and config.text_encoder:
-        if data[0].captions is None:
-            raise InputError(
-                f"text_encoder is {config.text_encoder} and {data[0].source} has no captions; accepted is a column "
-                "text or caption in metadata.jsonl or metadata.csv, or a text file beside every image"
-            )
+    text_encoder = config.text_encoder if isinstance(config, DiffuserTraining) else None
+    if text_encoder and data[0].captions is None:
+        raise InputError(
+            f"text_encoder is {text_encoder} and {data[0].source} has no captions; accepted is a column "
+            "text, caption or prompt in metadata.jsonl or metadata.csv, or a text file beside every image"
+        )
+    if PartialState().is_main_process:
+        unlearnt = isinstance(config, DiffuserTraining) and data[0].captions and not text_encoder
+        also = "; captions are learnt only with --text-encoder" if unlearnt else ""
+        print(f"r2id: {data[0].found}{also}", file=sys.stderr)
+    if text_encoder:
         return labelled_by_captions(data)
     if data[0].labels is None:
         zeros = (torch.zeros(len(some), dtype=torch.long) for some in data)
         return [replace(some, labels=labels, label_names=("image",)) for some, labels in zip(data, zeros, strict=True)]
+    return _labels_that_occur(data)
+
+
+def _labels_that_occur(data: Sequence[ImageDataset]) -> list[ImageDataset]:
+    """The same images, without names that no image has: nothing could be learnt of them."""
+    labels = [some.labels for some in data if some.labels is not None]
+    kept, indices = torch.cat(labels).unique(return_inverse=True)
+    names = tuple(data[0].label_names[index] for index in kept)
+    parts = indices.split([len(some) for some in data])
+    return [replace(some, labels=part, label_names=names) for some, part in zip(data, parts, strict=True)]
+
+
+def _shared(load: Callable[[Path | None], list[ImageDataset]]) -> list[ImageDataset]:
+    """What `load` returns. Of several processes on a machine, one calls it and all map the pixels that it stored."""
+    # It does not look at this by itself, and would stay one process for good.
+    process = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if process.num_processes == 1:
+        return load(None)
+    with tempfile.TemporaryDirectory() as folder:
+        pixels = Path(folder) / "pixels"
+        answer: Any = None
+        if process.is_local_main_process:
+            try:
+                loaded = load(pixels)
+                shapes = [tuple(one.images.shape) for one in loaded]
+                answer = (pixels, shapes, [replace(one, images=one.images[:0].clone()) for one in loaded])
+            except InputError as error:
+                answer = error
+        # Each machine's own, from its first process.
+        answer = gather_object([answer])[process.process_index - process.local_process_index]
+        if isinstance(answer, InputError):
+            raise answer
+        stored, shapes, described = answer
+        data = [replace(one, images=images) for one, images in zip(described, map_pixels(stored, shapes), strict=True)]
+        # The folder may go once all have mapped it.
+        process.wait_for_everyone()
     return data
 
 
