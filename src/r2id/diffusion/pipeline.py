@@ -23,7 +23,7 @@ from r2id.conditioning.text import TextConditioner, text_states
 from r2id.diffusion.folders import add_code, fetch, importable
 from r2id.diffusion.guidance import check_guidance
 from r2id.diffusion.noise_field import field_noise, finest_grid
-from r2id.diffusion.schedule import alpha_bar_at, shift_scheduler
+from r2id.diffusion.schedule import alpha_bar_of_step, check_scheduler, start_scheduler
 from r2id.errors import InputError
 from r2id.files.atomic import fill_folder
 from r2id.files.checksums import checksum
@@ -271,8 +271,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             latents = field_noise(len(class_labels), self.diffuser.config.channels, latent_size, generator)
         canvas = canvas or self.diffuser.config.canvas or latent_size
 
-        scheduler = shift_scheduler(self.scheduler, density(latent_size, self.diffuser.config.noise_reference_size))
-        scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        ratio = density(latent_size, self.diffuser.config.noise_reference_size)
+        scheduler = start_scheduler(self.scheduler, ratio, num_inference_steps, self._execution_device)
         accepted = inspect.signature(scheduler.step).parameters
         step_arguments = {"generator": generator} if "generator" in accepted else {}
         self._interrupt, self._num_timesteps = False, len(scheduler.timesteps)
@@ -282,7 +282,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         for step, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
             if self._interrupt:
                 break
-            alpha_bar = alpha_bar_at(scheduler, timestep).reshape(1).to(sample.device)
+            alpha_bar = alpha_bar_of_step(scheduler, step).reshape(1).to(sample.device)
             scaled = scheduler.scale_model_input(sample, timestep).to(dtype)
             time = float(timestep) / scheduler.config.num_train_timesteps
             guided = self.guidance_scale != 1 and guidance_interval[0] <= time <= guidance_interval[1]
@@ -351,18 +351,4 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
 
     def check_scheduler(self, num_inference_steps: int) -> None:
         """Raises InputError where the scheduler cannot sample from the diffuser in so many steps."""
-        name, config = type(self.scheduler).__name__, self.scheduler.config
-        if not hasattr(self.scheduler, "alphas_cumprod"):
-            raise InputError(
-                f"scheduler {name} is not of a variance-preserving process; "
-                "take DDIM, DPM-Solver++, Euler or another with alphas_cumprod"
-            )
-        if not 1 <= num_inference_steps <= config.num_train_timesteps:
-            raise InputError(
-                f"num_inference_steps is {num_inference_steps}; it must be from 1 to {config.num_train_timesteps}"
-            )
-        if config.prediction_type != self.diffuser.config.prediction_type:
-            raise InputError(
-                f"scheduler {name} expects prediction_type {config.prediction_type!r} and the model gives "
-                f"{self.diffuser.config.prediction_type!r}; make it from_config(pipeline.scheduler.config)"
-            )
+        check_scheduler(self.scheduler, self.diffuser.config.prediction_type, num_inference_steps)

@@ -2,24 +2,97 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from r2id.errors import InputError
 from r2id.geometry.density import density, shift_noise
 from r2id.geometry.sizes import Size
+
+SIGMA_OPTIONS = ("use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas")
+"""Settings by which schedulers of diffusers choose noise levels that belong to no whole timestep."""
+
+
+def check_scheduler(scheduler: Any, prediction_type: str, num_inference_steps: int) -> None:
+    """Raises InputError where a scheduler cannot sample from a network of a `prediction_type` in so many steps."""
+    name, config = type(scheduler).__name__, scheduler.config
+    accepted = "take DDIM, DPM-Solver++, Euler or another of a variance-preserving process"
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise InputError(f"scheduler {name} is not of a variance-preserving process; {accepted}")
+    parameters = inspect.signature(scheduler.step).parameters.values()
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD][3:]
+    obstacles = {
+        "goes from pictures to noise": "Inverse" in name,
+        f"needs {', '.join(needed)} at every step": needed,
+        "has a noise schedule that cannot be set": "trained_betas" not in config,
+        "with use_flow_sigmas is not of a variance-preserving process": config.get("use_flow_sigmas"),
+        # They are spread evenly over σ, which reaches thousands: pictures come of its last few units.
+        "with use_beta_sigmas spends nearly all steps on pure noise": config.get("use_beta_sigmas"),
+    }
+    for obstacle, present in obstacles.items():
+        if present:
+            raise InputError(f"scheduler {name} {obstacle}; {accepted}")
+    if not 1 <= num_inference_steps <= config.num_train_timesteps:
+        raise InputError(
+            f"num_inference_steps is {num_inference_steps}; it must be from 1 to {config.num_train_timesteps}"
+        )
+    if config.prediction_type != prediction_type:
+        raise InputError(
+            f"scheduler {name} expects prediction_type {config.prediction_type!r} and the model gives "
+            f"{prediction_type!r}; make it from_config(pipeline.scheduler.config)"
+        )
 
 
 def shift_scheduler(scheduler: Any, ratio: float) -> Any:
     """A copy of a diffusers scheduler whose noise at every timestep is shifted as `shift_noise` does."""
     if ratio == 1:
-        return scheduler
+        return deepcopy(scheduler)
     alpha_bar = shift_noise(scheduler.alphas_cumprod.double(), ratio)
     alphas = alpha_bar.clone()
     alphas[1:] /= alpha_bar[:-1]
-    return type(scheduler).from_config(scheduler.config, trained_betas=(1 - alphas).tolist())
+    # What these change is in the table already, and would be changed twice.
+    done = {"rescale_betas_zero_snr": False, "snr_shift_scale": 1.0}
+    settings = {name: value for name, value in done.items() if name in scheduler.config}
+    return type(scheduler).from_config(scheduler.config, trained_betas=(1 - alphas).tolist(), **settings)
+
+
+def start_scheduler(scheduler: Any, ratio: float, num_inference_steps: int, device: torch.device | str) -> Any:
+    """A shifted copy of a scheduler, ready for its first step. Raises InputError where it has no such steps."""
+    scheduler = shift_scheduler(scheduler, ratio)
+    name = type(scheduler).__name__
+    if name == "HeunDiscreteScheduler" and not any(scheduler.config.get(option) for option in SIGMA_OPTIONS):
+        # Its first step would average the slopes at almost pure noise and far below, and multiply their difference by
+        # thousands.
+        scheduler.register_to_config(timestep_spacing="leading")
+    try:
+        scheduler.set_timesteps(num_inference_steps, device=device)
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"scheduler {name} has no schedule of {num_inference_steps} steps ({reason}); take more or fewer"
+        ) from error
+    if not scheduler.timesteps.isfinite().all():
+        raise InputError(f"scheduler {name} has no schedule of {num_inference_steps} steps; take more")
+    if hasattr(scheduler, "set_begin_index"):
+        # Else it looks for the first timestep among all, of which some may be alike.
+        scheduler.set_begin_index(0)
+    return scheduler
+
+
+def alpha_bar_of_step(scheduler: Any, step: int) -> Tensor:
+    """The signal's share of the variance in the sample that `scheduler.step` is called on next, the `step`-th time."""
+    timestep = scheduler.timesteps[step]
+    by_timestep = not any(scheduler.config.get(option) for option in SIGMA_OPTIONS) and timestep % 1 == 0
+    if by_timestep or getattr(scheduler, "sigmas", None) is None:
+        return alpha_bar_at(scheduler, timestep)
+    scale = scheduler.scale_model_input(torch.ones((), dtype=torch.float64), timestep)
+    # Samples of variance 1 + σ² are scaled to 1; others are scaled already.
+    return scale.square().float() if scale != 1 else 1 / (1 + scheduler.sigmas[step].square())
 
 
 def alpha_bar_at(scheduler: Any, timestep: Tensor) -> Tensor:
