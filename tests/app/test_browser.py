@@ -132,12 +132,12 @@ def test_a_visitor_generates_decodes_again_and_zooms(visit):
     browser = visit("--window-size=1280,1400")
     keep_lines(browser)
     generate(browser)
-    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 64x64")
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 32x32")
     lines = [text.strip() for text in browser.execute_script("return window.lines")]
     steps = [text for text in lines if re.fullmatch(r"step \d+ of 20", text)]
     assert steps == sorted(steps, key=lambda text: int(text.split()[1])) and len(set(steps)) > 1
     picture = browser.find_element(By.CSS_SELECTOR, "#strip img")
-    assert picture.get_property("naturalHeight") == 64
+    assert picture.get_property("naturalHeight") == 32
 
     browser.find_element(By.CSS_SELECTOR, "#preset input[value='27x18']").click()
     until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 27x18")
@@ -185,7 +185,7 @@ def test_uploads_good_and_bad(visit, tmp_path):
     chooser.send_keys(str(tmp_path / "grey.png"))
     until(browser, lambda: "grey" in browser.find_element(By.ID, "upload").text)
     browser.find_element(By.ID, "encode").click()
-    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 64x64")
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 32x32")
 
 
 def test_two_visitors_at_once_each_get_their_own(visit):
@@ -194,10 +194,10 @@ def test_two_visitors_at_once_each_get_their_own(visit):
     generate(first)
     generate(second)
     for browser in (first, second):
-        until(browser, lambda browser=browser: "decoded at 64x64" in line(browser))
+        until(browser, lambda browser=browser: "decoded at 32x32" in line(browser))
     first.find_element(By.CSS_SELECTOR, "#preset input[value='32x32']").click()
     until(first, lambda: "decoded at 32x32" in line(first))
-    assert "decoded at 64x64" in line(second)
+    assert "decoded at 32x32" in line(second)
     # The pictures of a phone lie below the controls, and come into sight by themselves.
     top = "return document.querySelector('#line').getBoundingClientRect().top"
     until(second, lambda: 0 <= second.execute_script(top) < 100)
@@ -210,7 +210,7 @@ def test_a_finger_scrolls_up_and_down_and_zooms_sideways(visit):
     browser = visit()
     look_like_a_phone(browser)
     generate(browser)
-    until(browser, lambda: "decoded at 64x64" in line(browser))
+    until(browser, lambda: "decoded at 32x32" in line(browser))
     whole = viewed(browser)
 
     def centre() -> tuple[float, float]:
@@ -248,7 +248,7 @@ def test_it_is_dark_where_that_is_wished(visit, query):
         browser.refresh()
         until(browser, lambda: browser.find_elements(By.ID, "generate"))
     generate(browser)
-    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 64x64")
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 32x32")
     assert text_level(browser) > 128
     screenshot(browser, "dark" if query else "dark-as-the-system")
 

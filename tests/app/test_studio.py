@@ -249,3 +249,14 @@ def test_the_latent_is_shown_channel_by_channel(studio):
 def test_a_model_of_pixels_has_no_page(make_pipeline):
     with pytest.raises(InputError, match="works on pixels"):
         Studio(make_pipeline(resampler=None))
+
+
+def test_the_page_starts_from_what_the_model_says(make_pipeline):
+    pipeline = make_pipeline(canvas=(64, 48))
+    defaults = {"latent_size": (16, 12), "num_inference_steps": 7, "guidance_scale": 1.5}
+    pipeline.register_to_config(generation_defaults=defaults)
+    studio = Studio(pipeline)
+    blocks = {getattr(block, "label", None): block for block in build(studio).blocks.values()}
+    names = ("Steps", "Guidance", "Latent height", "Latent width", "Picture height", "Picture width")
+    assert [blocks[name].value for name in names] == [7, 1.5, 16, 12, 64, 48]
+    assert studio.sizes[:3] == [(64, 48), (128, 96), (54, 27)]

@@ -19,6 +19,7 @@ from r2id.conditioning.labels import LabelConditioner
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.large_writer import _Tiles
+from r2id.files.latents import Latents
 from r2id.networks.loading import PRETRAINED
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -62,6 +63,23 @@ def test_sample_writes_every_picture_at_every_size_and_the_same_files_for_the_sa
     status, _, _ = run(capsys, monkeypatch, *arguments[:-1], "6", "--output", tmp_path / "third")
     assert status == 0
     assert first != files(tmp_path / "third")
+
+
+def test_a_model_is_sampled_and_encodes_at_its_own_sizes(capsys, monkeypatch, tmp_path, make_pipeline, make_resampler):
+    pipeline = make_pipeline(make_resampler(sample_size=64, latent_size=16), canvas=(64, 64))
+    pipeline.register_to_config(generation_defaults={"latent_size": (12, 12), "num_inference_steps": 2})
+    pipeline.save_pretrained(tmp_path / "model")
+    model = ("--model", tmp_path / "model", "--device", "cpu")
+    assert run(capsys, monkeypatch, "sample", *model, "--labels", "3", "--keep-latents", "--output", tmp_path)[0] == 0
+    settings = json.loads((tmp_path / "sample.json").read_text())
+    assert (settings["size"], settings["latent_size"]) == ([[64, 64]], [12, 12])
+    assert (settings["num_inference_steps"], settings["guidance_scale"]) == (2, 4.0)
+    assert Image.open(tmp_path / "64x64" / "0-3.png").size == (64, 64)
+    kept = Latents.load(tmp_path / "latents" / "00000000.safetensors")
+    assert kept.size == (12, 12) and kept.canvas == (64, 64)
+    latent = tmp_path / "one.safetensors"
+    run(capsys, monkeypatch, "resample", *model, tmp_path / "64x64" / "0-3.png", "--output", latent)
+    assert Latents.load(latent).size == (12, 12)
 
 
 def test_a_picture_does_not_depend_on_what_is_generated_beside_it(capsys, monkeypatch, tmp_path):

@@ -73,7 +73,7 @@ class TestSizes:
         result = pipeline([2, 5], generator=seeded(), **FEW | {"size": sizes})
         assert result.latents.shape == (2, 3, 3, 2)
         for size, pictures in zip(sizes, result.images, strict=True):
-            expected = pipeline.resampler.decode(result.latents, size, canvas=(3, 2))
+            expected = pipeline.resampler.decode(result.latents, size, canvas=(8, 6))
             torch.testing.assert_close(pictures, expected, rtol=1e-4, atol=1e-5)
 
     def test_no_sizes_give_the_latents_alone(self, pipeline):
@@ -144,8 +144,8 @@ class TestSamplers:
             tokens, nothing = (pipeline.conditioner(torch.tensor(indices)) for indices in ([4, 9], [10, 10]))
             for timestep in scheduler.timesteps:
                 alpha_bar = scheduler.alphas_cumprod[timestep].repeat(2)
-                conditional = pipeline.diffuser(sample, alpha_bar, tokens)
-                unconditional = pipeline.diffuser(sample, alpha_bar, nothing)
+                conditional = pipeline.diffuser(sample, alpha_bar, tokens, (8, 6))
+                unconditional = pipeline.diffuser(sample, alpha_bar, nothing, (8, 6))
                 guided = unconditional + scale * (conditional - unconditional)
                 sample = scheduler.step(conditional if scale == 1 else guided, timestep, sample).prev_sample
         expected = pipeline.resampler.destandardise(sample)

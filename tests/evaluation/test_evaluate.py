@@ -10,6 +10,7 @@ import torch
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.data.loading import load_images
+from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.denoising_error import TIMES
@@ -26,6 +27,7 @@ SMALL = {
     "size": ((16, 16), (8, 8)),
     "num_inference_steps": 2,
 }
+DIGITS_DEFAULTS = GenerationDefaults((32, 32), (8, 8))
 ONLY_RECONSTRUCTION = {"count": 0, "denoising_error": 0}
 
 
@@ -58,15 +60,15 @@ def test_sizes_are_not_compared_where_no_images_are_to_be(pictures, make_pipelin
 
 class TestPlan:
     def test_quick_limits_images_pictures_and_the_real_digits(self):
-        plan = Plan(quick=True).of(10_000)
+        plan = Plan(quick=True).of(10_000, DIGITS_DEFAULTS)
         assert {name: getattr(plan, name) for name in QUICK_MOST} == QUICK_MOST
-        assert plan.real == 1000 and plan.latent_size == ((8, 8),) and len(plan.size) == 2
-        assert Plan(quick=True, count=7, limit=5, latent_size=((2, 3),)).of(10_000) == replace(
+        assert plan.real == 1000 and plan.latent_size == ((8, 8),) and plan.size == ((32, 32), (27, 18))
+        assert Plan(quick=True, count=7, limit=5, latent_size=((2, 3),)).of(10_000, DIGITS_DEFAULTS) == replace(
             plan, count=7, limit=5, consistency=5, latent_size=((2, 3),)
         )
 
     def test_by_default_all_images_are_measured_and_sizes_named_twice_once(self):
-        plan = Plan(latent_size=((2, 2), (4, 4), (2, 2))).of(10_000)
+        plan = Plan(latent_size=((2, 2), (4, 4), (2, 2))).of(10_000, DIGITS_DEFAULTS)
         assert (plan.limit, plan.real, plan.consistency, plan.count, plan.denoising_error) == (
             10_000,
             10_000,
@@ -76,8 +78,19 @@ class TestPlan:
         )
         assert plan.latent_size == ((2, 2), (4, 4)) and len(plan.size) == 4
 
+    def test_sizes_are_a_models_own(self):
+        plan = Plan().of(10, DIGITS_DEFAULTS)
+        assert plan.latent_size == ((4, 4), (8, 8), (14, 14)) and plan.num_inference_steps == 20
+        assert plan.size == ((32, 32), (64, 64), (27, 18), (16, 16))
+        other = GenerationDefaults((64, 64), (16, 16), 7, 1.5, (0.0, 1.0))
+        plan = Plan(quick=True, guidance_scale=3.0).of(10, other)
+        assert plan.latent_size == ((16, 16),) and plan.size == ((64, 64), (54, 36))
+        assert plan.sampling == {
+            "num_inference_steps": 7, "guidance_scale": 3.0, "guidance_interval": (0.0, 1.0)
+        }  # fmt: skip
+
     def test_no_more_is_planned_than_there_is(self):
-        plan = Plan().of(3)
+        plan = Plan().of(3, DIGITS_DEFAULTS)
         assert (plan.limit, plan.real, plan.consistency, plan.count, plan.denoising_error) == (3, 3, 3, 1000, 3)
 
     def test_nothing_to_measure_is_refused(self):

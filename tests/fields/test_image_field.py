@@ -120,3 +120,19 @@ def test_rendering_passes_gradients_to_the_latent(resampler):
     latent = torch.zeros(1, 3, 4, 4, requires_grad=True)
     resampler.field(latent).render((8, 8), pixels_at_once=20).sum().backward()
     assert latent.grad.isfinite().all() and latent.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("place", [(0.6, 0.0), (0.0, -0.51), (float("nan"), 0.0)])
+def test_coordinates_outside_the_picture_are_named(make_resampler, place):
+    field = make_resampler().field(torch.rand(1, 3, 2, 2))
+    with pytest.raises(InputError, match="outside of the canvas; y must be within ±0.5"):
+        field(torch.tensor([[0.0, 0.0], place]))
+
+
+def test_a_canvas_that_holds_them_takes_coordinates_outside_the_picture(make_resampler):
+    field = make_resampler().field(torch.rand(1, 3, 2, 2))
+    edges = torch.tensor([[0.5, -0.5], [0.5, 1.0]])
+    colours = field(edges, canvas=(1, 2))
+    assert colours.isfinite().all() and torch.equal(colours[..., :1], field(edges[:1]))
+    with pytest.raises(InputError, match="x within ±1"):
+        field(torch.tensor([0.0, 1.1]), canvas=(1, 2))

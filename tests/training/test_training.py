@@ -20,6 +20,7 @@ from torch import nn
 from r2id import cli
 from r2id.conditioning.labels import LabelConditioner
 from r2id.data.loading import load_images
+from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.atomic import replace_folder, write_whole
@@ -202,6 +203,13 @@ class TestLearning:
         assert str(tmp_path) not in json.dumps(config["training"])
         if part:
             assert same_weights(first / "conditioner", again / "conditioner")
+
+    def test_what_it_was_trained_for_is_stored_as_the_models_defaults(self, tmp_path):
+        folder = train_diffuser(diffuser_training(tmp_path, latent_sizes=((4, 4), (8, 4), (6, 6), (8, 8)), steps=1))
+        pipeline = R2Pipeline.from_pretrained(folder)
+        index = json.loads((folder / "model_index.json").read_text())
+        assert index["generation_defaults"]["latent_size"] == [6, 6]
+        assert pipeline.generation_defaults == GenerationDefaults(size=(8, 8), latent_size=(6, 6))
 
     def test_a_resampler_starts_from_that_of_a_pipeline_and_a_diffuser_learns_its_latents(self, tmp_path):
         folder = train_resampler(resampler_training(tmp_path / "first", steps=2))

@@ -18,9 +18,6 @@ from r2id.app.studio import LARGEST_LATENT, MOST_STEPS, WHOLE, Session, Studio, 
 from r2id.errors import InputError
 from r2id.geometry.sizes import Size, check_size, size_text
 
-PRESETS = {
-    size_text(size): size for size in ((32, 32), (64, 64), (27, 18), (18, 32), (128, 51), (256, 256), (512, 512))
-}
 UPLOAD_BYTES = "20mb"
 WAITING = 32
 """Requests that may wait in line."""
@@ -148,6 +145,8 @@ def build(studio: Studio) -> gradio.Blocks:
             raise InputError("there is nothing to download yet; generate or encode a picture first")
         return [str(path) for path in studio.files(session)]
 
+    defaults, presets = studio.defaults, {size_text(size): size for size in studio.sizes}
+    default_latent = [min(side, LARGEST_LATENT) for side in defaults.latent_size]
     what = f"pictures of {', '.join(studio.labels)}" if 0 < len(studio.labels) <= 10 else "pictures"
     with gradio.Blocks(title="R2ID", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         session = gradio.State(None, time_to_live=3600)
@@ -161,8 +160,12 @@ def build(studio: Studio) -> gradio.Blocks:
                         else gradio.Textbox(label="Texts, one in a line", lines=3, elem_id="texts")
                     )
                     with gradio.Row():
-                        steps = gradio.Slider(1, MOST_STEPS, 20, step=1, label="Steps")
-                        guidance = gradio.Slider(1, 10, 4.0, step=0.1, label="Guidance")
+                        steps = gradio.Slider(
+                            1, MOST_STEPS, min(defaults.num_inference_steps, MOST_STEPS), step=1, label="Steps"
+                        )
+                        guidance = gradio.Slider(
+                            1, 10, min(max(defaults.guidance_scale, 1), 10), step=0.1, label="Guidance"
+                        )
                     seed = gradio.Number(1, precision=0, minimum=0, label="Seed")
                     generate_button = gradio.Button("Generate", variant="primary", elem_id="generate")
                 with gradio.Tab("Your picture"):
@@ -170,12 +173,14 @@ def build(studio: Studio) -> gradio.Blocks:
                     encode_button = gradio.Button("Encode and decode", variant="primary", elem_id="encode")
                 with gradio.Group():
                     with gradio.Row():
-                        latent_height = gradio.Slider(1, LARGEST_LATENT, 8, step=1, label="Latent height")
-                        latent_width = gradio.Slider(1, LARGEST_LATENT, 8, step=1, label="Latent width")
+                        latent_height = gradio.Slider(
+                            1, LARGEST_LATENT, default_latent[0], step=1, label="Latent height"
+                        )
+                        latent_width = gradio.Slider(1, LARGEST_LATENT, default_latent[1], step=1, label="Latent width")
                     with gradio.Row():
-                        height = gradio.Number(64, precision=0, label="Picture height", elem_id="height")
-                        width = gradio.Number(64, precision=0, label="Picture width", elem_id="width")
-                    preset = gradio.Radio(list(PRESETS), label="Picture sizes, height × width", elem_id="preset")
+                        height = gradio.Number(defaults.size[0], precision=0, label="Picture height", elem_id="height")
+                        width = gradio.Number(defaults.size[1], precision=0, label="Picture width", elem_id="width")
+                    preset = gradio.Radio(list(presets), label="Picture sizes, height × width", elem_id="preset")
                     decode_button = gradio.Button("Decode the same latents at this size", elem_id="decode")
             with gradio.Column(scale=3, min_width=300):
                 line = gradio.Markdown("Nothing is generated yet.", elem_id="line")
@@ -198,7 +203,7 @@ def build(studio: Studio) -> gradio.Blocks:
         generate_button.click(generate, [labels, *sizes, steps, guidance, seed], everything, **generating)
         encode_button.click(encode, [upload, *sizes], everything, **hidden)
         decode_button.click(decode, [session, height, width], everything, **hidden)
-        preset.input(lambda text: PRESETS[text], preset, [height, width], queue=False, **hidden).then(
+        preset.input(lambda text: presets[text], preset, [height, width], queue=False, **hidden).then(
             decode, [session, height, width], everything, **hidden
         )
         for asks in (generate_button.click, encode_button.click, decode_button.click, preset.input):

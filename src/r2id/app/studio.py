@@ -23,7 +23,7 @@ from r2id.files.atomic import file_name
 from r2id.files.contact_sheets import contact_sheet, enlarged
 from r2id.files.images import FORMATS, as_output, as_values, read_image
 from r2id.files.latents import SUFFIX, Latents
-from r2id.geometry.sizes import Size, check_size, size_text
+from r2id.geometry.sizes import Size, check_size, scaled, size_text
 from r2id.runtime.precision import autocast
 
 MOST_PICTURES = 20
@@ -41,6 +41,9 @@ SHOWN = 480
 """Pixels along the longer side of the picture that is looked at."""
 BAND = 2**19
 """Pixels between two looks at the clock."""
+
+SIZES = ((1, 1), (2, 2), (27 / 32, 18 / 32), (18 / 32, 1), (4, 51 / 32), (8, 8), (16, 16))
+"""Pictures that the page proposes, in the model's own height and width."""
 
 View = tuple[float, float, float, float]
 WHOLE: View = (0.0, 0.0, 1.0, 1.0)
@@ -66,6 +69,9 @@ class Studio:
             raise InputError("this model works on pixels; the page needs one whose latents can be decoded at any size")
         self.pipeline, self.resampler = pipeline, pipeline.resampler
         self.labels = list(pipeline.conditioner.label_names)
+        self.defaults = pipeline.generation_defaults
+        own = [scaled(self.defaults.size, factor) for factor in SIZES]
+        self.sizes = [size for size in own if max(size) <= LARGEST_PICTURE]
         self._temporary = tempfile.TemporaryDirectory(prefix="r2id-")
         self.folder = Path(self._temporary.name)
         """Where all files of visitors are kept, each in a folder of its own, until the studio ends."""
@@ -91,7 +97,7 @@ class Studio:
         check_number("the seed", seed, 0, 2**31)
         check_within(latent_size, LARGEST_LATENT, "the latent size")
         check_decoded(size, len(labels))
-        canvas = tuple(self.pipeline.diffuser.config.canvas or latent_size)
+        canvas = tuple(self.pipeline.diffuser.config.canvas or size)
         small = _fitted(canvas, 32)
         began, made = time.monotonic(), queue.Queue[Any]()
         stopped = threading.Event()
@@ -111,7 +117,8 @@ class Studio:
                     result = self.pipeline(
                         list(labels),
                         latent_size,
-                        [],
+                        size,
+                        output_type="latent",
                         num_inference_steps=num_inference_steps,
                         guidance_scale=guidance_scale,
                         generator=[torch.Generator().manual_seed(seed + index) for index in range(len(labels))],

@@ -12,6 +12,7 @@ from r2id.files.images import as_output, as_values, is_large, read_image, save_i
 from r2id.files.large_reader import LargeImage, fits_at_once, tiff_size
 from r2id.files.large_writer import write_large
 from r2id.files.latents import Latents
+from r2id.geometry.canvas import Canvas
 from r2id.geometry.sizes import Region, Size, check_region
 from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_fits_in_memory
@@ -55,7 +56,7 @@ def shown_size(size: Size, region: Region | None) -> Size:
 def write_picture(
     resampler: R2IR,
     latent: Tensor,
-    canvas: Size,
+    canvas: Canvas,
     size: Size,
     region: Region | None,
     output: Path,

@@ -29,7 +29,7 @@ class Evaluate(Sampling):
     """Height and width that every image is resized to, by default those of training."""
     quick: bool = False
     """Measure in a minute: at most 100 images (25 at four times the size, 50 for the denoising error) and 100 generated
-    pictures beside 1000 real ones, with 8x8 latents and pictures of 32x32 and 27x18 unless others are given."""
+    pictures beside 1000 real ones, at the model's own sizes and a narrower one, unless others are given."""
     count: int = 1000
     """Pictures to generate at each latent size; 0 for none."""
     limit: int | None = None
@@ -37,9 +37,10 @@ class Evaluate(Sampling):
     denoising_error: int = 512
     """Test images whose noise is measured at every time; 0 for none."""
     latent_size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
-    """Height and width of the latents, 4x4 8x8 14x14 if none is given; repeat it for more."""
+    """Height and width of the latents, by default half, once and 1.75 times the model's own; repeat it for more."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
-    """Height and width of the pictures, 32x32 64x64 27x18 16x16 if none is given; repeat it for more."""
+    """Height and width of the pictures, by default the model's own, twice, 27/32 by 18/32 and half of it; repeat it for
+    more."""
     seed: int = 0
     """Seed of the generated pictures and of all noise."""
     precision: Literal["fp32", "bf16"] = "fp32"

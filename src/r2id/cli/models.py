@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
     import torch
 
+    from r2id.diffusion.defaults import GenerationDefaults
     from r2id.diffusion.pipeline import R2Pipeline
     from r2id.networks.resampler import R2IR
 
 
 from r2id.errors import InputError
+from r2id.geometry.sizes import Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class ModelChoice:
     """Which model runs, where and how."""
 
     model: str = "mnist"
-    """Bundled weights, a folder, or a Hugging Face hub id."""
+    """A folder, bundled weights, or a Hugging Face hub id."""
     device: str | None = None
     """Device such as cpu or cuda; by default the GPU if there is one."""
 
@@ -41,12 +43,18 @@ class GeneratorChoice(ModelChoice):
 class Sampling(GeneratorChoice):
     """How to denoise."""
 
-    num_inference_steps: int = 20
-    """Denoising steps."""
-    guidance_scale: float = 4.0
-    """Strength of classifier-free guidance; 1 is none."""
-    guidance_interval: tuple[float, float] = (0.3, 0.8)
-    """From which to which time, 0 clean to 1 noise, guidance is applied."""
+    num_inference_steps: int | None = None
+    """Denoising steps; by default the model's own."""
+    guidance_scale: float | None = None
+    """Strength of classifier-free guidance, 1 for none; by default the model's own."""
+    guidance_interval: tuple[float, float] | None = None
+    """From which to which time, 0 clean to 1 noise, guidance is applied; by default the model's own."""
+
+    def filled(self, defaults: GenerationDefaults) -> Self:
+        """The same with a model's own values where none are given."""
+        return replace(
+            self, **{name: getattr(defaults, name) for name, given in self.arguments.items() if given is None}
+        )
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -105,14 +113,20 @@ def is_resampler(name: str) -> bool:
 
 def load_resampler(choice: ModelChoice) -> R2IR:
     """The R2IR of a pipeline, or the one that a folder holds alone, on the chosen device."""
+    return load_encoder(choice, None)[0]
+
+
+def load_encoder(choice: ModelChoice, latent_size: Size | None) -> tuple[R2IR, Size]:
+    """The R2IR of `load_resampler`, and the size of the latents to encode to, by default the model's own."""
     from r2id.networks.resampler import R2IR
 
     if is_resampler(choice.model):
-        return R2IR.from_pretrained(choice.model).to(choose_device(choice))
-    resampler = load_pipeline(choice).resampler
-    if resampler is None:
+        resampler = R2IR.from_pretrained(choice.model).to(choose_device(choice))
+        return resampler, latent_size or (resampler.config.latent_size,) * 2
+    pipeline = load_pipeline(choice)
+    if pipeline.resampler is None:
         raise InputError(f"model {choice.model} works on pixels and has no resampler")
-    return resampler
+    return pipeline.resampler, latent_size or pipeline.generation_defaults.latent_size
 
 
 def autocast(device: torch.device, choice: GeneratorChoice) -> torch.autocast:

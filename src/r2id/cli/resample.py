@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, load_resampler
+from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, load_encoder, load_resampler
 from r2id.cli.parsing import parse_region
 from r2id.errors import InputError
 from r2id.geometry.sizes import Size, size_text
@@ -25,8 +25,8 @@ class Resample(GeneratorChoice):
     """Image file to encode, or a .safetensors file of one latent, which is decoded as it is."""
     output: Path
     """File to write, PNG or another type by its suffix; .safetensors keeps the latent and decodes nothing."""
-    latent_size: Size = (8, 8)
-    """Height and width of the latent that an image is encoded to."""
+    latent_size: Size | None = None
+    """Height and width of the latent that an image is encoded to; by default the model's own."""
     size: Size | None = None
     """Height and width of the whole decoded picture; by default the image's own."""
     region: str | None = None
@@ -55,8 +55,8 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     shown = shown_size(size, region) if size else (1, 1)
     if not keep:
         check_suffix(config.output, shown)
-    resampler = load_resampler(config)
-    check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
+    resampler, latent_size = load_encoder(config, config.latent_size)
+    check_fits_in_memory([latent_size], 1, 4 * resampler.config.dim)
     if keep:
         check_writable(config.output)
     else:
@@ -66,12 +66,12 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
         if is_latent:
             latents = read_latent(resampler, config.image, config.model)
         else:
-            latents = encode_file(resampler, config.image, config.latent_size, config.background, progress)
+            latents = encode_file(resampler, config.image, latent_size, config.background, progress)
         if keep:
             latents.save(config.output)
             shown = latents.size
         else:
-            size = config.size or latents.canvas
+            size = config.size or latents.picture_size(resampler.config.sample_size)
             check_suffix(config.output, shown_size(size, region))
             values = latents.values.to(resampler.device, resampler.dtype)
             shown = write_picture(
@@ -93,8 +93,8 @@ class Encode(ModelChoice):
     """Split of the data."""
     image_size: Size | None = None
     """Height and width that every image is resized to; by default as they are, all of one size."""
-    latent_size: Size = (8, 8)
-    """Height and width of the latents."""
+    latent_size: Size | None = None
+    """Height and width of the latents; by default the model's own."""
     background: int = 0
     """Grey level, 0 to 255, behind transparent pixels."""
     batch_size: int = 1000
@@ -119,20 +119,20 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     file = Path(config.data).expanduser()
     if file.is_file() and config.image_size:
         raise InputError(f"--image-size is given and {file} is one file, which is encoded as it is; leave it out")
-    resampler = load_resampler(config)
-    check_fits_in_memory([config.latent_size], 1, 4 * resampler.config.dim)
+    resampler, latent_size = load_encoder(config, config.latent_size)
+    check_fits_in_memory([latent_size], 1, 4 * resampler.config.dim)
     share = Share.of_this_process()
     if file.is_file():
-        settings = {"latent_size": config.latent_size, "background": config.background, "model": resampler.checksum()}
+        settings = {"latent_size": latent_size, "background": config.background, "model": resampler.checksum()}
         with torch.inference_mode():
             made = encode_one(
-                lambda: encode_file(resampler, file, config.latent_size, config.background, progress),
+                lambda: encode_file(resampler, file, latent_size, config.background, progress),
                 file,
                 settings,
                 config.output,
                 config.resume,
             )
-        print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{share}")
+        print(f"{made} latents of {size_text(latent_size)} in {config.output}{share}")
         return
     data = load_images(
         config.data,
@@ -141,8 +141,8 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         channels=resampler.config.image_channels,
         background=config.background,
     )
-    made = run(resampler, data, config.latent_size, config.output, config.batch_size, config.resume, progress)
-    print(f"{made} latents of {size_text(config.latent_size)} in {config.output}{share}")
+    made = run(resampler, data, latent_size, config.output, config.batch_size, config.resume, progress)
+    print(f"{made} latents of {size_text(latent_size)} in {config.output}{share}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     latents = Latents.joined([Latents.load(file) for file in files])
     resampler = load_resampler(config)
     latents.check_weights(resampler, config.latents, config.model)
-    sizes = config.size or (latents.canvas,)
+    sizes = config.size or (latents.picture_size(resampler.config.sample_size),)
     check_fits_in_memory(sizes, 1, resampler.config.image_channels)
     pictures = Pictures(config.output, latents.labels or ("picture",) * len(latents.values), sizes)
     decoding = autocast(resampler.device, config)

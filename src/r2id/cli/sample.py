@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -32,10 +32,10 @@ class Sample(Sampling):
     """Text to show, for a model that was trained on captions; repeat it for more."""
     per_label: int = 1
     """Pictures of each label or prompt."""
-    latent_size: Size = (8, 8)
-    """Height and width of the latents."""
+    latent_size: Size | None = None
+    """Height and width of the latents; by default the model's own."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
-    """Height and width of the pictures, by default those of training; repeat it for more sizes of the same pictures."""
+    """Height and width of the pictures, by default the model's own; repeat it for more sizes of the same pictures."""
     seed: int = 0
     """Picture number i is drawn from seed + i, whatever else is generated with it."""
     batch_size: int = 100
@@ -59,21 +59,22 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     if config.labels is not None and config.prompt:
         raise InputError("--labels and --prompt are both given; give the one that the model was trained on")
     for name in ("per_label", "num_inference_steps", "batch_size"):
-        if getattr(config, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be at least 1")
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
     pipeline = load_pipeline(config)
     labels = labels or pipeline.conditioner.label_names
     if not labels:
         raise InputError("no text given; this model shows what --prompt says")
-    if not config.size and pipeline.diffuser.config.canvas is None:
-        raise InputError("this model was trained on pictures of several sizes; give --size")
-    sizes = config.size or (tuple(pipeline.diffuser.config.canvas),)
+    defaults = pipeline.defaults_on(next(iter(config.size), config.latent_size))
+    latent_size, sizes = config.latent_size or defaults.latent_size, config.size or (defaults.size,)
+    config = replace(config.filled(defaults), latent_size=latent_size, size=sizes)
     check_seed(config.seed)
     requests = [label for label in labels for _ in range(config.per_label)]
     if config.keep_latents and pipeline.resampler is None:
         raise InputError(f"model {config.model} works on pixels and has no latents to keep")
     if config.output.suffix.lower() in IMAGE_SUFFIXES:
-        return sample_one(pipeline, config, requests, sizes)
+        return sample_one(pipeline, config, requests)
     check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
     pictures = Pictures(config.output, requests, sizes, config.keep_latents)
     settings = asdict(config) | {"labels": requests, "model": pipeline.checksum()}
@@ -85,7 +86,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         made = generate(
             pipeline,
             pictures,
-            config.latent_size,
+            latent_size,
             config.seed,
             config.batch_size,
             config.resume,
@@ -103,14 +104,16 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         print(f"their latents in {pictures.latent_file(0).parent}")
 
 
-def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], sizes: Sequence[Size]) -> None:
+def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str]) -> None:
     """Generate a single picture and write it to the file `config.output`."""
 
     import torch
 
     from r2id.batch.one_picture import write_picture
     from r2id.files.large_writer import check_output
+    from r2id.files.latents import Latents
 
+    sizes = config.size
     if config.keep_latents:
         raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
     if len(requests) != 1 or len(sizes) != 1:
@@ -124,12 +127,12 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str], si
     with torch.inference_mode():
         with autocast(pipeline.device, config):
             generator = torch.Generator().manual_seed(config.seed)
-            latents = pipeline(requests, config.latent_size, [], generator=generator, **config.arguments).latents
-        canvas = pipeline.diffuser.config.canvas or config.latent_size
+            how: dict[str, Any] = {"generator": generator, "output_type": "latent", **config.arguments}
+            latents = Latents.of(pipeline, pipeline(requests, config.latent_size, sizes, **how).latents)
         shown = write_picture(
             pipeline.resampler,
-            latents,
-            tuple(canvas),
+            latents.values,
+            latents.canvas,
             sizes[0],
             None,
             config.output,

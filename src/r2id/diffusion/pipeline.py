@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, text_states
+from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.folders import add_code, fetch, importable
 from r2id.diffusion.guidance import check_guidance
 from r2id.diffusion.noise_field import field_noise, finest_grid
@@ -28,6 +29,7 @@ from r2id.errors import InputError
 from r2id.files.atomic import fill_folder
 from r2id.files.checksums import checksum
 from r2id.files.images import as_output, check_output_type
+from r2id.geometry.canvas import Canvas, LatentTensor, canvas_of, check_canvas, plain
 from r2id.geometry.density import density
 from r2id.geometry.sizes import Size, check_size
 from r2id.networks.diffuser import R2ID
@@ -45,7 +47,7 @@ class R2PipelineOutput(BaseOutput):
         images: one picture per label, as PIL images, or stacked: numpy [B, H, W, C] in [0, 1], or tensors
             [B, C, H, W] in [−1, 1]. Where several sizes were asked for, a list of that for each size. The latents,
             where they were asked for in place of pictures.
-        latents: [B, C, h, w] as the resampler decodes them, in [−1, 1].
+        latents: [B, C, h, w] as the resampler decodes them, in [−1, 1]. Their `canvas` gives the proportions.
     """
 
     images: Any
@@ -62,6 +64,10 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         scheduler: any diffusers scheduler for a variance-preserving process, such as DDIM, DPM-Solver++ or Euler;
             by default UniPC with the cosine schedule.
         text_encoder, tokenizer: of transformers; None for a model of labels.
+        generation_defaults: fields of `GenerationDefaults`, which are saved with the model; those not given follow from
+            the networks.
+    Raises:
+        InputError: for generation_defaults that a call would not take.
     """
 
     _optional_components = ["resampler", "scheduler", "text_encoder", "tokenizer"]
@@ -76,8 +82,11 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         scheduler: Any = None,
         text_encoder: Any = None,
         tokenizer: Any = None,
+        generation_defaults: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        defaults = GenerationDefaults.of(diffuser, resampler, generation_defaults)
+        self.register_to_config(generation_defaults=asdict(defaults))
         # Noise alone tells a velocity what to become; noise predicted in it says nothing of the picture, and the first
         # step is taken from a little below. Not every setting is UniPC's: the config carries them to other schedulers.
         scheduler = scheduler or UniPCMultistepScheduler.from_config(
@@ -99,7 +108,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> R2Pipeline:
-        """Load a pipeline: the name of bundled weights ("mnist"), a folder, or a Hugging Face hub id.
+        """Load a pipeline: a folder, the name of bundled weights ("mnist"), or a Hugging Face hub id. A folder that
+        holds a pipeline comes before bundled weights of the same name.
 
         Moved to `device`, if that is given. Raises InputError where there is no complete pipeline of that name. Other
         arguments are `DiffusionPipeline.from_pretrained`'s.
@@ -153,6 +163,16 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         if push_to_hub:
             self.push_to_hub(card=card, **uploading)
 
+    @property
+    def generation_defaults(self) -> GenerationDefaults:
+        """What a call takes where nothing is given; `register_to_config(generation_defaults=…)` changes it."""
+        return GenerationDefaults.of(self.diffuser, self.resampler, self.config["generation_defaults"])
+
+    def defaults_on(self, canvas: Canvas | None) -> GenerationDefaults:
+        """The same for pictures of such proportions, which change the sizes of a model that was trained on many."""
+        defaults = self.generation_defaults
+        return defaults.on(canvas) if canvas and self.diffuser.config.canvas is None else defaults
+
     def checksum(self) -> int:
         """A number that tells the weights of this pipeline from others."""
         networks = (self.diffuser, self.conditioner, self.resampler, self.text_encoder)
@@ -178,14 +198,14 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     def __call__(
         self,
         class_labels: Sequence[str | int] | None = None,
-        latent_size: Size = (8, 8),
-        size: Size | Sequence[Size] = (32, 32),
-        num_inference_steps: int = 20,
-        guidance_scale: float = 4.0,
-        guidance_interval: tuple[float, float] = (0.3, 0.8),
+        latent_size: Size | None = None,
+        size: Size | Sequence[Size] | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: Tensor | None = None,
-        canvas: tuple[float, float] | None = None,
+        canvas: Canvas | None = None,
         output_type: str = "pil",
         callback_on_step_end: Callable[..., dict] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -193,6 +213,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         return_dict: bool = True,
     ) -> R2PipelineOutput:
         """Generate one picture for each label or text.
+
+        Sizes, steps and guidance that are not given are the model's own, `generation_defaults`.
 
         Args:
             class_labels: what each picture shows: labels that the model knows, for the bundled one "0" … "9" or 0 … 9,
@@ -206,8 +228,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
                 2024, arXiv:2404.07724). Without it near 1, pictures of one label differ more; near 0 it changes little.
             generator: one for all, or a list with one for each picture, which makes each independent of the others.
             latents: noise [B, C, h, w] to start from instead of the generator's; then `latent_size` is unused.
-            canvas: proportions of the picture; by default those the model was trained on. A `size` of other
-                proportions shows the same picture stretched.
+            canvas: proportions of the picture; by default those the model was trained on, or, if these were many, those
+                of `size`, of several the first. A `size` of other proportions shows the same picture stretched.
             output_type: "pil", "np" or "pt"; "latent" for the latents in place of pictures, whatever `size`.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents, and set
                 `pipeline._interrupt` to end with what is there. A `PipelineCallback` of diffusers, or several.
@@ -216,14 +238,37 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
                 `class_labels`.
             return_dict: False for a tuple of pictures and latents.
         Raises:
+<<<<<<< HEAD
             InputError: for an unknown label, a size below 1, generators that are not as many as the labels, or pictures
                 that would not fit in memory.
+=======
+            InputError: for an unknown label, a size below 1, a canvas that is none, or pictures that would not fit in
+                memory.
+>>>>>>> c046411 (Defaults of generation are stored with a model, and the canvas travels with latents)
         """
-        if not isinstance(size, Sequence):
+        defaults = self.generation_defaults
+        if num_inference_steps is None:
+            num_inference_steps = defaults.num_inference_steps
+        if guidance_scale is None:
+            guidance_scale = defaults.guidance_scale
+        if guidance_interval is None:
+            guidance_interval = defaults.guidance_interval
+        if not isinstance(size, Sequence | None):
             raise InputError(f"size is {size!r}; it must be (height, width) or a list of such pairs")
-        single = len(size) == 2 and all(isinstance(side, (int, float)) for side in size)
-        sizes = [check_size(one) for one in ([size] if single else size)]  # type: ignore[list-item, arg-type]
+        single = size is None or (len(size) == 2 and all(isinstance(side, (int, float)) for side in size))
+        asked: Any = [] if size is None else [size] if single else size
+        sizes = [check_size(one) for one in asked]
         check_output_type(output_type, ("pil", "np", "pt", "latent"))
+        if latents is not None:
+            latent_size = latents.shape[-2:]  # type: ignore[assignment]
+        if latent_size is not None:
+            latent_size = check_size(latent_size, "the latent size")
+        canvas = canvas or canvas_of(latents) or self.diffuser.config.canvas
+        canvas = check_canvas(canvas or next(iter(sizes), latent_size or defaults.size))
+        defaults = self.defaults_on(canvas)
+        latent_size = latent_size or defaults.latent_size
+        if size is None:
+            sizes = [defaults.size]
         if output_type == "latent":
             sizes = []
         if prompt is not None:
@@ -241,7 +286,6 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             raise InputError(f"no class_labels given; this model knows {', '.join(self.conditioner.label_names)}")
         image_channels = self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels
         check_fits_in_memory(sizes, len(class_labels), image_channels)
-        latent_size = check_size(latent_size if latents is None else latents.shape[-2:], "the latent size")  # type: ignore[arg-type]
         # A sample, its features in a block, and the feed-forward's four times as many.
         check_fits_in_memory([latent_size], len(class_labels), 4 * self.diffuser.config.dim)
         if latents is None:
@@ -269,7 +313,6 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         dtype = self.diffuser.dtype
         if latents is None:
             latents = field_noise(len(class_labels), self.diffuser.config.channels, latent_size, generator)
-        canvas = canvas or self.diffuser.config.canvas or latent_size
 
         ratio = density(latent_size, self.diffuser.config.noise_reference_size)
         scheduler = start_scheduler(self.scheduler, ratio, num_inference_steps, self._execution_device)
@@ -278,7 +321,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         self._interrupt, self._num_timesteps = False, len(scheduler.timesteps)
         self._guidance_scale = guidance_scale
         # Some schedulers begin with numbers, and take differences, that half precision does not hold.
-        sample = latents.to(self._execution_device, torch.float32) * scheduler.init_noise_sigma
+        sample = plain(latents).to(self._execution_device, torch.float32) * scheduler.init_noise_sigma
         for step, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
             if self._interrupt:
                 break
@@ -299,6 +342,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         sample = sample.to(dtype)
         if self.resampler:
             sample = self.resampler.destandardise(sample)
+        sample = LatentTensor.of(sample, canvas)
         images: Any = [self.decode(sample, one, canvas, output_type) for one in sizes]
         self.maybe_free_model_hooks()
         if output_type == "latent":
@@ -310,27 +354,28 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         return result if return_dict else result.to_tuple()  # type: ignore[return-value]
 
     @torch.no_grad()
-    def decode(
-        self, latents: Tensor, size: Size, canvas: tuple[float, float] | None = None, output_type: str = "pil"
-    ) -> Any:
+    def decode(self, latents: Tensor, size: Size, canvas: Canvas | None = None, output_type: str = "pil") -> Any:
         """Pictures of the latents that a call returned, at another size, without sampling again.
 
         Args:
             latents: [B, C, h, w], as in `R2PipelineOutput.latents`.
             size: height and width of the pictures.
-            canvas: proportions of the picture; by default those the model was trained on.
+            canvas: proportions of the picture; by default those that the latents were generated with. Of latents from
+                elsewhere, those the model was trained on, or, if these were many, those of `size`.
             output_type: "pil", "np" or "pt", as in `R2PipelineOutput.images`.
         Raises:
-            InputError: for a size below 1, another output_type, or pictures that would not fit in memory.
+            InputError: for a size below 1, a canvas that is none, another output_type, or pictures that would not
+                fit in memory.
         """
         check_output_type(output_type)
         size = check_size(size)
+        canvas = check_canvas(canvas or canvas_of(latents) or self.diffuser.config.canvas or size)
+        latents = plain(latents)
         channels = self.resampler.config.image_channels if self.resampler else latents.shape[1]
         check_fits_in_memory([size], len(latents), channels)
         if self.resampler is None:
             resized = torch.nn.functional.interpolate(latents, size, mode="bicubic", antialias=True)
             return as_output(resized.clamp(-1, 1), output_type)
-        canvas = canvas or self.diffuser.config.canvas or (latents.shape[-2], latents.shape[-1])
         pictures = list(decode_some_at_once(self.resampler, latents, size, canvas))
         return as_output(torch.cat(pictures) if len(pictures) > 1 else pictures[0], output_type)
 

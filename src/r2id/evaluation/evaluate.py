@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from r2id.data.dataset import ImageDataset
+from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.guidance import check_guidance
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
@@ -26,15 +27,17 @@ from r2id.evaluation.reconstruction import measure_consistency, measure_reconstr
 from r2id.evaluation.report import CALLED, Report
 from r2id.files.atomic import check_writable
 from r2id.files.checksums import checksum
-from r2id.geometry.sizes import Size, size_text
+from r2id.geometry.sizes import Size, scaled, size_text
 from r2id.runtime.memory import check_fits_in_memory
 from r2id.runtime.precision import autocast, usable_precision
 from r2id.runtime.progress import Progress, unseen
 
-LATENT_SIZES: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
-SIZES: tuple[Size, ...] = ((32, 32), (64, 64), (27, 18), (16, 16))
-QUICK_LATENT_SIZES: tuple[Size, ...] = ((8, 8),)
-QUICK_SIZES: tuple[Size, ...] = ((32, 32), (27, 18))
+Factors = tuple[tuple[float, float], ...]
+LATENT_SIZES: Factors = ((0.5, 0.5), (1, 1), (1.75, 1.75))
+SIZES: Factors = ((1, 1), (2, 2), (27 / 32, 18 / 32), (0.5, 0.5))
+QUICK_LATENT_SIZES: Factors = ((1, 1),)
+QUICK_SIZES: Factors = ((1, 1), (27 / 32, 18 / 32))
+"""Sizes to measure at, in the model's own height and width."""
 
 MOST = {"consistency": 500}
 """Images at most. Decoding at four times the size costs as much as twenty reconstructions, and a few images tell."""
@@ -52,10 +55,12 @@ class Plan:
         count: pictures to generate at each latent size.
         limit: test images to reconstruct; None for all.
         denoising_error: test images whose noise is measured at every time.
-        latent_size, size: of the latents and of the pictures, (height, width); by default LATENT_SIZES and SIZES.
+        latent_size, size: of the latents and of the pictures, (height, width); by default what
+            LATENT_SIZES and SIZES make of the model's own.
         seed: of the generated pictures and of all noise.
         precision: "fp32", or "bf16" for that of generation and of the denoising error, on a device that has it.
-        num_inference_steps, guidance_scale, guidance_interval: how to sample, as for `R2Pipeline`.
+        num_inference_steps, guidance_scale, guidance_interval: how to sample, by default as the model's own
+            defaults say.
         consistency, real: images to compare sizes on, and real ones to compare generated ones with; None for all.
     Raises:
         InputError: a number is too small, or there is nothing to measure.
@@ -69,9 +74,9 @@ class Plan:
     size: tuple[Size, ...] = ()
     seed: int = 0
     precision: str = "fp32"
-    num_inference_steps: int = 20
-    guidance_scale: float = 4.0
-    guidance_interval: tuple[float, float] = (0.3, 0.8)
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    guidance_interval: tuple[float, float] | None = None
     consistency: int | None = None
     real: int | None = None
 
@@ -94,15 +99,17 @@ class Plan:
             "guidance_interval": self.guidance_interval,
         }
 
-    def of(self, images: int) -> Plan:
-        """The same with every number and size filled in, for a data set of so many images."""
+    def of(self, images: int, defaults: GenerationDefaults) -> Plan:
+        """The same with every number and size filled in, for a data set of so many images and a model's defaults."""
         numbers: dict[str, Any] = dict.fromkeys(("limit", "consistency", "real", "denoising_error"), images)
         numbers["count"] = self.count
         for limits in (asdict(self), MOST, QUICK_MOST if self.quick else {}):
             numbers |= {name: min(n, limits[name]) for name, n in numbers.items() if limits.get(name) is not None}
         numbers["consistency"] = min(numbers["consistency"], numbers["limit"])
-        latent_sizes = self.latent_size or (QUICK_LATENT_SIZES if self.quick else LATENT_SIZES)
-        sizes = self.size or (QUICK_SIZES if self.quick else SIZES)
+        numbers |= {name: getattr(defaults, name) for name, given in self.sampling.items() if given is None}
+        latent_factors, factors = (QUICK_LATENT_SIZES, QUICK_SIZES) if self.quick else (LATENT_SIZES, SIZES)
+        latent_sizes = self.latent_size or tuple(scaled(defaults.latent_size, factor) for factor in latent_factors)
+        sizes = self.size or tuple(scaled(defaults.size, factor) for factor in factors)
         # What is named twice is measured once.
         return replace(
             self, latent_size=tuple(dict.fromkeys(latent_sizes)), size=tuple(dict.fromkeys(sizes)), **numbers
@@ -139,10 +146,11 @@ def evaluate(
     """
     if resume and output is None:
         raise InputError("--resume is given without --output, the folder of the figures to go on after; give both")
-    pipeline.check_scheduler(plan.num_inference_steps)
-    check_guidance(plan.guidance_scale, plan.guidance_interval)
+    plan = plan.of(len(data), pipeline.generation_defaults)
+    pipeline.check_scheduler(plan.sampling["num_inference_steps"])
+    check_guidance(plan.sampling["guidance_scale"], plan.sampling["guidance_interval"])
     plan = replace(plan, precision=usable_precision(plan.precision, pipeline.device))
-    plan = _measurable(pipeline, data, plan.of(len(data)))
+    plan = _measurable(pipeline, data, plan)
     _check_fits_in_memory(pipeline, data, plan)
     settings = dict(about or {}) | asdict(plan)
     settings |= {"data": data.source, "images": checksum([data.images]), "weights": pipeline.checksum()}

@@ -8,8 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from r2id.errors import InputError
 from r2id.geometry.coordinates import Grid, Points, pixel_centres
 from r2id.geometry.sizes import Region, Size, check_region, check_size
+
+ROUNDING = 1e-6
+"""How far coordinates may be computed beyond an edge."""
 
 
 class Decoder(Protocol):
@@ -35,8 +39,24 @@ class ImageField:
         self._batch, self._dtype, self._device = len(latent), latent.dtype, latent.device
         self._extent, self._sample_size = source.extent, sample_size
 
-    def __call__(self, coordinates: Tensor) -> Tensor:
-        """Colours at relative coordinates (y, x), ±0.5 at the picture's edges: [..., 2] → [B, C, ...] in (−1, 1)."""
+    def __call__(self, coordinates: Tensor, canvas: tuple[float, float] = (1, 1)) -> Tensor:
+        """Colours at relative coordinates (y, x), ±0.5 at the picture's edges: [..., 2] → [B, C, ...] in (−1, 1).
+
+        Args:
+            coordinates: [..., 2], floating.
+            canvas: height and width, in those of the picture, of a canvas around the same centre on which coordinates
+                may lie: (1, 2) takes x from −1 to 1. Beyond the picture the field continues what it holds.
+        Raises:
+            InputError: for coordinates outside of the canvas.
+        """
+        largest = 0.5 * torch.tensor(canvas, dtype=coordinates.dtype, device=coordinates.device) + ROUNDING
+        outside = ~(coordinates.abs() <= largest).all(-1)
+        if outside.any():
+            y, x = coordinates[outside][0].tolist()
+            raise InputError(
+                f"coordinates ({y:g}, {x:g}) are outside of the canvas; "
+                f"y must be within ±{canvas[0] / 2:g} and x within ±{canvas[1] / 2:g}"
+            )
         # Each point stands for a pixel as large as training's, which are square.
         cell = (1 / (self._sample_size * self._extent[0]), 1 / (self._sample_size * self._extent[1]))
         flat = Points(coordinates.reshape(-1, 2).to(self._device, torch.float32), cell, self._extent)

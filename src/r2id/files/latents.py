@@ -16,7 +16,8 @@ from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.files.atomic import write_whole
-from r2id.geometry.sizes import Size, check_size
+from r2id.geometry.canvas import Canvas, LatentTensor, canvas_of, check_canvas
+from r2id.geometry.sizes import Size, with_longer_side
 
 
 class Encoder(Protocol):
@@ -34,14 +35,14 @@ class Latents:
     """Latents of one size, and what is needed to decode them.
 
     Attributes:
-        values: [N, C, h, w] in [−1, 1], as R2IR encodes them. Kept in half precision on disk.
-        canvas: height and width that give the proportions of the pictures.
+        values: [N, C, h, w] in [−1, 1], as R2IR encodes them, on the canvas. Kept in half precision on disk.
+        canvas: height and width that give the proportions of the pictures: of encoded ones in pixels.
         labels: one name per latent; empty without labels.
         model: `R2IR.checksum()` of the weights that they belong to.
     """
 
     values: Tensor
-    canvas: Size
+    canvas: Canvas
     labels: tuple[str, ...]
     model: int
 
@@ -52,14 +53,21 @@ class Latents:
 
     @classmethod
     def of(cls, pipeline: Any, values: Tensor, labels: Sequence[str | int] = ()) -> Latents:
-        """What a call of a pipeline returned as `latents`, with what decoding them needs.
+        """What a call of a pipeline returned as `latents`, with what decoding them needs, such as their canvas.
 
         Raises InputError for a pipeline without a resampler.
         """
         if pipeline.resampler is None:
             raise InputError("this model works on pixels and has no latents to keep")
-        canvas = pipeline.diffuser.config.canvas or values.shape[-2:]
-        return cls(values, check_size(canvas), tuple(map(str, labels)), pipeline.resampler.checksum())
+        canvas = canvas_of(values) or pipeline.diffuser.config.canvas or values.shape[-2:]
+        return cls(values, check_canvas(canvas), tuple(map(str, labels)), pipeline.resampler.checksum())
+
+    def picture_size(self, longer_side: int) -> Size:
+        """Height and width of the pictures: those of the canvas, or, where it is smaller than the latents and so gives
+        proportions alone, with so many pixels along the longer side."""
+        if max(self.canvas) < max(self.size):
+            return with_longer_side(longer_side, self.canvas)
+        return with_longer_side(round(max(self.canvas)), self.canvas)
 
     def split(self) -> list[Latents]:
         """Every latent on its own."""
@@ -98,7 +106,8 @@ class Latents:
                 if FORMAT not in metadata:
                     raise InputError(f"{path} holds no latents; accepted is what encode, sample or resample wrote")
                 about, values = json.loads(metadata[FORMAT]), file.get_tensor("latents").float()
-            latents = cls(values, check_size(about["canvas"]), tuple(about["labels"]), int(about["model"]))
+            canvas = check_canvas(about["canvas"])
+            latents = cls(LatentTensor.of(values, canvas), canvas, tuple(about["labels"]), int(about["model"]))
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise

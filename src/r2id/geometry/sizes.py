@@ -32,10 +32,20 @@ def alike_size(size: Size, target: Size) -> Size:
     return _rounded((area * ratio) ** 0.5, step), _rounded((area / ratio) ** 0.5, step)
 
 
-def in_proportion(latent_size: Size, canvas: Size) -> Size:
+def in_proportion(latent_size: Size, canvas: Sequence[float]) -> Size:
     """A latent grid meant for a square canvas, as dense on another: (16, 16) is (12, 21) on a canvas of 9:16."""
     ratio = canvas[0] / canvas[1]
     return _rounded(latent_size[0] * ratio**0.5), _rounded(latent_size[1] / ratio**0.5)
+
+
+def with_longer_side(length: int, canvas: Sequence[float]) -> Size:
+    """The size in the proportions of a canvas whose longer side is `length`."""
+    return _rounded(length * canvas[0] / max(canvas)), _rounded(length * canvas[1] / max(canvas))
+
+
+def scaled(size: Size, factors: tuple[float, float]) -> Size:
+    """Height and width times these factors, rounded, and at least 1."""
+    return _rounded(size[0] * factors[0]), _rounded(size[1] * factors[1])
 
 
 def _rounded(length: float, step: int = 1) -> int:

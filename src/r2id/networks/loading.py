@@ -161,8 +161,15 @@ def load_part(kind: Any, name: str, part: str) -> Any:
 
     Raises InputError where it is neither.
     """
-    is_pipeline = any((folder / "model_index.json").is_file() for folder in (PRETRAINED / name, Path(name)))
+    is_alone = (Path(name) / "config.json").is_file()
+    is_pipeline = (model_folder(name, "model_index.json") / "model_index.json").is_file() and not is_alone
     return kind.from_pretrained(name, subfolder=part if is_pipeline else None)
+
+
+def model_folder(name: str | os.PathLike, marker: str | Path) -> Path:
+    """The folder of that name that holds `marker`, or else the bundled one; without either, the path as it is."""
+    bundled = PRETRAINED / name
+    return bundled if (bundled / marker).is_file() and not (Path(name) / marker).is_file() else Path(name)
 
 
 def load_pretrained(
@@ -176,7 +183,7 @@ def load_pretrained(
 
     Args:
         load: the `from_pretrained`.
-        name: the name of bundled weights, a folder that holds `marker`, or a hub id.
+        name: a folder that holds `marker`, the name of bundled weights, or a hub id. A folder comes first.
         marker: the file that makes a folder what `load` expects.
         device: where to move what was loaded.
     """
@@ -187,7 +194,7 @@ def load_pretrained(
             )
         device = usable_device(device)
     bundled = sorted(path.parent.name for path in PRETRAINED.glob("*/model_index.json"))
-    folder = PRETRAINED / name if str(name) in bundled else Path(name)
+    folder = model_folder(name, marker)
     if folder.exists() and not (folder / marker).is_file():
         raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
     if folder.exists():

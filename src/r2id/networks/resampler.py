@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from r2id.errors import InputError
 from r2id.fields.image_field import ImageField
 from r2id.files.checksums import checksum
+from r2id.geometry.canvas import canvas_of, plain
 from r2id.geometry.coordinates import Grid, Points, Samples
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.geometry.sizes import Size, check_size, size_text
@@ -161,10 +162,12 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField:
         """The latent [B, latent_channels, h, w] as a function of coordinates.
 
-        `canvas` gives the proportions of the picture that the latent was made from, by default those of h × w.
+        `canvas` gives the proportions of the picture that the latent was made from, by default those that travel with
+        it, or else those of h × w.
         Raises InputError for other channels than the model's.
         """
         self._check_channels(latent, self.config.latent_channels, "a latent")
+        canvas, latent = canvas or canvas_of(latent), plain(latent)
         source = Grid.of_size((latent.shape[-2], latent.shape[-1]), canvas, latent.device)
         return ImageField(
             self.decoder, latent.movedim(1, -1), source, self.config.sample_size, self.config.image_channels
@@ -173,11 +176,11 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def decode(self, latent: Tensor, size: Size, canvas: tuple[float, float] | None = None) -> Tensor:
         """Latent [B, latent_channels, h, w] → image [B, C, H, W] in (−1, 1), for any `size` (H, W).
 
-        `canvas` gives the proportions of the picture that the latent was made from, by default those of H × W. Other
-        proportions of `size` stretch the picture, as resizing it would. Raises InputError for other channels than the
-        model's or an empty size.
+        `canvas` gives the proportions of the picture that the latent was made from, by default those that travel with
+        it, or else those of H × W. Other proportions of `size` stretch the picture, as resizing it would. Raises
+        InputError for other channels than the model's or an empty size.
         """
-        return self.field(latent, canvas or check_size(size)).render(size)
+        return self.field(latent, canvas or canvas_of(latent) or check_size(size)).render(size)
 
     def checksum(self) -> int:
         """A number that tells these weights from others. Files of latents keep it."""

@@ -154,7 +154,7 @@ def _usage(model: Any, name: str) -> str:
     code = [f"from r2id import {kind}", "", f'model = {kind}.from_pretrained("{name}")']
     if kind == "R2Pipeline":
         labels = ["a text"] if model.text_encoder is not None else model.conditioner.label_names[:4]
-        size = size_text(tuple(model.diffuser.config.canvas or (64, 64))).replace("x", ", ")
+        size = size_text(model.generation_defaults.size).replace("x", ", ")
         code.append(f"pictures = model({json.dumps(labels, ensure_ascii=False)}, size=({size})).images")
     alone = (
         f', or `DiffusionPipeline.from_pretrained("{name}", trust_remote_code=True)`' if kind == "R2Pipeline" else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 import logging
 import warnings
@@ -228,9 +227,9 @@ def _decoder_graph(resampler: R2IR) -> _Graph:
 def _description(pipeline: R2Pipeline) -> dict[str, Any]:
     """What a sampler needs besides the graphs, in what JSON has."""
     resampler, diffuser = pipeline.resampler, pipeline.diffuser
-    defaults = {name: one.default for name, one in inspect.signature(R2Pipeline.__call__).parameters.items()}
+    defaults = pipeline.generation_defaults
     scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
-    scheduler.set_timesteps(defaults["num_inference_steps"])
+    scheduler.set_timesteps(defaults.num_inference_steps)
     return {
         "diffuser": "diffuser.onnx",
         "decoder": "decoder.onnx" if resampler else None,
@@ -243,8 +242,8 @@ def _description(pipeline: R2Pipeline) -> dict[str, Any]:
         "noise_reference_size": diffuser.config.noise_reference_size,
         "alphas_cumprod": scheduler.alphas_cumprod.tolist(),
         "timesteps": scheduler.timesteps.long().tolist(),
-        "guidance_scale": defaults["guidance_scale"],
-        "guidance_interval": defaults["guidance_interval"],
+        "guidance_scale": defaults.guidance_scale,
+        "guidance_interval": defaults.guidance_interval,
     }
 
 

@@ -166,7 +166,6 @@ class DiffusionObjective(Objective):
             latent_size,
             [size],
             canvas=size,
-            num_inference_steps=20,
             generator=generator,
             output_type="pt",
         ).images[0]

@@ -39,7 +39,7 @@ class Training:
     """Threads that decode the pictures before the training begins; 0 for none beside the main one."""
     latent_sizes: tuple[Size, ...] = ((4, 4),)
     """Latent grids; every step draws one of them. The first sets latent_size of R2IR and noise_reference_size of R2ID,
-    and of both the radius, one and a half of its cells."""
+    and of both the radius, one and a half of its cells. The trained model generates the median one by default."""
     latent_jitter: float = 0.0
     """Standard deviation, in cells, by which rows and columns of the latents move from step to step."""
     steps: int = 24_000

@@ -7,7 +7,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.atomic import replace_folder
 from r2id.files.record import plain
-from r2id.geometry.sizes import check_size
+from r2id.geometry.sizes import Size, check_size
 from r2id.networks.diffuser import R2ID
 from r2id.networks.loading import load_part
 from r2id.networks.resampler import R2IR
@@ -91,7 +91,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     if config.resampler != "none":
         resampler = _load_resampler(config.resampler, channels)
         channels = resampler.config.latent_channels
-    canvas = tuple(data[0].images.shape[-2:]) if len(data) == 1 else None
+    canvas = check_size(data[0].images.shape[-2:]) if len(data) == 1 else None
     torch.manual_seed(config.seed)
     start = R2Pipeline.from_pretrained(config.init_from) if config.init_from else None
     if start:
@@ -114,18 +114,21 @@ def train_diffuser(config: DiffuserTraining) -> Path:
             }
             | network_arguments(config.model),
         )
+    defaults = _generation_defaults(config, canvas, start)
     captions = None
     if config.text_encoder:
         tokenizer, encoder = load_text_encoder(config.text_encoder)
         texts = _conditioner(start, config.num_tokens, diffuser, TextConditioner, text_dim=encoder.config.hidden_size)
-        pipeline = R2Pipeline(diffuser, texts, resampler, text_encoder=encoder, tokenizer=tokenizer)
+        pipeline = R2Pipeline(
+            diffuser, texts, resampler, text_encoder=encoder, tokenizer=tokenizer, generation_defaults=defaults
+        )
         process = PartialState()
         captions = Captions(
             texts, tokenizer, encoder.to(process.device), data[0].label_names, process.is_local_main_process
         )
     else:
         labels = _conditioner(start, config.num_tokens, diffuser, LabelConditioner, label_names=data[0].label_names)
-        pipeline = R2Pipeline(diffuser, labels, resampler)
+        pipeline = R2Pipeline(diffuser, labels, resampler, generation_defaults=defaults)
     objective = DiffusionObjective(pipeline, config.label_dropout, config.latent_jitter, captions)
 
     def save(record: dict[str, Any]) -> Path:
@@ -138,6 +141,19 @@ def train_diffuser(config: DiffuserTraining) -> Path:
         return replace_folder(config.output / "pipeline", write)
 
     return train(config, objective, diffuser, data, save)
+
+
+def _generation_defaults(config: DiffuserTraining, canvas: Size | None, start: R2Pipeline | None) -> dict[str, Any]:
+    """What is stored with the model: its sizes, and how the one it started from is sampled. The rest follows from the
+    networks."""
+    how = asdict(start.generation_defaults) if start else {}
+    size = canvas
+    if canvas is None and config.image_size:
+        size = (round(math.prod(config.image_size) ** 0.5),) * 2
+    # A model does best amid the grids that it was trained on; other proportions than the first's are exceptions.
+    first = config.latent_sizes[0]
+    alike = sorted(one for one in set(config.latent_sizes) if one[0] * first[1] == one[1] * first[0])
+    return how | {"size": size, "latent_size": alike[len(alike) // 2]}
 
 
 def _load_data(config: Training) -> list[ImageDataset]:

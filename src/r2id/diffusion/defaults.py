@@ -1,0 +1,66 @@
+"""What a pipeline generates unless told otherwise: kept with each model, and the only table of such values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from r2id.diffusion.guidance import check_guidance
+from r2id.errors import InputError
+from r2id.geometry.canvas import Canvas
+from r2id.geometry.sizes import Size, check_size, in_proportion, with_longer_side
+from r2id.networks.diffuser import R2ID
+from r2id.networks.resampler import R2IR
+
+
+@dataclass(frozen=True)
+class GenerationDefaults:
+    """How a model generates unless told otherwise. Saved in model_index.json as `generation_defaults`.
+
+    Attributes:
+        size: height and width of the pictures; for a model of many proportions, of a square one.
+        latent_size: height and width of their latents; for a model of pixels, of the generated image.
+        num_inference_steps, guidance_scale, guidance_interval: as for a call of the pipeline.
+    Raises:
+        InputError: for a value that a call would not take.
+    """
+
+    size: Size
+    latent_size: Size
+    num_inference_steps: int = 20
+    guidance_scale: float = 4.0
+    guidance_interval: tuple[float, float] = (0.3, 0.8)
+
+    def __post_init__(self) -> None:
+        check_size(self.size, "the default size")
+        check_size(self.latent_size, "the default latent_size")
+        if not self.num_inference_steps >= 1:
+            raise InputError(f"the default num_inference_steps is {self.num_inference_steps}; it must be at least 1")
+        check_guidance(self.guidance_scale, self.guidance_interval)
+
+    def on(self, canvas: Canvas) -> GenerationDefaults:
+        """The same in the proportions of a canvas, for a model of many."""
+        return replace(self, size=in_proportion(self.size, canvas), latent_size=in_proportion(self.latent_size, canvas))
+
+    @classmethod
+    def of(cls, diffuser: R2ID, resampler: R2IR | None, stored: Mapping[str, Any] | None = None) -> GenerationDefaults:
+        """Those that are stored with a model; what is not, as before version 0.2, follows from its networks."""
+        known = [field.name for field in fields(cls)]
+        given = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in (stored or {}).items()
+            if value is not None
+        }
+        if unknown := sorted(set(given) - set(known)):
+            raise InputError(f"generation_defaults has {unknown[0]!r}; accepted are {', '.join(known)}")
+        # Pixels are diffused as they are; latents have the density that the resampler was trained at.
+        side, latent_side = diffuser.config.sample_size, diffuser.config.sample_size
+        if resampler:
+            side, latent_side = resampler.config.sample_size, resampler.config.latent_size
+        canvas = diffuser.config.canvas
+        derived = {
+            "size": tuple(canvas) if canvas else (side, side),
+            "latent_size": with_longer_side(latent_side, canvas or (1, 1)),
+        }
+        return cls(**derived | given)
