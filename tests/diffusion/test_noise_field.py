@@ -100,6 +100,10 @@ class TestShift:
         samples = size[0] * size[1]
         torch.testing.assert_close((1 - shifted) / shifted / samples, (1 - alpha_bar) / alpha_bar / 16)
 
+    def test_the_density_of_a_signal_or_a_volume_is_to_as_long_a_reference(self):
+        assert density((12,), 4) == 3
+        assert density((4, 8, 2), 4) == 1
+
     def test_without_a_reference_there_is_no_shift(self):
         assert density((9, 3), None) == 1
 

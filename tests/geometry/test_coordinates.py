@@ -41,8 +41,8 @@ class TestPlaces:
     def test_dual_coordinates_of_grids(self, size, canvas, rows, columns, extent):
         grid = Grid.of_size(size, canvas)
         assert grid.size == size and grid.cell == (1 / size[0], 1 / size[1]) and grid.extent == extent
-        close(grid.rows, rows)
-        close(grid.columns, columns)
+        close(grid.axes[0], rows)
+        close(grid.axes[1], columns)
         points = grid.points()
         close(points.relative, [[y, x] for y in rows for x in columns])
         close(points.absolute(), [[y * extent[0], x * extent[1]] for y in rows for x in columns])
@@ -68,8 +68,28 @@ class TestPlaces:
     def test_sizes_that_are_not_two_whole_numbers_are_refused_by_name(self, size):
         with pytest.raises(InputError, match="latent size is .*at least 1"):
             check_size(size, "latent size")
-        with pytest.raises(InputError):
+
+    @pytest.mark.parametrize("size", [(0, 4), (4, -1), (2.5, 4), (4, 0.5), (), (0,), (2, 3, 0.5), "4", ("a",), 4])
+    def test_grids_of_anything_but_whole_numbers_are_refused(self, size):
+        with pytest.raises(InputError, match="size is .*at least 1"):
             Grid.of_size(size)
+
+    def test_a_canvas_of_other_axes_than_the_grid_is_refused(self):
+        with pytest.raises(InputError, match=r"canvas is \(1, 2\).*1 sides"):
+            Grid.of_size((5,), (1, 2))
+
+    def test_a_signal_of_one_axis_has_a_grid(self):
+        grid = Grid.of_size((4,))
+        assert grid.size == (4,) and grid.cell == (1 / 4,) and grid.extent == (1,)
+        close(grid.axes[0], [-0.375, -0.125, 0.125, 0.375])
+        close(grid.points().relative, [[-0.375], [-0.125], [0.125], [0.375]])
+        close(grid.points().absolute(), grid.points().relative)
+        close(grid.crop(slice(1, 3)).points().relative, [[-0.125], [0.125]])
+
+    def test_a_volume_of_three_axes_has_a_grid(self):
+        grid = Grid.of_size((1, 2, 4))
+        assert grid.extent == (0.25, 0.5, 1)
+        close(grid.points().relative.view(1, 2, 4, 3)[0, 1, 0], [0.0, 0.25, -0.375])
 
     def test_sizes_come_back_as_whole_numbers(self):
         assert check_size((3.0, 5)) == (3, 5) and all(isinstance(side, int) for side in check_size((3.0, 5)))
@@ -80,10 +100,15 @@ class TestJitter:
         grid = Grid.of_size((3000, 4000))
         moved = grid.jittered(0.5)
         assert moved.size == grid.size and moved.cell == grid.cell
-        for before, after, cell in ((grid.rows, moved.rows, 1 / 3000), (grid.columns, moved.columns, 1 / 4000)):
+        for before, after, cell in ((grid.axes[0], moved.axes[0], 1 / 3000), (grid.axes[1], moved.axes[1], 1 / 4000)):
             noise = (after - before) / cell
             assert noise.mean().abs() < 0.05
             assert noise.std().item() == pytest.approx(0.5, rel=0.05)
+
+    def test_jitter_moves_the_samples_of_a_signal(self):
+        grid = Grid.of_size((3000,))
+        noise = (grid.jittered(0.5).axes[0] - grid.axes[0]) * 3000
+        assert noise.std().item() == pytest.approx(0.5, rel=0.05)
 
     def test_point_jitter_moves_every_point_on_its_own(self):
         points = Points(torch.zeros(5000, 2), (0.1, 0.4), (1.0, 1.0))
@@ -123,6 +148,26 @@ class TestPositionProjection:
         position = FourierPositionEmbedding(12, 5, 3, reference=8, expected=expected)
         grid = Grid.of_size(size, canvas)
         close(position(grid).flatten(0, 1), position(grid.points()), atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize("expected", [False, True])
+    @pytest.mark.parametrize("size", [(6,), (2, 3, 4)])
+    def test_grids_of_other_ranks_have_the_positions_of_their_points(self, expected, size):
+        position = FourierPositionEmbedding(12, 5, 3, reference=8, expected=expected, num_axes=len(size))
+        grid = Grid.of_size(size)
+        assert position(grid).shape == (*size, 12)
+        close(position(grid).flatten(0, -2), position(grid.points()), atol=1e-5, rtol=1e-5)
+
+    def test_positions_on_one_axis_are_its_features(self):
+        position = FourierPositionEmbedding(12, 5, 3, reference=8, expected=False, num_axes=1)
+        grid = Grid.of_size((6,))
+        features = fourier_features(grid.axes[0][:, None].repeat(1, 2), frequencies(5, 3))
+        close(position(grid), position.linear(features), atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize("size", [(6,), (2, 3, 4)])
+    def test_samples_of_another_rank_than_the_embedding_are_no_positions(self, size):
+        position = FourierPositionEmbedding(12, 5, 3, reference=8, expected=False)
+        with pytest.raises((ValueError, RuntimeError)):
+            position(Grid.of_size(size))
 
     def test_proportions_show_in_the_positions(self):
         position = FourierPositionEmbedding(12, 5, 3, reference=8, expected=False)

@@ -103,21 +103,23 @@ def triple_loop(attention: LocalKernelAttention, values: Tensor, source: Points,
     for place in query.absolute().double():
         total, answer = 0.0, torch.zeros(len(values), attention.dim, dtype=torch.float64)
         for index, there in enumerate(source.absolute().double()):
-            delta_y, delta_x = ((there[axis] - place[axis]).item() / reach[axis] for axis in (0, 1))
-            if abs(delta_y) >= 1 or abs(delta_x) >= 1:
+            deltas = [(there[axis] - place[axis]).item() / reach[axis] for axis in range(len(reach))]
+            if any(abs(delta) >= 1 for delta in deltas):
                 continue
-            window = (math.cos(math.pi * delta_y / 2) * math.cos(math.pi * delta_x / 2)) ** 2
+            window = math.prod(math.cos(math.pi * delta / 2) ** 2 for delta in deltas)
             total += window
-            for k, j in product(range(attention.basis), repeat=2):
-                basis = math.cos(math.pi * k * (delta_y + 1) / 2) * math.cos(math.pi * j * (delta_x + 1) / 2)
-                basis *= math.sqrt(2) ** ((k > 0) + (j > 0))
-                answer += window * basis * (values[:, index] @ weight[k, j])
+            for orders in product(range(attention.basis), repeat=len(reach)):
+                basis = math.prod(
+                    math.cos(math.pi * k * (delta + 1) / 2) * (math.sqrt(2) if k else 1)
+                    for k, delta in zip(orders, deltas, strict=True)
+                )
+                answer += window * basis * (values[:, index] @ weight[orders])
         answers.append(answer / total + bias)
     return torch.stack(answers, dim=1).float()
 
 
-def local_attention(radius: float = 0.4, basis: int = 3) -> LocalKernelAttention:
-    attention = LocalKernelAttention(4, 5, radius, basis)
+def local_attention(radius: float = 0.4, basis: int = 3, num_axes: int = 2) -> LocalKernelAttention:
+    attention = LocalKernelAttention(4, 5, radius, basis, num_axes)
     torch.nn.init.normal_(attention.bias)
     return attention
 
@@ -140,6 +142,38 @@ class TestLocalKernelAttention:
         close(attention(values, source, query.points()), expected)
         close(attention(values.flatten(1, 2), source.points(), query), expected.unflatten(1, queries))
         close(attention(values.flatten(1, 2), source.points(), query.points()), expected)
+
+    @pytest.mark.parametrize(
+        ("sources", "queries"),
+        [((9,), (14,)), ((30,), (4,)), ((1,), (3,)), ((3, 2, 4), (2, 3, 5)), ((2, 5, 3), (3, 2, 1))],
+    )
+    @pytest.mark.parametrize("summed_up", [False, True])
+    def test_equals_the_formula_on_a_signal_of_one_axis_and_a_volume_of_three(self, sources, queries, summed_up):
+        attention = local_attention(num_axes=len(sources))
+        source, query = Grid.of_size(sources), Grid.of_size(queries, sources)
+        values = torch.randn(2, *sources, 4)
+        expected = triple_loop(attention, values.flatten(1, -2), source.points(), query.points())
+        if summed_up:
+            close(attention.answer(attention.summarise(values, source, query), query), expected.unflatten(1, queries))
+        else:
+            close(attention(values, source, query), expected.unflatten(1, queries))
+            close(attention(values, source, query.points()), expected)
+            close(attention(values.flatten(1, -2), source.points(), query.points()), expected)
+
+    def test_a_dense_signal_is_interpolated_closely_and_answered_from_pieces(self, monkeypatch):
+        attention = local_attention(radius=0.5, num_axes=1)
+        grid, values = Grid.of_size((200,)), torch.randn(2, 200, 4)
+        interpolated = attention(values, grid, grid)
+        halves = [
+            attention.summarise(values[:, part], grid.crop(part), grid) for part in (slice(0, 70), slice(70, 200))
+        ]
+        assert halves[0].places.size < grid.size
+        close(attention.answer(halves[0] + halves[1], grid), interpolated)
+        (near,) = attention.reach(grid, grid.crop(slice(0, 1)))
+        assert near == slice(0, 100)
+        monkeypatch.setattr("r2id.networks.attention.PLACES_PER_COSINE", 1000)
+        exact = attention(values, grid, grid)
+        assert 0 < (interpolated - exact).square().mean().sqrt() < 0.001 * exact.std()
 
     def test_equals_the_formula_between_scattered_points(self):
         attention = local_attention()

@@ -168,8 +168,8 @@ class TestLearning:
         encoded.clear()
         train_diffuser(diffuser_training(tmp_path / "second", steps=3, resampler=str(folder), latent_jitter=0.3))
         assert len(encoded) == 3 and all(one is other for one, other in zip(encoded, denoised, strict=True))
-        assert all(one.rows.diff().std() > 0 for one in encoded if len(one.rows) > 2)
-        assert not torch.equal(encoded[0].columns, encoded[1].columns)
+        assert all(one.axes[0].diff().std() > 0 for one in encoded if one.size[0] > 2)
+        assert not torch.equal(encoded[0].axes[1], encoded[1].axes[1])
 
     def test_a_diffuser_of_latents_keeps_the_resampler_it_was_given(self, tmp_path):
         folder = train_resampler(resampler_training(tmp_path / "first", steps=2))

@@ -58,8 +58,8 @@ class ImageField:
                 f"y must be within ±{canvas[0] / 2:g} and x within ±{canvas[1] / 2:g}"
             )
         # Each point stands for a pixel as large as training's, which are square.
-        cell = (1 / (self._sample_size * self._extent[0]), 1 / (self._sample_size * self._extent[1]))
-        flat = Points(coordinates.reshape(-1, 2).to(self._device, torch.float32), cell, self._extent)
+        cell = tuple(1 / (self._sample_size * side) for side in self._extent)
+        flat = Points(coordinates.reshape(-1, len(cell)).to(self._device, torch.float32), cell, self._extent)
         colours = self._decoder.read(self._summary, flat)
         colours = colours.movedim(-1, 1)
         return colours.reshape(*colours.shape[:2], *coordinates.shape[:-1])
@@ -102,15 +102,17 @@ class ImageField:
         All at once and without checks: what `render` does for each of its tiles.
         """
         fine = self._supersampling(size)
-        height, width = size[0] * fine[0], size[1] * fine[1]
-        fine_rows, fine_columns = (
+        lengths = tuple(length * count for length, count in zip(size, fine, strict=True))
+        fine_indices = (
             (indices[:, None] * count + torch.arange(count)).flatten()
             for indices, count in zip((rows, columns), fine, strict=True)
         )
         query = Grid(
-            rows=pixel_centres(height, fine_rows, self._device),
-            columns=pixel_centres(width, fine_columns, self._device),
-            cell=(1 / height, 1 / width),
+            axes=tuple(
+                pixel_centres(length, indices, self._device)
+                for length, indices in zip(lengths, fine_indices, strict=True)
+            ),
+            cell=tuple(1 / length for length in lengths),
             extent=self._extent,
         )
         samples = self._decoder.read(self._summary, query)

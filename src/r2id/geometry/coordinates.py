@@ -1,20 +1,25 @@
-"""Where the samples of an image lie: dual coordinates and jitter (design §1.1).
+"""Where samples lie: dual coordinates and jitter, on any number of axes (design §1.1).
 
 A picture is a function on a rectangle, the *canvas*. A grid of pixels or latents only samples it. Every sample
 has four coordinates, y and x in two systems, both centred on the canvas:
 
 - **relative**: the canvas's own edges are ±0.5, so a sample knows where the borders are;
 - **absolute**: the edges of the square that circumscribes the canvas are ±0.5, so a sample knows the proportions.
+
+Nothing here depends on there being two axes: a signal in time has one, and its canvas is an interval.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
 
-from r2id.geometry.sizes import Size, check_size
+from r2id.errors import InputError
+from r2id.geometry.sizes import check_lengths
 
 
 def pixel_centres(count: int, indices: Tensor | None = None, device: torch.device | None = None) -> Tensor:
@@ -25,10 +30,10 @@ def pixel_centres(count: int, indices: Tensor | None = None, device: torch.devic
     return centres.to(device, non_blocking=device is not None and torch.device(device).type == "cuda")
 
 
-def canvas_extent(canvas: tuple[float, float]) -> tuple[float, float]:
-    """Absolute (height, width) of a canvas: its longer side is 1. Only the proportions of `canvas` matter."""
-    longer = torch.sym_max(*canvas)
-    return canvas[0] / longer, canvas[1] / longer
+def canvas_extent(canvas: Sequence[float]) -> tuple[float, ...]:
+    """Absolute sides of a canvas: the longest is 1. Only the proportions of `canvas` matter."""
+    longest = reduce(torch.sym_max, canvas)
+    return tuple(side / longest for side in canvas)
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,17 @@ class Points:
     """Samples of a canvas at arbitrary places.
 
     Attributes:
-        relative: [N, 2] relative (y, x) coordinates, ±0.5 at the canvas's edges.
-        cell: relative (height, width) of the area that one sample stands for.
-        extent: absolute (height, width) of the canvas; the longer is 1.
+        relative: [N, D] relative coordinates, ±0.5 at the canvas's edges; (y, x) of a picture.
+        cell: relative sides of the part of the canvas that one sample stands for; (height, width) of a picture.
+        extent: absolute sides of the canvas; the longest is 1.
     """
 
     relative: Tensor
-    cell: tuple[float, float]
-    extent: tuple[float, float]
+    cell: tuple[float, ...]
+    extent: tuple[float, ...]
 
     def absolute(self) -> Tensor:
-        """[N, 2] absolute (y, x) coordinates."""
+        """[N, D] absolute coordinates."""
         return self.relative * self.relative.new_tensor(self.extent)
 
     def jittered(self, cells: float = 0.5) -> Points:
@@ -57,57 +62,56 @@ class Points:
 
 @dataclass(frozen=True)
 class Grid:
-    """Samples of a canvas in rows and columns; a whole image, or a region of one.
+    """Samples of a canvas at every combination of places along its axes; a whole image, or a region of one.
 
     Attributes:
-        rows: [H] relative y of each row.
-        columns: [W] relative x of each column.
-        cell: relative (height, width) of one pixel.
-        extent: absolute (height, width) of the canvas; the longer is 1.
+        axes: relative coordinates along each axis; of a picture, y of each row [H] and x of each column [W].
+        cell: relative sides of one sample's cell; (height, width) of a pixel.
+        extent: absolute sides of the canvas; the longest is 1.
     """
 
-    rows: Tensor
-    columns: Tensor
-    cell: tuple[float, float]
-    extent: tuple[float, float]
+    axes: tuple[Tensor, ...]
+    cell: tuple[float, ...]
+    extent: tuple[float, ...]
 
     @classmethod
-    def of_size(cls, size: Size, canvas: tuple[float, float] | None = None, device: torch.device | None = None) -> Grid:
-        """The pixel centres of an image of `size` (height, width).
+    def of_size(
+        cls, size: Sequence[int], canvas: Sequence[float] | None = None, device: torch.device | None = None
+    ) -> Grid:
+        """The sample centres of a grid of `size`, one length per axis; of an image, its pixels' for (height, width).
 
-        `canvas` gives the proportions of the picture that the grid samples; by default pixels are square and the
-        proportions are the grid's own. Raises InputError for an empty size.
+        `canvas` gives the proportions of what the grid samples; by default cells are square and the proportions are
+        the grid's own. Raises InputError for an empty size, or a canvas of another number of axes.
         """
-        height, width = check_size(size)
+        lengths = check_lengths(size)
+        if canvas and len(canvas) != len(lengths):
+            raise InputError(f"canvas is {canvas!r}; it must have {len(lengths)} sides, as the size {size!r} has")
         return cls(
-            rows=pixel_centres(height, device=device),
-            columns=pixel_centres(width, device=device),
-            cell=(1 / height, 1 / width),
-            extent=canvas_extent(canvas or size),
+            axes=tuple(pixel_centres(length, device=device) for length in lengths),
+            cell=tuple(1 / length for length in lengths),
+            extent=canvas_extent(canvas or lengths),
         )
 
     @property
-    def size(self) -> Size:
-        return len(self.rows), len(self.columns)
+    def size(self) -> tuple[int, ...]:
+        """Samples along each axis."""
+        return tuple(len(axis) for axis in self.axes)
 
-    def crop(self, rows: slice | Tensor, columns: slice | Tensor) -> Grid:
-        """The same samples, fewer of them: pixels keep their place and their cell."""
-        return replace(self, rows=self.rows[rows], columns=self.columns[columns])
+    def crop(self, *parts: slice | Tensor) -> Grid:
+        """The same samples, fewer of them, by a part of each axis: they keep their place and their cell."""
+        return replace(self, axes=tuple(axis[part] for axis, part in zip(self.axes, parts, strict=True)))
 
     def jittered(self, cells: float = 0.5) -> Grid:
-        """Every row and every column moved by Gaussian noise with a standard deviation of `cells` of its cell.
+        """Every place along an axis moved by Gaussian noise with a standard deviation of `cells` of its cell.
 
         Moving whole rows and columns keeps the samples a grid, so whatever is separable in y and x stays so.
         """
-        return replace(
-            self,
-            rows=self.rows + cells * self.cell[0] * torch.randn_like(self.rows),
-            columns=self.columns + cells * self.cell[1] * torch.randn_like(self.columns),
-        )
+        moved = (axis + cells * side * torch.randn_like(axis) for axis, side in zip(self.axes, self.cell, strict=True))
+        return replace(self, axes=tuple(moved))
 
     def points(self) -> Points:
-        """The same samples as a list, row by row."""
-        relative = torch.cartesian_prod(self.rows, self.columns).reshape(-1, 2)
+        """The same samples as a list, the last axis running fastest."""
+        relative = torch.cartesian_prod(*self.axes).reshape(-1, len(self.axes))
         return Points(relative, self.cell, self.extent)
 
 

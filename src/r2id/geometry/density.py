@@ -7,9 +7,10 @@ the number of samples.
 
 from __future__ import annotations
 
-from torch import Tensor
+import math
+from collections.abc import Sequence
 
-from r2id.geometry.sizes import Size
+from torch import Tensor
 
 
 def shift_noise(alpha_bar: Tensor, ratio: float) -> Tensor:
@@ -20,6 +21,6 @@ def shift_noise(alpha_bar: Tensor, ratio: float) -> Tensor:
     return alpha_bar / (alpha_bar + ratio * (1 - alpha_bar))
 
 
-def density(size: Size, reference_size: int | None) -> float:
-    """Samples of a grid for every sample of the square reference grid; 1 where there is no reference."""
-    return size[0] * size[1] / reference_size**2 if reference_size else 1.0
+def density(size: Sequence[int], reference_size: int | None) -> float:
+    """Samples of a grid for every sample of the reference grid, of `reference_size` along each axis; 1 without one."""
+    return math.prod(size) / reference_size ** len(size) if reference_size else 1.0

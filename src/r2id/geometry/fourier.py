@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -52,34 +53,36 @@ def fourier_features(coordinates: Tensor, angular: Tensor, jitter: Tensor | floa
 
 
 class FourierPositionEmbedding(nn.Module):
-    """Linear projection of the Fourier features of dual coordinates: 4 values × sin and cos × frequencies → `dim`.
+    """Linear projection of the Fourier features of dual coordinates: 2 per axis × sin and cos × frequencies → `dim`.
 
     Args:
         dim: channels out.
         num_high, num_low: frequencies π·2^k for k = −num_low … num_high − 1.
-        reference: samples along the longer side of the training grid. With `expected` jitter, features are averaged
+        reference: samples along the longest side of the training grid. With `expected` jitter, features are averaged
             over half a cell of the grid or half a training cell, whichever is wider: a channel that training silenced
             stays silent at every resolution.
         expected: average over the jitter in closed form. Otherwise jitter is the caller's, by moving the samples.
+        num_axes: of the samples; a picture has 2.
     """
 
-    def __init__(self, dim: int, num_high: int, num_low: int, reference: int, expected: bool) -> None:
+    def __init__(
+        self, dim: int, num_high: int, num_low: int, reference: int, expected: bool, num_axes: int = 2
+    ) -> None:
         super().__init__()
         self.num_high, self.num_low = num_high, num_low
-        self.reference, self.expected = reference, expected
-        self.linear = nn.Linear(8 * (num_high + num_low), dim)
+        self.reference, self.expected, self.num_axes = reference, expected, num_axes
+        self.linear = nn.Linear(num_axes * 4 * (num_high + num_low), dim)
 
     def forward(self, samples: Samples) -> Tensor:
-        """[N, dim] for Points, [H, W, dim] for a Grid, whose features are computed once per row and per column."""
-        vertical, horizontal = self.linear.weight.chunk(2, dim=1)
-        if isinstance(samples, Grid):
-            rows = nn.functional.linear(self._axis_features(samples.rows, samples, 0), vertical)
-            columns = nn.functional.linear(
-                self._axis_features(samples.columns, samples, 1), horizontal, self.linear.bias
-            )
-            return rows[:, None] + columns[None]
-        features = [self._axis_features(samples.relative[:, axis], samples, axis) for axis in (0, 1)]
-        return self.linear(torch.cat(features, dim=-1))
+        """[N, dim] for Points, [*size, dim] for a Grid, whose features are computed once per place along an axis."""
+        places = samples.axes if isinstance(samples, Grid) else samples.relative.unbind(-1)
+        features = [self._axis_features(along, samples, axis) for axis, along in enumerate(places)]
+        if not isinstance(samples, Grid):
+            return self.linear(torch.cat(features, dim=-1))
+        weights = self.linear.weight.chunk(self.num_axes, dim=1)
+        biases = [None] * (self.num_axes - 1) + [self.linear.bias]
+        projected = (nn.functional.linear(*parts) for parts in zip(features, weights, biases, strict=True))
+        return reduce(lambda before, along: before[..., None, :] + along, projected)
 
     def _axis_features(self, relative: Tensor, samples: Samples, axis: int) -> Tensor:
         extent, cell = samples.extent[axis], samples.cell[axis]

@@ -22,6 +22,17 @@ def check_size(size: Sequence[float], name: str = "size") -> Size:
     return int(height), int(width)
 
 
+def check_lengths(size: Sequence[float]) -> tuple[int, ...]:
+    """Return the lengths of a grid's axes as ints. Raises InputError unless all are whole numbers of at least 1."""
+    try:
+        whole = len(size) > 0 and all(length >= 1 and length % 1 == 0 for length in size)
+    except TypeError:
+        whole = False
+    if not whole:
+        raise InputError(f"size is {size!r}; it must be whole numbers of at least 1, one for each axis")
+    return tuple(int(length) for length in size)
+
+
 def alike_size(size: Size, target: Size) -> Size:
     """The proportions of `size` with about as many pixels as `target`.
 

@@ -7,7 +7,10 @@ need only a summary of the source. That is what lets one network meet every reso
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Literal, NamedTuple
 
 import torch
@@ -32,8 +35,8 @@ class Summary(NamedTuple):
 
 
 class Neighbourhoods(NamedTuple):
-    """All that local attention needs from the sources, at some places: Σ w φ_k v, [B, w, h, basis, basis, d], and
-    Σ w, [w, h]."""
+    """All that local attention needs from the sources, at some places: Σ w φ_k v and Σ w. Of a picture these are
+    [B, w, h, basis²·d] and [w, h]; in general, the axes of the places come in reverse order."""
 
     values: Tensor
     weight: Tensor
@@ -112,12 +115,13 @@ class LocalKernelAttention(nn.Module):
         out(p) = Σ_n w(δ_n) Σ_k φ_k(δ_n) W_k v_n / Σ_n w(δ_n) + b
 
     with the window w(δ) = cos²(πδ_y/2)·cos²(πδ_x/2) for |δ| < 1, and φ the products of cos(πj(δ + 1)/2),
-    j = 0 … basis − 1, of either axis (times √2 for j > 0). R never shrinks below one cell of the source, so that
-    every query sees a source.
+    j = 0 … basis − 1, of either axis (times √2 for j > 0); on other numbers of axes, alike. R never shrinks below one
+    cell of the source, so that every query sees a source.
 
     The sum over n and the product with W_k can be taken in either order; the one that applies W to the fewer
-    points is the cheaper. Between two grids window and basis are products of a function of y and one of x, so
-    both orders are two thin matrix products; other points go through the list of (query, source) pairs in reach.
+    points is the cheaper. Between two grids window and basis are products of functions of one coordinate each, so
+    both orders are one thin matrix product per axis; other points go through the list of (query, source) pairs in
+    reach.
 
     out(p) can have no detail much finer than a cosine of the basis. Where a grid of queries is denser than that,
     fewer places suffice, between which answers are interpolated. If these are no more than the sources, neighbourhoods
@@ -125,84 +129,104 @@ class LocalKernelAttention(nn.Module):
 
     Args:
         source_dim, dim: channels of the source and of the result.
-        radius: R, in absolute coordinates (the canvas's longer side is 1).
-        basis: cosines per axis; there are basis² of φ.
+        radius: R, in absolute coordinates (the canvas's longest side is 1).
+        basis: cosines per axis; there are basis² of φ on a picture.
+        num_axes: of the samples; a picture has 2.
     """
 
-    def __init__(self, source_dim: int, dim: int, radius: float, basis: int) -> None:
+    def __init__(self, source_dim: int, dim: int, radius: float, basis: int, num_axes: int = 2) -> None:
         super().__init__()
         self.source_dim, self.dim, self.radius, self.basis = source_dim, dim, radius, basis
-        self.weight = nn.Parameter(torch.empty(basis, basis, source_dim, dim))
+        self.num_axes = num_axes
+        self.weight = nn.Parameter(torch.empty(*[basis] * num_axes, source_dim, dim))
         self.bias = nn.Parameter(torch.zeros(dim))
-        nn.init.normal_(self.weight, std=1 / math.sqrt(source_dim * basis))
+        nn.init.normal_(self.weight, std=1 / math.sqrt(source_dim * basis ** (num_axes / 2)))
 
     def forward(self, values: Tensor, source: Samples, query: Samples) -> Tensor:
         """Answers for `query`.
 
         Args:
-            values: [B, H, W, source_dim] on a Grid, [B, N, source_dim] at Points.
+            values: [B, *source.size, source_dim] on a Grid, [B, N, source_dim] at Points.
             source: where the values lie.
             query: where answers are wanted, on the same canvas.
         Returns:
-            [B, h, w, dim] for a Grid, [B, M, dim] for Points.
+            [B, *query.size, dim] for a Grid, [B, M, dim] for Points.
         """
         if isinstance(source, Grid) and isinstance(query, Grid):
             places = self._places(source, query)
             if math.prod(places.size) <= math.prod(source.size):
                 return self.answer(self._summarise_at(places, values, source), query)
-            # The first product is over all sources of both axes: the axis with fewer queries keeps it small.
-            rows_first = len(query.rows) < len(query.columns)
-            return self.read(self.spread(values), source, query, rows_first)
+            # The first product is over all sources of every axis: the axis with fewest queries keeps it small.
+            order = sorted(range(self.num_axes), key=lambda axis: (query.size[axis], -axis))
+            return self.read(self.spread(values), source, query, order)
         flat = values.flatten(1, -2)
         answers = self._read_pairs(flat, _as_points(source), _as_points(query))
         return answers.unflatten(1, query.size) if isinstance(query, Grid) else answers
 
     def spread(self, values: Tensor) -> Tensor:
         """W_k v_n of every source and basis function: [B, H, W, source_dim] → [B, H, W, basis, basis, dim]."""
-        weight = self.weight.permute(2, 0, 1, 3).flatten(1)
+        weight = self.weight.movedim(-2, 0).flatten(1)
         # As one product of two matrices: where `values` are a part of others, torch would copy the weight for each row.
         spread = values.flatten(0, -2) @ weight.to(values.dtype)
-        return spread.view(*values.shape[:-1], self.basis, self.basis, self.dim)
+        return spread.view(*values.shape[:-1], *[self.basis] * self.num_axes, self.dim)
 
-    def read(self, spread: Tensor, source: Grid, query: Grid, rows_first: bool) -> Tensor:
-        """Answers [B, h, w, dim] from what `spread` returned, by a product over rows and one over columns."""
-        rows, columns = (self._weights(source, query, axis).to(spread.dtype) for axis in (0, 1))
-        if rows_first:
-            down = torch.einsum("yik,bijkld->byjld", rows, spread)
-            return torch.einsum("xjl,byjld->byxd", columns, down) + self.bias.to(spread.dtype)
-        across = torch.einsum("xjl,bijkld->bikxd", columns, spread)
-        return torch.einsum("yik,bikxd->byxd", rows, across) + self.bias.to(spread.dtype)
+    def read(self, spread: Tensor, source: Grid, query: Grid, order: Sequence[int]) -> Tensor:
+        """Answers [B, *query.size, dim] from what `spread` returned, by a product over one axis after another, in
+        `order`."""
+        sources, bases, queries, batch, channel = self._dimensions()
+        places, left = list(sources), list(bases)
+        for axis in order:
+            weights = self._weights(source, query, axis).to(spread.dtype)
+            before = [batch, *places, *left, channel]
+            places[axis] = queries[axis]
+            left.remove(bases[axis])
+            summed = [queries[axis], sources[axis], bases[axis]]
+            spread = torch.einsum(weights, summed, spread, before, [batch, *places, *left, channel])
+        return spread + self.bias.to(spread.dtype)
 
     def summarise(self, values: Tensor, chunk: Grid, query: Grid) -> Neighbourhoods:
-        """What a chunk of the source, with values [B, H, W, source_dim], adds to the neighbourhoods of `query`."""
+        """What a chunk of the source, [B, *chunk.size, source_dim], adds to the neighbourhoods of `query`."""
         return self._summarise_at(self._places(chunk, query), values, chunk)
 
     def _summarise_at(self, places: Grid, values: Tensor, chunk: Grid) -> Neighbourhoods:
-        (window_y, basis_y), (window_x, basis_x) = (self._axis(chunk, places, axis) for axis in (0, 1))
-        rows, columns = (
-            (window[..., None] * basis).to(values.dtype) for window, basis in ((window_y, basis_y), (window_x, basis_x))
-        )
-        across = torch.einsum("xjl,bijc->bxilc", columns, values).flatten(0, 1).flatten(-2)
-        # One product for each column of places leaves its result as `answer` reads it; einsum would have to reorder.
-        every_row = rows.mT.flatten(0, 1).expand(len(across), -1, -1)
-        gathered = every_row.bmm(across).view(-1, len(columns), len(rows), self.basis, self.basis, self.source_dim)
-        return Neighbourhoods(gathered, window_x.sum(dim=1)[:, None] * window_y.sum(dim=1), places)
+        along = [self._axis(chunk, places, axis) for axis in range(self.num_axes)]
+        kernels = [(window[..., None] * basis).to(values.dtype) for window, basis in along]
+        sources, bases, queries, batch, channel = self._dimensions()
+        gathered = values
+        for axis in reversed(range(1, self.num_axes)):
+            # Places of the later axes, the sources, and bases of the later axes, which those of this axis join.
+            before = [batch, *reversed(queries[axis + 1 :]), *sources[: axis + 1], *bases[axis + 1 :], channel]
+            after = [batch, *reversed(queries[axis:]), *sources[:axis], *bases[axis:], channel]
+            summed = [queries[axis], sources[axis], bases[axis]]
+            gathered = torch.einsum(kernels[axis], summed, gathered, before, after)
+        gathered = gathered.flatten(0, self.num_axes - 1).flatten(2)
+        # One product for each column of places leaves its result as `answer` reads it; another would have to reorder.
+        every_row = kernels[0].mT.flatten(0, 1).expand(len(gathered), -1, -1)
+        gathered = every_row.bmm(gathered).view(len(values), *reversed(places.size), -1)
+        return Neighbourhoods(gathered, _outer(window.sum(dim=1) for window, _ in reversed(along)), places)
 
     def answer(self, summary: Neighbourhoods, query: Grid) -> Tensor:
-        """Answers [B, h, w, dim] from the summary of all chunks: what `forward` gives for the source as a whole."""
+        """Answers [B, *query.size, dim] from the summary of all chunks: what `forward` gives for the whole source."""
         answers = self._mix(summary.values)
-        answers = (answers / summary.weight.clamp_min(1e-24)[..., None].to(answers.dtype)).transpose(1, 2)
-        answers = answers + self.bias.to(answers.dtype)
-        if summary.places.rows is not query.rows:
-            answers = torch.einsum("yi,bixd->byxd", _interpolation(summary.places.rows, query.rows, answers), answers)
-        if summary.places.columns is not query.columns:
-            across = _interpolation(summary.places.columns, query.columns, answers)
-            answers = torch.einsum("xj,byjd->byxd", across, answers)
+        answers = answers / summary.weight.clamp_min(1e-24)[..., None].to(answers.dtype)
+        answers = answers.permute(0, *reversed(range(1, self.num_axes + 1)), -1) + self.bias.to(answers.dtype)
+        sources, _, queries, batch, channel = self._dimensions()
+        for axis, (places, asked) in enumerate(zip(summary.places.axes, query.axes, strict=True)):
+            if places is not asked:
+                between = _interpolation(places, asked, answers)
+                before = [batch, *queries[:axis], *sources[axis:], channel]
+                after = [batch, *queries[: axis + 1], *sources[axis + 1 :], channel]
+                answers = torch.einsum(between, [queries[axis], sources[axis]], answers, before, after)
         return answers
 
-    def reach(self, source: Grid, query: Grid) -> tuple[slice, slice]:
-        """The rows and columns of `source` that any sample of `query` can see."""
-        return self._band(source, query, 0), self._band(source, query, 1)
+    def reach(self, source: Grid, query: Grid) -> tuple[slice, ...]:
+        """The part of each axis of `source` that any sample of `query` can see."""
+        return tuple(self._band(source, query, axis) for axis in range(self.num_axes))
+
+    def _dimensions(self) -> tuple[range, range, range, int, int]:
+        """What einsum calls the sources, the basis and the queries of each axis, the batch and the channels."""
+        axes = self.num_axes
+        return range(axes), range(axes, 2 * axes), range(2 * axes, 3 * axes), 3 * axes, 3 * axes + 1
 
     def _places(self, source: Grid, query: Grid) -> Grid:
         """Where neighbourhoods are summed up: along each axis at the queries, or at fewer places if these suffice."""
@@ -214,13 +238,14 @@ class LocalKernelAttention(nn.Module):
                 return here
             return torch.lerp(here.min(), here.max(), torch.linspace(0, 1, enough, device=here.device))
 
-        return replace(query, rows=along(0, query.rows), columns=along(1, query.columns))
+        return replace(query, axes=tuple(along(axis, here) for axis, here in enumerate(query.axes)))
 
     def _mix(self, gathered: Tensor) -> Tensor:
+        """Σ_k W_k v_k of [..., k·source_dim]: [..., dim]."""
         if gathered.dtype == torch.float32:
             # Sums over chunks, for weights that may be of half precision.
             gathered = gathered.to(self.weight.dtype)
-        return gathered.flatten(-3) @ self.weight.flatten(0, 2).to(gathered.dtype)
+        return gathered @ self.weight.flatten(0, -2).to(gathered.dtype)
 
     def _weights(self, source: Grid, query: Grid, axis: int) -> Tensor:
         """Window times basis of one axis, divided by the window's sum: [queries, sources, basis]."""
@@ -229,8 +254,7 @@ class LocalKernelAttention(nn.Module):
 
     def _axis(self, source: Grid, query: Grid, axis: int) -> tuple[Tensor, Tensor]:
         """Window [queries, sources] and basis [queries, sources, basis] of one axis."""
-        here, there = (query.rows, source.rows) if axis == 0 else (query.columns, source.columns)
-        return self._kernel(there[None] - here[:, None], source, axis)
+        return self._kernel(source.axes[axis][None] - query.axes[axis][:, None], source, axis)
 
     def _kernel(self, offset: Tensor, source: Samples, axis: int) -> tuple[Tensor, Tensor]:
         """Window [...] and basis [..., basis] at relative offsets along one axis."""
@@ -245,8 +269,7 @@ class LocalKernelAttention(nn.Module):
         return torch.sym_max(self.radius / source.extent[axis], source.cell[axis])
 
     def _band(self, source: Grid, query: Grid, axis: int) -> slice:
-        here, there = (query.rows, source.rows) if axis == 0 else (query.columns, source.columns)
-        radius = self._reach(source, axis)
+        here, there, radius = query.axes[axis], source.axes[axis], self._reach(source, axis)
         seen = torch.nonzero((there > here.min() - radius) & (there < here.max() + radius))
         return slice(int(seen[0]), int(seen[-1]) + 1)
 
@@ -254,13 +277,13 @@ class LocalKernelAttention(nn.Module):
         """Answers [B, M, dim] for any points, over the list of pairs whose windows touch."""
         order = source.relative[:, 0].argsort()
         placed, values = source.relative[order], values[:, order]
-        radius = self._reach(source, 0), self._reach(source, 1)
-        first = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() - radius[0])
-        last = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() + radius[0])
+        radius = self._reach(source, 0)
+        first = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() - radius)
+        last = torch.searchsorted(placed[:, 0].contiguous(), query.relative[:, 0].contiguous() + radius)
         counts = last - first
         answers = []
         # Each pair takes a value per basis function and channel.
-        pairs_at_once = numbers_at_once // (max(1, len(values)) * self.basis**2 * self.source_dim)
+        pairs_at_once = numbers_at_once // (max(1, len(values)) * self.basis**self.num_axes * self.source_dim)
         step = max(1, pairs_at_once // max(1, int(counts.max()) if len(counts) else 1))
         for start in range(0, max(1, len(counts)), step):
             chunk = slice(start, start + step)
@@ -269,15 +292,18 @@ class LocalKernelAttention(nn.Module):
             began = torch.cat([counts.new_zeros(1), counts[chunk].cumsum(0)[:-1]])
             sources = offsets - began[queries] + first[chunk][queries]
             offset = placed[sources] - query.relative[chunk][queries]
-            near = offset[:, 1].abs() < radius[1]
-            queries, sources, offset = queries[near], sources[near], offset[near]
-            window_y, basis_y = self._kernel(offset[:, 0], source, 0)
-            window_x, basis_x = self._kernel(offset[:, 1], source, 1)
-            window = window_y * window_x
+            for axis in range(1, self.num_axes):
+                near = offset[:, axis].abs() < self._reach(source, axis)
+                queries, sources, offset = queries[near], sources[near], offset[near]
+            along = (self._kernel(offset[:, axis], source, axis) for axis in range(self.num_axes))
+            windows, bases = zip(*along, strict=True)
+            window = reduce(operator.mul, windows)
             total = window.new_zeros(len(counts[chunk])).index_add_(0, queries, window).clamp_min(1e-24)
-            kernel = (window / total[queries])[:, None, None] * basis_y[:, :, None] * basis_x[:, None, :]
-            seen = torch.einsum("pkl,bpc->bpklc", kernel.to(values.dtype), values[:, sources])
-            shape = (len(values), len(counts[chunk]), *seen.shape[2:])
+            kernel = (window / total[queries])[:, None]
+            for basis in bases:
+                kernel = (kernel[:, :, None] * basis[:, None, :]).flatten(1)
+            seen = torch.einsum("pk,bpc->bpkc", kernel.to(values.dtype), values[:, sources]).flatten(2)
+            shape = (len(values), len(counts[chunk]), seen.shape[-1])
             mixed = self._mix(seen.new_zeros(shape).index_add_(1, queries, seen))
             answers.append(mixed + self.bias.to(mixed.dtype))
         return torch.cat(answers, dim=1)
@@ -285,6 +311,11 @@ class LocalKernelAttention(nn.Module):
 
 def _as_points(samples: Samples) -> Points:
     return samples.points() if isinstance(samples, Grid) else samples
+
+
+def _outer(vectors: Iterable[Tensor]) -> Tensor:
+    """The product of every combination of numbers, one of each vector: [len of the first, len of the second, …]."""
+    return reduce(lambda product, vector: product[..., None] * vector, vectors)
 
 
 def _interpolation(places: Tensor, query: Tensor, like: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             # The mean over an area has 1/ratio of the noise; scaled by this it is as large on every grid.
             scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
-            x = x.add(near.flatten(1, 2), alpha=NEIGHBOURHOOD_SCALE)
+            x = x.add(near.flatten(1, -2), alpha=NEIGHBOURHOOD_SCALE)
         at_once = SAMPLES_AT_ONCE * (1 if x.device.type == "cpu" else TIMES_AS_MANY_ON_GPU)
         chunks = [x] if torch.is_grad_enabled() else list(x.split(max(1, at_once // len(x)), dim=1))
         for block in self.encoder:
@@ -174,4 +174,4 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def _positions(self, grid: Grid) -> Tensor:
         if self.training and self.config.jitter == "sampled":
             return self.position(grid.points().jittered())
-        return self.position(grid).flatten(0, 1)
+        return self.position(grid).flatten(0, -2)

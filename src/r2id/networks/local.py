@@ -30,13 +30,13 @@ class LocalEncoder(nn.Module):
         self.colour = nn.Sequential(
             nn.Linear(image_channels, 4 * value_dim), nn.GELU(), nn.Linear(4 * value_dim, value_dim)
         )
-        self.neighbourhood = LocalKernelAttention(value_dim, dim, radius, basis)
+        self.neighbourhood = LocalKernelAttention(value_dim, dim, radius, basis, latent_position.num_axes)
         self.latent_position = latent_position
         self.blocks = nn.ModuleList(SelfBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
         self.out = nn.Sequential(RMSNorm(dim), nn.Linear(dim, latent_channels), nn.Tanh())
 
     def summarise_chunk(self, values: Tensor, chunk: Grid, query: Grid) -> list[Neighbourhoods]:
-        """What the latents at `query` need of some rows and columns of the image, [B, H, W, C]. Pieces add up."""
+        """What the latents at `query` need of a part of the image, [B, *chunk.size, C]. Pieces add up."""
         return [self.neighbourhood.summarise(self.colour(values), chunk, query)]
 
     def answer(self, summaries: list[Neighbourhoods], query: Grid) -> Tensor:
@@ -47,7 +47,7 @@ class LocalEncoder(nn.Module):
         return self._attend(self.neighbourhood(self.colour(values), source, query), query)
 
     def _attend(self, read: Tensor, query: Grid) -> Tensor:
-        x = (read + self.latent_position(query)).flatten(1, 2)
+        x = (read + self.latent_position(query)).flatten(1, -2)
         for block in self.blocks:
             x = block(x)
         return self.out(x).unflatten(1, query.size)
@@ -76,14 +76,14 @@ class LocalDecoder(nn.Module):
         self.latent_position = latent_position
         self.blocks = nn.ModuleList(SelfBlock(dim, num_heads, feature_map) for _ in range(num_blocks))
         self.narrow = nn.Sequential(RMSNorm(dim), nn.Linear(dim, pixel_dim))
-        self.neighbourhood = LocalKernelAttention(pixel_dim, pixel_dim, radius, basis)
+        self.neighbourhood = LocalKernelAttention(pixel_dim, pixel_dim, radius, basis, latent_position.num_axes)
         self.pixel_position = pixel_position
         self.pixel_blocks = nn.ModuleList(PointBlock(pixel_dim) for _ in range(pixel_blocks))
         self.out = nn.Sequential(RMSNorm(pixel_dim), nn.Linear(pixel_dim, image_channels), nn.Tanh())
 
     def summarise(self, values: Tensor, source: Grid) -> tuple[Tensor, Grid]:
-        """Latents [B, h, w, C] that know the whole image, and where they lie: all that pixels need."""
-        x = (self.colour(values) + self.latent_position(source)).flatten(1, 2)
+        """Latents [B, *source.size, C] that know the whole image, and where they lie: all that pixels need."""
+        x = (self.colour(values) + self.latent_position(source)).flatten(1, -2)
         for block in self.blocks:
             x = block(x)
         return self.narrow(x).unflatten(1, source.size), source
@@ -92,8 +92,8 @@ class LocalDecoder(nn.Module):
         """Colours at the queries, each computed from its own coordinates and the latents in reach alone."""
         latents, source = summary
         if isinstance(query, Grid) and not self.training:
-            rows, columns = self.neighbourhood.reach(source, query)
-            latents, source = latents[:, rows, columns], source.crop(rows, columns)
+            near = self.neighbourhood.reach(source, query)
+            latents, source = latents[(slice(None), *near)], source.crop(*near)
         return self.colours(self.neighbourhood(latents, source, query), query)
 
     def colours(self, near: Tensor, query: Samples) -> Tensor:

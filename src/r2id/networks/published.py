@@ -34,7 +34,7 @@ class GlobalDirection(nn.Module):
         self.out = nn.Sequential(RMSNorm(dim), nn.Linear(dim, channels), nn.Tanh())
 
     def summarise(self, values: Tensor, source: Samples) -> list[Summary]:
-        """What the queries need of a source with values [B, H, W, C] or [B, N, C]: one summary per block."""
+        """What the queries need of a source with values [B, *size, C] or [B, N, C]: one summary per block."""
         tokens = self.source_norm((self.colour(values) + self.source_position(source)).flatten(1, -2))
         return [block.attention.summarise(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
 
@@ -47,7 +47,7 @@ class GlobalDirection(nn.Module):
         return x.unflatten(1, query.size) if isinstance(query, Grid) else x
 
     def summarise_chunk(self, values: Tensor, chunk: Grid, query: Grid) -> list[Summary]:
-        """What any query needs of some rows and columns of the image. Pieces add up."""
+        """What any query needs of a part of the image. Pieces add up."""
         return self.summarise(values, chunk)
 
     def answer(self, summaries: list[Summary], query: Samples) -> Tensor:

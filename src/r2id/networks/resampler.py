@@ -271,7 +271,7 @@ def clean_samples(resampler: R2IR | None, images: Tensor, size: Size | Grid) -> 
     the images themselves at that size."""
     if resampler:
         return resampler.standardise(resampler.encode(images, size).float())
-    size = size.size if isinstance(size, Grid) else size
-    if size == tuple(images.shape[-2:]):
+    lengths = size.size if isinstance(size, Grid) else size
+    if lengths == tuple(images.shape[-2:]):
         return images
-    return nn.functional.interpolate(images, size, mode="bicubic", antialias=True)
+    return nn.functional.interpolate(images, lengths, mode="bicubic", antialias=True)

@@ -66,7 +66,7 @@ class _SpreadingDecoder(nn.Module):
         return self.decoder.neighbourhood.spread(latents), source
 
     def read(self, summary: tuple[Tensor, Grid], query: Grid) -> Tensor:
-        near = self.decoder.neighbourhood.read(*summary, query, rows_first=False)
+        near = self.decoder.neighbourhood.read(*summary, query, order=(1, 0))
         return self.decoder.colours(near, query)
 
 
