@@ -226,14 +226,14 @@ QUESTIONS = (
                 "global, elu + 1 features, 4 blocks", "attention=global", "num_blocks=4", "feature_map=elu", **GLOBAL
             ),
         ),
-        "Local attention. After as many steps, the global ones do not yet know where strokes are, those with softmax "
-        "features being ahead of those with elu + 1. It is not for their number of blocks: with four, local attention "
-        "has 0.049 (below).",
+        "Use local attention. After as many steps, global attention does not yet know where strokes are. Softmax "
+        "features are ahead of elu + 1 there. The number of blocks is not the cause: local attention with four blocks "
+        "has an error of 0.049 (below).",
     ),
     Question(
         "R2IR: jitter of the positions",
         (resampler("expected"), resampler("sampled", "jitter=sampled"), resampler("none", "jitter=none")),
-        "Expected jitter: it costs nothing against none, where sampled jitter more than doubles the error.",
+        "Use expected jitter. It costs nothing against none. Sampled jitter more than doubles the error.",
     ),
     Question(
         "R2IR: latent grids in training",
@@ -243,10 +243,10 @@ QUESTIONS = (
             resampler("4x4, rows and columns moved", **ONE_GRID),
             resampler("4x4, nothing moved", latent_jitter=0.0, **ONE_GRID),
         ),
-        "Several grids. A single one that never moves is learned best, and serves others worse. Where several are "
-        "learned, moving their rows and columns adds 59 to 105 % to the error after as many steps, also at 14x14, "
-        "which none met. The bundled weights were trained so; trained on without, R2IR is sharper, too, but sizes "
-        "agree less ([figures](results.md#agreement-of-sizes)).",
+        "Use several grids. A single grid that never moves is learned best, and serves others worse. Moving rows and "
+        "columns of several grids raises the error by 59 to 105 %, also at 14x14, which none met. The bundled weights "
+        "were trained so. Further training without it makes R2IR sharper, but sizes agree less "
+        "([figures](results.md#agreement-of-sizes)).",
     ),
     Question(
         "R2IR: blocks in each direction",
@@ -254,7 +254,7 @@ QUESTIONS = (
             resampler("1, local"),
             resampler("4, local", "num_blocks=4"),
         ),
-        "One local block. Four are behind after as many steps, and lumpier when enlarged.",
+        "Use one local block. Four are behind after as many steps, and their enlargements are lumpier.",
         shown=True,
     ),
     Question(
@@ -265,17 +265,17 @@ QUESTIONS = (
             of_small_images("4, global, no jitter", "attention=global", "num_blocks=4", "jitter=none", **GLOBAL),
             of_small_images("1, local"),
         ),
-        "One local block, with a sixteenth of the error. Of global ones, one is smooth, and four keep more, with first "
-        "edges where the source's pixels meet; without jitter they draw its grid of pixels into the strokes, as "
-        "published, and lose most on other latent grids than 4x4, the one that all learned at. Expected jitter is what "
-        "prevents that, against none.",
+        "Use one local block, which has a sixteenth of the error. One global block decodes smoothly. Four keep more, "
+        "and edges begin to show where the pixels of the source meet. Without jitter they draw its pixel grid into "
+        "the strokes, as published. They also lose most on grids other than 4x4, the only one in training. Expected "
+        "jitter prevents that.",
         shown=True,
     ),
     Question(
         "R2IR: noise on the latent",
         (resampler("0.07"), resampler("none", latent_noise=0.0), resampler("0.2", latent_noise=0.2)),
-        "Little or none: 0.07 costs no more than seeds differ by and 0.2 a little more. Of 0.2, a disturbance adds a "
-        "quarter less to the error, which is still the larger in all.",
+        "Use little or none. Noise of 0.07 costs no more than the seeds differ by, and 0.2 a little more. With 0.2, a "
+        "disturbance adds a quarter less to the error, which is still the largest in total.",
     ),
     Question(
         "R2ID: noise",
@@ -286,9 +286,9 @@ QUESTIONS = (
             diffuser("as strong on every sample (published)", *PUBLISHED_NOISE),
             diffuser("a smooth field, 30 % white", *PUBLISHED_NOISE, change=with_smooth_noise),
         ),
-        "As strong over an area, with neighbours read together: the only one whose digits differ as much on dense "
-        "grids as on coarse ones. Where every sample is read alone more digits are recognised after so few steps, but "
-        "they repeat themselves the more, the denser the grid; smooth noise only lessens that.",
+        "Use noise as strong over an area, with neighbours read together. Only then do digits differ as much on dense "
+        "grids as on coarse ones. Reading every sample alone gives a higher accuracy after so few steps, but digits "
+        "repeat themselves on denser grids. Smooth noise only lessens that.",
     ),
     Question(
         "R2ID: how fast neighbours are learned, by the factor of what is read from them",
@@ -299,8 +299,8 @@ QUESTIONS = (
             diffuser("1/128", change=with_neighbourhood_scale(1 / 128)),
             diffuser("neighbours not read", "radius=None"),
         ),
-        "1/32. By more, digits stay garbled for longer; by less, or without neighbours, they are learned sooner and "
-        "repeat themselves on dense grids.",
+        "Use 1/32. With a larger factor, digits stay garbled for longer. With a smaller one, or without neighbours, "
+        "they are learned sooner and repeat themselves on dense grids.",
     ),
     Question(
         "R2ID: how finely positions and neighbours are told apart",
@@ -310,20 +310,20 @@ QUESTIONS = (
             diffuser("positions as of 16x16, 6 cosines", "basis=6"),
             diffuser("positions as of 8x8, 6 cosines", "sample_size=8", "basis=6"),
         ),
-        "Ten cosines: six are learned faster, and cost diversity at 8x8 and 12x12; by their construction they cannot "
-        "tell apart neighbours on a grid of 16x16, which was not measured here. Positions as of 8x8 or of 16x16 differ "
-        "by little more than seeds do.",
+        "Use ten cosines. Six are learned faster, and lower the intra-class distance ratio at 8x8 and 12x12. By "
+        "construction, six cannot tell apart neighbours on a 16x16 grid, which was not measured. Positions as of 8x8 "
+        "or of 16x16 differ by little more than seeds do.",
     ),
     Question(
         "R2ID: prediction",
         (diffuser("velocity"), diffuser("noise", "prediction_type=epsilon")),
-        "Velocity: where the noise is predicted, hardly a digit is legible after as many steps.",
+        "Use velocity. With noise as the target, hardly a digit is legible after as many steps.",
     ),
     Question(
         "R2ID: feature map",
         (diffuser("softmax"), diffuser("elu + 1", "feature_map=elu")),
-        "elu + 1 in trainings this short, with either seed, at a little less diversity. The bundled "
-        "weights are of softmax, and whether the lead lasts was not tried.",
+        "Use elu + 1 in trainings this short. It leads with either seed, at a slightly lower intra-class distance "
+        "ratio. The bundled weights use softmax; longer trainings were not compared.",
     ),
     Question(
         "R2ID: norms",
@@ -332,8 +332,8 @@ QUESTIONS = (
             diffuser("GRN", change=with_response_norm_instead),
             diffuser("per token, and GRN in the feed-forwards", change=with_response_norm_added),
         ),
-        "Per token: GRN in its place is about as good, added to it no better, and it lets no picture be worked on in "
-        "chunks.",
+        "Use LayerNorm per token. GRN in its place is about as good, and no better when added. GRN also prevents work "
+        "in chunks.",
     ),
     Question(
         "R2ID: latent grids in training",
@@ -343,8 +343,8 @@ QUESTIONS = (
             diffuser("4x4, rows and columns moved", latent_jitter=0.3, **ONE_GRID),
             diffuser("4x4, published noise", *PUBLISHED_NOISE, **ONE_GRID),
         ),
-        "Several grids: whatever learned at 4x4 alone repeats itself, and garbles, at others. Moved rows and columns "
-        "help diversity there, and slow the learning of 4x4.",
+        "Use several grids. Models trained at 4x4 alone repeat themselves and garble digits on other grids. Moved "
+        "rows and columns raise the intra-class distance ratio there, and slow the learning of 4x4.",
     ),
 )
 
@@ -469,17 +469,18 @@ def write_document(options: argparse.Namespace) -> None:
     lines = [
         "# Ablations",
         "",
-        "Written by `python benchmarks/ablations/run.py --data MNIST`, with `--seeds 0 1` where two are named. Every "
-        "variant is the recipe of preset `mnist` made small, but for one choice: "
-        f"{options.resampler_steps} steps of R2IR, or {options.diffuser_steps} of R2ID "
-        f"with 2 + 2 blocks, on {RESAMPLER.batch_size} images of 32x32 each, or as the title says; images of 16x16 are "
-        f"learned at a rate of {SMALL_RATE}, the others at {RESAMPLER.learning_rate}. Errors are mean "
-        f"squared errors of {TEST_IMAGES} test images in [-1, 1], through each latent grid at the size of training; "
-        "disturbed latents have Gaussian noise of that standard deviation added. Of R2ID, "
-        f"{options.count} digits are generated at each grid, with guidance {GUIDANCE} and otherwise all defaults; "
-        "the intra-class distance ratio is the mean distance between two digits of one label over that of real ones. "
-        "± is half the range over the seeds. These are short trainings: they tell choices apart, not how good the "
-        "bundled weights are." + taken_over(options.results),
+        "`python benchmarks/ablations/run.py --data MNIST` writes this page, with `--seeds 0 1` where two are named. "
+        "Every variant is a small form of preset `mnist` that differs in one choice. "
+        f"R2IR trains for {options.resampler_steps} steps, R2ID with 2 + 2 blocks for {options.diffuser_steps}, "
+        f"on {RESAMPLER.batch_size} images of 32x32 each, or as the title says. The learning rate is "
+        f"{RESAMPLER.learning_rate}, and {SMALL_RATE} for images of 16x16.",
+        "",
+        f"Errors are mean squared errors of {TEST_IMAGES} test images in [-1, 1], through each latent grid, at the "
+        "size of training. Disturbed latents have added Gaussian noise of that standard deviation. "
+        f"R2ID generates {options.count} digits at each grid, with guidance scale {GUIDANCE} and other defaults. "
+        "The intra-class distance ratio is the mean distance between two digits of one label, over that of real ones. "
+        "± is half the range over the seeds. These short trainings compare choices; they do not show the quality of "
+        "the bundled weights." + taken_over(options.results),
     ]
     for question in QUESTIONS:
         rows = []
@@ -510,8 +511,8 @@ def taken_over(results: Path) -> str:
     if not taken:
         return ""
     return (
-        f" The figures of {taken} of {len(kept)} trainings were taken over from an earlier version of this page, where "
-        "they were rounded; the files in benchmarks/ablations/results say which, and of which commit."
+        f" The figures of {taken} of {len(kept)} trainings were taken over from an earlier version of this page, which "
+        "rounded them. The files in benchmarks/ablations/results name them and the commit."
     )
 
 
