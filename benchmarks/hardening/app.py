@@ -54,6 +54,21 @@ main()
 """
 
 
+def functions(config: dict[str, Any]) -> dict[str, int]:
+    """The number of what the page computes when an element is clicked, by the element's id.
+
+    A click may have further events that only run a script in the browser; the page computes nothing for these.
+    """
+    names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
+    return {
+        names[target]: one["id"]
+        for one in config["dependencies"]
+        if one["backend_fn"]
+        for target, event in one["targets"]
+        if event in ("click", "select") and names.get(target)
+    }
+
+
 class Refused(Exception):
     """What the page said in place of a result."""
 
@@ -65,13 +80,7 @@ class Visitor:
         self.client = httpx.Client(base_url=address, timeout=180)
         self.session = uuid.uuid4().hex
         config = self.client.get("/config").json()
-        names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
-        self.functions = {
-            names.get(target): one["id"]
-            for one in config["dependencies"]
-            for target, event in one["targets"]
-            if event in ("click", "select")
-        }
+        self.functions = functions(config)
 
     def ask(self, element: str, *values: Any, event: dict[str, Any] | None = None) -> list[Any]:
         """What the page answers when an element with this id is clicked, with these inputs. Raises Refused."""

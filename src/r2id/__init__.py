@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 # for a server to tell of it; both read these names as they are imported.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Threads of OpenMP that spin while they wait take the cores that another process of torch computes on. They read this
+# as torch is loaded.
+if "GOMP_SPINCOUNT" not in os.environ:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["R2ID", "R2IR", "ImageField", "InputError", "LabelConditioner", "Latents", "R2Pipeline", "TextConditioner"]

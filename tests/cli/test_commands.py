@@ -1,6 +1,7 @@
 """The command line, end to end on the bundled weights, and every bad input a user may give it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -600,3 +601,37 @@ def test_only_a_gpu_multiplies_as_tensor_float32(monkeypatch, gpu, precision):
         assert torch.get_float32_matmul_precision() == precision
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_the_version_is_said(capsys, monkeypatch):
+    import r2id
+
+    assert run(capsys, monkeypatch, "--version") == (0, f"r2id {r2id.__version__}\n", "")
+
+
+def test_help_of_resume_says_what_happens_to_another_folder(capsys, monkeypatch, tmp_path):
+    sample = ("sample", "--latent-size", "4x4", "--size", "9x9", *QUICK, "--output", tmp_path / "x")
+    assert run(capsys, monkeypatch, *sample, "--labels", "3")[0] == 0
+    status, _, error = run(capsys, monkeypatch, *sample, "--labels", "4")
+    assert status == 2 and "give another output" in error
+    status, out, _ = run(capsys, monkeypatch, "sample", "--help")
+    assert "holds pictures of other settings is refused" in " ".join(unwrapped(out).split())
+
+
+def test_the_diffuser_needs_a_trained_resampler(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    train = ("train", "diffuser", "mnist", "--data", FIXTURES / "digits", "--output", tmp_path / "run")
+    status, _, error = run(capsys, monkeypatch, *train)
+    assert status == 2 and "train it first by `r2id train resampler`" in error
+
+
+def test_openmp_waits_without_spinning_unless_the_user_says_otherwise():
+    script = "import os, r2id; print(os.environ.get('OMP_WAIT_POLICY'))"
+    for given, expected in (
+        ({}, "PASSIVE"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
+        ({"GOMP_SPINCOUNT": "9"}, None),
+    ):
+        clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+        printed = subprocess.run([sys.executable, "-c", script], env=clean | given, capture_output=True, text=True)
+        assert printed.stdout.strip() == str(expected)

@@ -49,6 +49,12 @@ class TestEncoder:
         torch.testing.assert_close(states[0, :5], alone[0])
         assert not any(parameter.requires_grad for parameter in encoder.parameters()) and not encoder.training
 
+    def test_a_tokenizer_that_knows_no_length_cuts_at_the_positions_of_its_encoder(self, encoders):
+        tokenizer, encoder = load_text_encoder(str(encoders["bert"]))
+        tokenizer.model_max_length = int(1e30)
+        states, present = text_states(tokenizer, encoder, ["a red circle " * 50])
+        assert states.shape[1] == present.sum() == 16
+
     def test_what_is_no_text_encoder_is_named(self, encoders, tmp_path):
         with pytest.raises(InputError, match="gone cannot be loaded as a text encoder"):
             load_text_encoder(str(tmp_path / "gone"))

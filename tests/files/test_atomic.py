@@ -1,6 +1,7 @@
 """Files and folders are whole or absent: when a process is killed, and when the disk is full."""
 
 import errno
+import os
 import resource
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,3 +162,17 @@ def test_what_can_be_written_is_known_before_and_nothing_is_left_by_asking(tmp_p
     with pytest.raises(OSError, match="Read-only") as error:
         check_writable(tmp_path / "new" / "new.tif")
     assert error.value.filename == str(tmp_path / "new" / "new.tif")
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o002, 0o022])
+def test_the_umask_says_who_may_read(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_whole(tmp_path / "file", lambda path: path.write_text("file"))
+        replace_folder(tmp_path / "folder", lambda path: (path / "file").write_text("file"))
+        fill_folder(tmp_path / "filled", lambda path: (path / "file").write_text("file"))
+    finally:
+        os.umask(before)
+    for file in ("file", "folder/file", "filled/file"):
+        assert (tmp_path / file).stat().st_mode & 0o777 == 0o666 & ~mask
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask

@@ -96,7 +96,7 @@ class TestLoading:
             "someone/digits", cache_dir=tmp_path / "cache", revision=COMMIT, local_files_only=True
         )
         assert again.checksum() == pipeline.checksum()
-        with pytest.raises(InputError, match="someone/others is no folder"):
+        with pytest.raises(InputError, match="someone/others is not a folder"):
             R2Pipeline.from_pretrained("someone/others")
 
     def test_networks_come_from_a_subfolder(self, pipeline, in_cache, tmp_path):

@@ -35,8 +35,8 @@ class GeneratorChoice(ModelChoice):
     """Which model makes pictures, where and how."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the networks: fp32 is float32 (on GPUs TensorFloat32); bf16 is faster, and pictures differ a little.
-    A device without units for bf16 computes in float32."""
+    """Precision of the networks: fp32 is float32 (on GPUs TensorFloat32); bf16 is faster, and pictures differ a
+    little. A device without units for bf16 computes in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)

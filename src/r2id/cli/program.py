@@ -6,6 +6,7 @@ import sys
 
 import tyro
 
+from r2id import __version__
 from r2id.cli.evaluate import evaluate
 from r2id.cli.info import info
 from r2id.cli.parsing import SIZES, OptionError
@@ -35,6 +36,8 @@ for command, name in (
 ):
     app.command(name=name)(command)  # type: ignore[type-var]
 
+DESCRIPTION = "Generate and resample images at any resolution. `r2id --version` says which version this is."
+
 EXTRAS = {
     "accelerate": "train",
     "datasets": "train",
@@ -52,8 +55,11 @@ EXTRAS = {
 
 def main() -> None:
     """Run the command line; errors a user can mend end it with one sentence and exit status 2."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"r2id {__version__}")
+        return
     try:
-        app.cli(prog="r2id", description="Generate and resample images at any resolution.", registry=SIZES)
+        app.cli(prog="r2id", description=DESCRIPTION, registry=SIZES)
     except (InputError, OptionError) as error:
         print(f"r2id: {error}", file=sys.stderr)
         sys.exit(2)

@@ -54,7 +54,7 @@ def card(config: tyro.conf.OmitArgPrefixes[Card]) -> None:
     from r2id.publishing.card import CARD, is_default, model_card, read_card
 
     if config.output is None and not Path(config.model).is_dir():
-        raise InputError(f"model {config.model} is no folder that a card could go to; give --output")
+        raise InputError(f"model {config.model} is not a folder that a card could go to; give --output")
     path = config.output or Path(config.model) / CARD
     if not is_default(read_card(path)):
         raise InputError(f"{path} is there already, and somebody's own; move it away or give another --output")

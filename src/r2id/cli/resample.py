@@ -100,7 +100,8 @@ class Encode(ModelChoice):
     batch_size: int = 1000
     """Images per file."""
     resume: bool = False
-    """Keep the files of an interrupted run that are there already; otherwise all are made anew."""
+    """Keep the files of an interrupted run that are there already; otherwise all are made anew. Either way, a folder
+    that holds latents of other settings is refused: remove it, or give another OUTPUT."""
 
 
 def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
@@ -132,7 +133,8 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
                 config.output,
                 config.resume,
             )
-        print(f"{made} latents of {size_text(latent_size)} in {config.output}{share}")
+        latents_of = "latent" if made == 1 else "latents"
+        print(f"{made} {latents_of} of {size_text(latent_size)} in {config.output}{share}")
         return
     data = load_images(
         config.data,
@@ -142,7 +144,8 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         background=config.background,
     )
     made = run(resampler, data, latent_size, config.output, config.batch_size, config.resume, progress)
-    print(f"{made} latents of {size_text(latent_size)} in {config.output}{share}")
+    latents_of = "latent" if made == 1 else "latents"
+    print(f"{made} {latents_of} of {size_text(latent_size)} in {config.output}{share}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,4 +192,5 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
                     advance(1)
     pictures.write_grids(columns=10)
     for size in sizes:
-        print(f"{len(latents.values)} pictures of {size_text(size)} in {config.output / size_text(size)}")
+        pictures_of = "picture" if len(latents.values) == 1 else "pictures"
+        print(f"{len(latents.values)} {pictures_of} of {size_text(size)} in {config.output / size_text(size)}")

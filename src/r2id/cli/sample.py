@@ -44,7 +44,8 @@ class Sample(Sampling):
     """Write the latent of each picture to OUTPUT/latents/<index>.safetensors, too, which `decode` and `resample` read.
     """
     resume: bool = False
-    """Keep the pictures of an interrupted run that are there already; otherwise all are made anew."""
+    """Keep the pictures of an interrupted run that are there already; otherwise all are made anew. Either way, a folder
+    that holds pictures of other settings is refused: remove it, or give another OUTPUT."""
 
 
 def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:

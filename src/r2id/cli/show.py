@@ -26,8 +26,8 @@ class Demo(GeneratorChoice):
     seed: int = 1
     """Seed of the pictures."""
     precision: Literal["fp32", "bf16"] = "bf16"
-    """Precision of the networks: fp32 is float32 (on GPUs TensorFloat32); bf16 is faster, and pictures differ a little.
-    A device without units for bf16 computes in float32."""
+    """Precision of the networks: fp32 is float32 (on GPUs TensorFloat32); bf16 is faster, and pictures differ a
+    little. A device without units for bf16 computes in float32."""
 
 
 def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:

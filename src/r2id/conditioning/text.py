@@ -17,6 +17,10 @@ LONGEST_TEXT = 256
 """Tokens of a text that are read, where its encoder reads so many."""
 
 
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert")
+"""Encoders whose positions begin after the one of padding."""
+
+
 class TextConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Hidden states of a text encoder, however many → tokens [B, num_tokens, dim]. The empty text stands for none.
 
@@ -87,7 +91,11 @@ def text_states(tokenizer: Any, encoder: Any, texts: Sequence[str]) -> tuple[Ten
 
     Texts are cut at as many tokens as the encoder reads, at most `LONGEST_TEXT`.
     """
-    length = min(tokenizer.model_max_length, LONGEST_TEXT)
+    # A tokenizer that does not know how many its encoder reads has an endless number in place of it.
+    positions = getattr(encoder.config, "max_position_embeddings", LONGEST_TEXT)
+    if getattr(encoder.config, "model_type", "") in OFFSET_POSITIONS:
+        positions -= encoder.config.pad_token_id + 1
+    length = min(tokenizer.model_max_length, positions, LONGEST_TEXT)
     read = tokenizer(list(texts), padding="longest", truncation=True, max_length=length, return_tensors="pt")
     read = {name: read[name].to(encoder.device) for name in ("input_ids", "attention_mask")}
     if not read["attention_mask"].any(dim=1).all():

@@ -10,6 +10,7 @@ from PIL import Image
 
 from r2id.data.content import ACCEPTED_SOURCES, CAPTION_COLUMNS, LABEL_COLUMN, Content, caption_texts, index_values
 from r2id.errors import InputError
+from r2id.files.hub import hub_or_cache
 from r2id.files.images import flatten, reason, unreadable
 
 
@@ -23,7 +24,8 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
         ) from error
 
     try:
-        dataset = datasets.load_dataset(identifier, split=split)
+        with hub_or_cache(identifier, "dataset"):
+            dataset = datasets.load_dataset(identifier, split=split)
     except Exception as error:
         # The hub's client raises a dozen unrelated types; all are about what was asked for or how it was
         # reached.

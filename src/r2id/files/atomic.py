@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -72,7 +72,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMPORARY) as folder:
             temporary = Path(folder) / path.name
             write(temporary)
-            temporary.chmod(0o644)
+            temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
 
 
@@ -157,6 +157,16 @@ def _bring_back(old: Path, folder: Path) -> None:
 
 
 def _make_readable(folder: Path) -> None:
-    """Undo the narrow permissions of temporary files."""
+    """Undo the narrow permissions of temporary files, as far as the umask says."""
     for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
+
+
+def _umask() -> int:
+    """The permissions that files of this process do not get."""
+    with suppress(OSError), open("/proc/self/status") as status:
+        return next(int(line.split()[1], 8) for line in status if line.startswith("Umask"))
+    # Elsewhere it is read by setting it, for a moment and for all threads.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from diffusers.utils import logging
 
 from r2id.errors import InputError
 from r2id.files.atomic import fill_folder
+from r2id.files.hub import hub_or_cache
 from r2id.runtime.devices import usable_device
 from r2id.runtime.late import late
 
@@ -199,16 +201,17 @@ def load_pretrained(
         raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
     if folder.exists():
         check_variant(folder / marker, kwargs.get("variant"), name)
-    elif "/" not in str(name):
+    elif str(name).count("/") != 1:
         # Asking the hub would take half a minute where there is no network, for what is a mistyped name.
         known = ", ".join(bundled)
-        raise InputError(f"{name} is no folder and not bundled ({known}); a model of the hub is OWNER/NAME")
+        raise InputError(f"{name} is not a folder and not bundled ({known}); a model of the hub is OWNER/NAME")
     # A pickle may run any code as it is loaded.
     kwargs["use_safetensors"] = True
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
     kwargs.setdefault("low_cpu_mem_usage", kwargs.get("device_map") is not None)
     try:
-        loaded = load(folder if folder.exists() else str(name), **kwargs)
+        with nullcontext() if folder.exists() else hub_or_cache(str(name)):
+            loaded = load(folder if folder.exists() else str(name), **kwargs)
     except InputError:
         raise
     except Exception as error:
@@ -220,7 +223,8 @@ def load_pretrained(
         if folder.exists():
             raise InputError(f"the model in {name} cannot be loaded; its files may be damaged: {reason}") from error
         raise InputError(
-            f"{name} is no folder, not bundled ({', '.join(bundled)}), and no model of the hub within reach: {reason}"
+            f"{name} is not a folder, not bundled ({', '.join(bundled)}), "
+            f"and no model of the hub within reach: {reason}"
         ) from error
     # diffusers keeps the whole path, which a model that is saved again would carry along.
     model = loaded[0] if isinstance(loaded, tuple) else loaded

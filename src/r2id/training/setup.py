@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import math
 import sys
 import tempfile
@@ -250,6 +251,10 @@ def network_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 def _load_resampler(name: str, channels: int) -> R2IR:
     """A trained R2IR, by itself or a pipeline's. Raises InputError where it takes other images than these."""
+    if name == DiffuserTraining.resampler and not Path(name).exists():
+        raise InputError(
+            f"the resampler {name} is not there; train it first by `r2id train resampler`, or give another"
+        )
     resampler: R2IR = load_part(R2IR, name, "resampler")
     if resampler.config.image_channels != channels:
         raise InputError(
@@ -271,6 +276,10 @@ def _conditioner(start: R2Pipeline | None, num_tokens: int, diffuser: R2ID, kind
 
 def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """The network with these arguments; InputError names one that it does not have or take."""
+    accepted = [name for name in inspect.signature(network).parameters if name != "self"]
+    for name in arguments:
+        if name not in accepted:
+            raise InputError(f"the model has no argument {name!r}; accepted are {', '.join(accepted)}")
     try:
         return network(**arguments)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
