@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from r2id.errors import InputError
@@ -111,12 +112,13 @@ def open_picture(path: Path, background: int) -> Image.Image:
 
 
 def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
-    """The picture upright, opaque and in mode L or RGB."""
+    """The picture upright, opaque, in the colours of sRGB and in mode L or RGB."""
     try:
+        profile = picture.info.get("icc_profile")
         inverted = getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
         picture = ImageOps.exif_transpose(picture)
         if picture.mode == "F" or picture.mode.startswith("I"):
-            return _in_eight_bits(picture, inverted, background, name)
+            return _in_srgb(_in_eight_bits(picture, inverted, background, name), profile, True).convert("L")
         grey = picture.mode in ("1", "L", "LA")
         transparent = picture.info.get("transparency")
         if picture.mode == "RGB" and isinstance(transparent, tuple) and max(transparent) > 255:
@@ -124,13 +126,35 @@ def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
             picture.info["transparency"] = tuple(level >> 8 for level in transparent)
         if picture.has_transparency_data:
             canvas = Image.new("RGBA", picture.size, (background, background, background, 255))
-            canvas.alpha_composite(picture.convert("RGBA"))
+            canvas.alpha_composite(_in_srgb(picture.convert("RGBA"), profile, grey))
             return canvas.getchannel("R") if grey else canvas.convert("RGB")
-        return picture.convert("L" if grey else "RGB")
+        return _in_srgb(picture, profile, grey).convert("L" if grey else "RGB")
     except InputError:
         raise
     except Exception as error:
         raise unreadable(name, error) from error
+
+
+def _in_srgb(picture: Image.Image, profile: bytes | None, grey: bool) -> Image.Image:
+    """A picture whose levels mean what an ICC profile says, in sRGB.
+
+    It stays as it is if the profile is sRGB's own, damaged or of another kind of picture.
+    """
+    if not profile:
+        return picture
+    kinds = {"CMYK": "CMYK"} if picture.mode == "CMYK" else {"RGB": "RGB"} | ({"GRAY": "L"} if grey else {})
+    try:
+        meaning = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(meaning).lower():
+            return picture
+        levels = picture.convert(kinds[meaning.profile.xcolor_space.strip()])
+        converted = ImageCms.profileToProfile(levels, meaning, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, KeyError):
+        return picture
+    assert converted is not None
+    if picture.mode == "RGBA":
+        converted.putalpha(picture.getchannel("A"))
+    return converted
 
 
 def _in_eight_bits(picture: Image.Image, inverted: bool, background: int, name: str) -> Image.Image:
