@@ -6,7 +6,7 @@ import sys
 
 import tyro
 
-from r2id import __version__
+import r2id
 from r2id.cli.evaluate import evaluate
 from r2id.cli.info import info
 from r2id.cli.parsing import SIZES, OptionError
@@ -56,7 +56,7 @@ EXTRAS = {
 def main() -> None:
     """Run the command line; errors a user can mend end it with one sentence and exit status 2."""
     if sys.argv[1:] == ["--version"]:
-        print(f"r2id {__version__}")
+        print(f"r2id {r2id.__version__}")
         return
     try:
         app.cli(prog="r2id", description=DESCRIPTION, registry=SIZES)

@@ -214,37 +214,37 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     ) -> R2PipelineOutput:
         """Generate one picture for each label or text.
 
-        Sizes, steps and guidance that are not given are the model's own, `generation_defaults`.
+                Sizes, steps and guidance that are not given are the model's own, `generation_defaults`.
 
-        Args:
-            class_labels: what each picture shows: labels that the model knows, for the bundled one "0" … "9" or 0 … 9,
-                or for a model of texts one text or several.
-            latent_size: height and width of the latents; for a model of pixels, of the generated image.
-            size: height and width of the pictures, or a list of several (none, for
-                the latents alone), all decoded from the same latents.
-            num_inference_steps: steps of the scheduler.
-            guidance_scale: strength of classifier-free guidance; 1 is none, and twice as cheap in the decoder blocks.
-            guidance_interval: from which to which time, 0 clean to 1 noise, guidance is applied (Kynkäänniemi et al.
-                2024, arXiv:2404.07724). Without it near 1, pictures of one label differ more; near 0 it changes little.
-            generator: one for all, or a list with one for each picture, which makes each independent of the others.
-            latents: noise [B, C, h, w] to start from instead of the generator's; then `latent_size` is unused.
-            canvas: proportions of the picture; by default those the model was trained on, or, if these were many, those
-                of `size`, of several the first. A `size` of other proportions shows the same picture stretched.
-            output_type: "pil", "np" or "pt"; "latent" for the latents in place of pictures, whatever `size`.
-            callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents, and set
-                `pipeline._interrupt` to end with what is there. A `PipelineCallback` of diffusers, or several.
-            callback_on_step_end_tensor_inputs: what the callback is given; there are only "latents".
-            prompt: the texts under the name that they have in other pipelines, one or several; then without
-                `class_labels`.
-            return_dict: False for a tuple of pictures and latents.
-        Raises:
-<<<<<<< HEAD
-            InputError: for an unknown label, a size below 1, generators that are not as many as the labels, or pictures
-                that would not fit in memory.
-=======
-            InputError: for an unknown label, a size below 1, a canvas that is none, or pictures that would not fit in
-                memory.
->>>>>>> c046411 (Defaults of generation are stored with a model, and the canvas travels with latents)
+                Args:
+                    class_labels: what each picture shows: labels that the model knows, for the bundled one "0" … "9" or 0 … 9,
+                        or for a model of texts one text or several.
+                    latent_size: height and width of the latents; for a model of pixels, of the generated image.
+                    size: height and width of the pictures, or a list of several (none, for
+                        the latents alone), all decoded from the same latents.
+                    num_inference_steps: steps of the scheduler.
+                    guidance_scale: strength of classifier-free guidance; 1 is none, and twice as cheap in the decoder blocks.
+                    guidance_interval: from which to which time, 0 clean to 1 noise, guidance is applied (Kynkäänniemi et al.
+                        2024, arXiv:2404.07724). Without it near 1, pictures of one label differ more; near 0 it changes little.
+                    generator: one for all, or a list with one for each picture, which makes each independent of the others.
+                    latents: noise [B, C, h, w] to start from instead of the generator's; then `latent_size` is unused.
+                    canvas: proportions of the picture; by default those the model was trained on, or, if these were many, those
+                        of `size`, of several the first. A `size` of other proportions shows the same picture stretched.
+                    output_type: "pil", "np" or "pt"; "latent" for the latents in place of pictures, whatever `size`.
+                    callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents, and set
+                        `pipeline._interrupt` to end with what is there. A `PipelineCallback` of diffusers, or several.
+                    callback_on_step_end_tensor_inputs: what the callback is given; there are only "latents".
+                    prompt: the texts under the name that they have in other pipelines, one or several; then without
+                        `class_labels`.
+                    return_dict: False for a tuple of pictures and latents.
+                Raises:
+        <<<<<<< HEAD
+                    InputError: for an unknown label, a size below 1, generators that are not as many as the labels, or pictures
+                        that would not fit in memory.
+        =======
+                    InputError: for an unknown label, a size below 1, a canvas that is none, or pictures that would not fit in
+                        memory.
+        >>>>>>> c046411 (Defaults of generation are stored with a model, and the canvas travels with latents)
         """
         defaults = self.generation_defaults
         if num_inference_steps is None:
