@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from r2id.errors import InputError
+
+
+def is_guided(time: float, scale: float, interval: tuple[float, float]) -> bool:
+    """Whether guidance changes the prediction at a time from 0, clean, to 1, noise."""
+    return scale != 1 and interval[0] <= time <= interval[1]
+
+
+def guide(conditional: Tensor, unconditional: Tensor, scale: float | Tensor) -> Tensor:
+    """The prediction moved away from the unconditional one (Ho & Salimans 2022, arXiv:2207.12598); 1 leaves it."""
+    return unconditional + scale * (conditional - unconditional)
 
 
 def check_guidance(scale: float, interval: tuple[float, float]) -> None:

@@ -22,7 +22,7 @@ from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, text_states
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.folders import add_code, fetch, importable
-from r2id.diffusion.guidance import check_guidance
+from r2id.diffusion.guidance import check_guidance, guide, is_guided
 from r2id.diffusion.noise_field import field_noise, finest_grid
 from r2id.diffusion.schedule import alpha_bar_of_step, check_scheduler, start_scheduler
 from r2id.errors import InputError
@@ -328,11 +328,11 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             alpha_bar = alpha_bar_of_step(scheduler, step).reshape(1).to(sample.device)
             scaled = scheduler.scale_model_input(sample, timestep).to(dtype)
             time = float(timestep) / scheduler.config.num_train_timesteps
-            guided = self.guidance_scale != 1 and guidance_interval[0] <= time <= guidance_interval[1]
+            guided = is_guided(time, self.guidance_scale, guidance_interval)
             branches = [tokens, no_tokens] if guided else [tokens]
             prediction, *unconditional = self.diffuser.guidance_branches(scaled, alpha_bar, branches, canvas)
             if guided:
-                prediction = unconditional[0] + self.guidance_scale * (prediction - unconditional[0])
+                prediction = guide(prediction, unconditional[0], self.guidance_scale)
             prediction = prediction.to(sample.dtype)
             sample = scheduler.step(prediction, timestep, sample, **step_arguments).prev_sample
             if callback_on_step_end:

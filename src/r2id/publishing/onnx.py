@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from r2id.conditioning.labels import LabelConditioner
+from r2id.diffusion.guidance import guide
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.fields.image_field import ImageField
@@ -89,7 +90,7 @@ class Diffuser(nn.Module):
         without = torch.full_like(labels, self.conditioner.no_label)
         branches = [self.conditioner(labels), self.conditioner(without)]
         guided, unguided = self.diffuser.guidance_branches(sample, alpha_bar, branches)
-        return unguided + guidance_scale * (guided - unguided)
+        return guide(guided, unguided, guidance_scale)
 
 
 def export_onnx(pipeline: R2Pipeline, folder: Path) -> dict[str, float]:
