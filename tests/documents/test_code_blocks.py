@@ -148,6 +148,8 @@ def check_command(words: list[str], monkeypatch) -> None:
             arguments = [SMALLER.get(word, word) for word in arguments] + FEWER.get(arguments[0], [])
             monkeypatch.setattr(sys, "argv", ["r2id", *arguments])
             main()
+    elif program == "bash" and arguments[0].endswith(".sh"):
+        subprocess.run(["bash", "-n", str(ROOT / arguments[0])], check=True)
     elif program in ("srun", "bash"):
         check_script(arguments[arguments.index("-c") + 1], monkeypatch)
     elif program == "make":
