@@ -583,6 +583,8 @@ def test_parsers_read_what_help_promises():
     assert parsing.parse_size("27x18") == (27, 18) and parsing.parse_size("3000000000x1") == (3_000_000_000, 1)
     assert parsing.parse_region("0,1,2,3") == (0, 1, 2, 3)
     assert parsing.parse_labels("0-3, 7,cat") == ["0", "1", "2", "3", "7", "cat"]
+    known = ["10-20", "a, b", "a", "b,c,d"]
+    assert parsing.parse_labels("10-20,a, b,a,b,c,d,1-2", known) == ["10-20", "a, b", "a", "b,c,d", "1", "2"]
     with pytest.raises(InputError, match="'1x'"):
         parsing.parse_size("1x")
 

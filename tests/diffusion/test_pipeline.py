@@ -219,6 +219,24 @@ class TestSamplers:
         torch.testing.assert_close(result.latents, mean + deviation * noise, rtol=0, atol=0.02)
 
 
+class TestNumbersOfOtherLibraries:
+    @pytest.mark.parametrize(
+        "labels", [np.array([3, 7]), torch.tensor([3, 7]), [np.int64(3), torch.tensor(7)], np.array(["3", "7"])]
+    )
+    def test_labels(self, pipeline, labels):
+        expected = pipeline([3, 7], generator=seeded(), **FEW).images
+        assert torch.equal(pipeline(labels, generator=seeded(), **FEW).images, expected)
+
+    @pytest.mark.parametrize(
+        "size", [(np.int64(8), np.int64(6)), np.array([8, 6]), torch.Size([8, 6]), torch.tensor([8, 6])]
+    )
+    def test_sizes(self, pipeline, size):
+        images = pipeline(
+            [3], generator=seeded(), **FEW | {"size": size, "latent_size": (np.int64(3), np.int32(2))}
+        ).images
+        assert images.shape == (1, 1, 8, 6)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("changed", "named"),

@@ -166,6 +166,19 @@ class TestLoading:
         with pytest.raises(InputError, match="device 'cpu' and device_map 'cpu' are both given"):
             R2Pipeline.from_pretrained(tmp_path, device="cpu", device_map="cpu")
 
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            ({"device_map": "auto"}, "cannot be loaded with device_map 'auto': auto not supported"),
+            ({"dtype": torch.float32, "torch_dtype": torch.float32}, "with dtype 'torch.float32' and torch_dtype"),
+        ],
+    )
+    def test_an_argument_that_is_refused_is_named(self, pipeline, tmp_path, arguments, named):
+        pipeline.save_pretrained(tmp_path)
+        with pytest.raises(InputError, match=named) as caught:
+            R2Pipeline.from_pretrained(tmp_path, **arguments)
+        assert "damaged" not in str(caught.value) and "\n" not in str(caught.value)
+
     def test_pickles_are_not_read_even_if_asked_for(self, pipeline, tmp_path):
         pipeline.resampler.save_pretrained(tmp_path, safe_serialization=False)
         assert "diffusion_pytorch_model.bin" in files(tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args, get_origin
 
 import tyro
@@ -36,10 +36,23 @@ def parse_region(text: str) -> tuple[int, int, int, int]:
     return top, left, bottom, right
 
 
-def parse_labels(text: str) -> list[str]:
-    """ "0-3,7,cat" → ["0", "1", "2", "3", "7", "cat"]: names separated by commas, and ranges of whole numbers."""
+def parse_labels(text: str, known: Sequence[str] = ()) -> list[str]:
+    """ "0-3,7,cat" → ["0", "1", "2", "3", "7", "cat"]: names separated by commas, and ranges of whole numbers.
+
+    A name of `known` labels is that label, also where it looks like a range or holds commas; the longest counts.
+    """
     labels: list[str] = []
-    for part in (part.strip() for part in text.split(",")):
+    parts = text.split(",")
+    longest = 1 + max((name.count(",") for name in known), default=0)
+    while parts:
+        for count in range(min(longest, len(parts)), 0, -1):
+            part = ",".join(parts[:count]).strip()
+            if part in known:
+                break
+        del parts[:count]
+        if part in known:
+            labels.append(part)
+            continue
         numbers = re.fullmatch("([0-9]+)-([0-9]+)", part)
         if numbers:
             first, last = numbers.groups()

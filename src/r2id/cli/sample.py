@@ -27,7 +27,7 @@ class Sample(Sampling):
     """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png, and all of a size in OUTPUT/<H>x<W>.png. With the
     suffix of an image, the file of a single picture, which may be larger than memory as .tif or .png."""
     labels: str | None = None
-    """Labels, separated by commas; 0-9 is a range. By default all that the model knows."""
+    """Labels, separated by commas; 0-9 is a range, unless it is a name. By default all that the model knows."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Text to show, for a model that was trained on captions; repeat it for more."""
     per_label: int = 1
@@ -56,7 +56,6 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     from r2id.runtime.precision import usable_precision
     from r2id.runtime.processes import Share
 
-    labels = parse_labels(config.labels) if config.labels is not None else list(config.prompt)
     if config.labels is not None and config.prompt:
         raise InputError("--labels and --prompt are both given; give the one that the model was trained on")
     for name in ("per_label", "num_inference_steps", "batch_size"):
@@ -64,7 +63,8 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
     pipeline = load_pipeline(config)
-    labels = labels or pipeline.conditioner.label_names
+    known = pipeline.conditioner.label_names
+    labels = parse_labels(config.labels, known) if config.labels is not None else list(config.prompt) or known
     if not labels:
         raise InputError("no text given; this model shows what --prompt says")
     defaults = pipeline.defaults_on(next(iter(config.size), config.latent_size))

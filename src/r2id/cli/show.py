@@ -35,9 +35,9 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
     from r2id.batch.gallery import write_gallery
 
     check_seed(config.seed)
-    labels = parse_labels(config.labels) if config.labels is not None else None
     pipeline = load_pipeline(config)
-    labels = labels or pipeline.conditioner.label_names[:10]
+    known = pipeline.conditioner.label_names
+    labels = parse_labels(config.labels, known) if config.labels is not None else known[:10]
     with autocast(pipeline.device, config):
         page = write_gallery(pipeline, labels, config.seed, config.output)
     print(f"open {page}, or look at the pictures beside it")

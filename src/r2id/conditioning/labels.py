@@ -36,6 +36,8 @@ class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore
 
     def index(self, label: str | int) -> int:
         """Index of a label given by name. Raises InputError if the model does not know it."""
+        if hasattr(label, "item"):
+            label = label.item()  # of numpy and torch
         if str(label) not in self.label_names:
             raise InputError(f"label {label!r} is not known to this model; it knows {', '.join(self.label_names)}")
         return self.label_names.index(str(label))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -214,38 +215,34 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     ) -> R2PipelineOutput:
         """Generate one picture for each label or text.
 
-                Sizes, steps and guidance that are not given are the model's own, `generation_defaults`.
+        Sizes, steps and guidance that are not given are the model's own, `generation_defaults`.
 
-                Args:
-                    class_labels: what each picture shows: labels that the model knows, for the bundled one "0" … "9" or 0 … 9,
-                        or for a model of texts one text or several.
-                    latent_size: height and width of the latents; for a model of pixels, of the generated image.
-                    size: height and width of the pictures, or a list of several (none, for
-                        the latents alone), all decoded from the same latents.
-                    num_inference_steps: steps of the scheduler.
-                    guidance_scale: strength of classifier-free guidance; 1 is none, and twice as cheap in the decoder blocks.
-                    guidance_interval: from which to which time, 0 clean to 1 noise, guidance is applied (Kynkäänniemi et al.
-                        2024, arXiv:2404.07724). Without it near 1, pictures of one label differ more; near 0 it changes little.
-                    generator: one for all, or a list with one for each picture, which makes each independent of the others.
-                    latents: noise [B, C, h, w] to start from instead of the generator's; then `latent_size` is unused.
-                    canvas: proportions of the picture; by default those the model was trained on, or, if these were many, those
-                        of `size`, of several the first. A `size` of other proportions shows the same picture stretched.
-                    output_type: "pil", "np" or "pt"; "latent" for the latents in place of pictures, whatever `size`.
-                    callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents, and set
-                        `pipeline._interrupt` to end with what is there. A `PipelineCallback` of diffusers, or several.
-                    callback_on_step_end_tensor_inputs: what the callback is given; there are only "latents".
-                    prompt: the texts under the name that they have in other pipelines, one or several; then without
-                        `class_labels`.
-                    return_dict: False for a tuple of pictures and latents.
-                Raises:
-        <<<<<<< HEAD
-                    InputError: for an unknown label, a size below 1, generators that are not as many as the labels, or pictures
-                        that would not fit in memory.
-        =======
-                    InputError: for an unknown label, a size below 1, a canvas that is none, or pictures that would not fit in
-                        memory.
-        >>>>>>> c046411 (Defaults of generation are stored with a model, and the canvas travels with latents)
+        Args:
+            class_labels: what each picture shows: labels that the model knows, for the bundled one "0" … "9" or 0 … 9,
+                or for a model of texts one text or several.
+            latent_size: height and width of the latents; for a model of pixels, of the generated image.
+            size: height and width of the pictures, or a list of several (none, for
+                the latents alone), all decoded from the same latents.
+            num_inference_steps: steps of the scheduler.
+            guidance_scale: strength of classifier-free guidance; 1 is none, and twice as cheap in the decoder blocks.
+            guidance_interval: from which to which time, 0 clean to 1 noise, guidance is applied (Kynkäänniemi et al.
+                2024, arXiv:2404.07724). Without it near 1, pictures of one label differ more; near 0 it changes little.
+            generator: one for all, or a list with one for each picture, which makes each independent of the others.
+            latents: noise [B, C, h, w] to start from instead of the generator's; then `latent_size` is unused.
+            canvas: proportions of the picture; by default those the model was trained on, or, if these were many, those
+                of `size`, of several the first. A `size` of other proportions shows the same picture stretched.
+            output_type: "pil", "np" or "pt"; "latent" for the latents in place of pictures, whatever `size`.
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents, and set
+                `pipeline._interrupt` to end with what is there. A `PipelineCallback` of diffusers, or several.
+            callback_on_step_end_tensor_inputs: what the callback is given; there are only "latents".
+            prompt: the texts under the name that they have in other pipelines, one or several; then without
+                `class_labels`.
+            return_dict: False for a tuple of pictures and latents.
+        Raises:
+            InputError: for an unknown label, a size below 1, a canvas that is none, generators that are not as many as
+                the labels, or pictures that would not fit in memory.
         """
+        size, class_labels = _plain(size), _plain(class_labels)
         defaults = self.generation_defaults
         if num_inference_steps is None:
             num_inference_steps = defaults.num_inference_steps
@@ -255,7 +252,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             guidance_interval = defaults.guidance_interval
         if not isinstance(size, Sequence | None):
             raise InputError(f"size is {size!r}; it must be (height, width) or a list of such pairs")
-        single = size is None or (len(size) == 2 and all(isinstance(side, (int, float)) for side in size))
+        single = size is None or (len(size) == 2 and all(isinstance(side, Real) for side in size))
         asked: Any = [] if size is None else [size] if single else size
         sizes = [check_size(one) for one in asked]
         check_output_type(output_type, ("pil", "np", "pt", "latent"))
@@ -397,3 +394,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     def check_scheduler(self, num_inference_steps: int) -> None:
         """Raises InputError where the scheduler cannot sample from the diffuser in so many steps."""
         check_scheduler(self.scheduler, self.diffuser.config.prediction_type, num_inference_steps)
+
+
+def _plain(value: Any) -> Any:
+    """A list in place of an array of numpy or torch; anything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value

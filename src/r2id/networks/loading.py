@@ -174,6 +174,18 @@ def model_folder(name: str | os.PathLike, marker: str | Path) -> Path:
     return bundled if (bundled / marker).is_file() and not (Path(name) / marker).is_file() else Path(name)
 
 
+ARGUMENTS = (
+    "device_map",
+    "dtype",
+    "torch_dtype",
+    "max_memory",
+    "offload_folder",
+    "offload_state_dict",
+    "quantization_config",
+)
+"""Arguments of diffusers' `from_pretrained` whose values it may refuse, which is no fault of the files."""
+
+
 def load_pretrained(
     load: Callable[..., Any],
     name: str | os.PathLike,
@@ -205,6 +217,7 @@ def load_pretrained(
         # Asking the hub would take half a minute where there is no network, for what is a mistyped name.
         known = ", ".join(bundled)
         raise InputError(f"{name} is not a folder and not bundled ({known}); a model of the hub is OWNER/NAME")
+    asked = [argument for argument, value in kwargs.items() if value is not None and argument in ARGUMENTS]
     # A pickle may run any code as it is loaded.
     kwargs["use_safetensors"] = True
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
@@ -220,6 +233,9 @@ def load_pretrained(
             which = reason[reason.index("size mismatch for ") :].removeprefix("size mismatch for ")
             raise InputError(f"the weights in {name} do not belong to its config.json: {which[:150]}") from error
         reason = reason if len(reason) <= 200 else reason[:200] + "…"
+        if asked and isinstance(error, (NotImplementedError, TypeError, ValueError)):
+            given = " and ".join(f"{argument} {str(kwargs[argument])!r}" for argument in asked)
+            raise InputError(f"{name} cannot be loaded with {given}: {reason}") from error
         if folder.exists():
             raise InputError(f"the model in {name} cannot be loaded; its files may be damaged: {reason}") from error
         raise InputError(
