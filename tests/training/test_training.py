@@ -720,7 +720,7 @@ def test_data_larger_than_memory_can_be_trained_on(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=600,
     )
     assert run.returncode == 0, run.stderr[-2000:]
     assert (tmp_path / "run" / "resampler" / "config.json").is_file()
