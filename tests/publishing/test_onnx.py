@@ -106,8 +106,9 @@ def test_the_example_samples_without_torch_as_the_pipeline_does_by_ddim(pipeline
     sizes = [(32, 32), (96, 64)]
     by_ddim = R2Pipeline(pipeline.diffuser, pipeline.conditioner, pipeline.resampler)
     by_ddim.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    # The graph of the diffuser takes the proportions of the grid for those of the picture.
-    expected = by_ddim(range(10), size=sizes, latents=torch.from_numpy(noise), canvas=latent_size).images
+    # Without a canvas of its own, the graph of the diffuser takes the proportions of the grid for the picture's.
+    canvas = pipeline.diffuser.config.canvas or latent_size
+    expected = by_ddim(range(10), size=sizes, latents=torch.from_numpy(noise), canvas=canvas).images
     for (height, width), pictures in zip(sizes, expected, strict=True):
         sheet = numpy.asarray(Image.open(tmp_path / f"{height}x{width}.png")).astype(int)
         together = numpy.concatenate([numpy.asarray(picture) for picture in pictures], axis=1)
