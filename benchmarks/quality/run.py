@@ -22,6 +22,7 @@ from pathlib import Path
 from r2id.cli.models import ModelChoice, load_pipeline
 from r2id.data.dataset import ImageDataset
 from r2id.data.loading import load_images
+from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.evaluate import Plan, evaluate
@@ -95,11 +96,20 @@ def kept_rows(folder: Path, plan: Plan | None, weights: int | None) -> Rows:
     return rows if all(settings.get(name) == value for name, value in wanted.items() if name != "precision") else {}
 
 
+def bundled_defaults() -> GenerationDefaults:
+    """What is stored with the bundled weights, without loading them."""
+    stored = json.loads((ROOT / CARD).with_name("model_index.json").read_text(encoding="utf-8"))["generation_defaults"]
+    return GenerationDefaults(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()})
+
+
 class Figures:
     """All figures of some weights, by the name of their measurement."""
 
     def __init__(self, weights: int) -> None:
-        self.rows = {name: kept_rows(folder_of(name), p.of(IMAGES), weights) for name, p in MEASUREMENTS.items()}
+        defaults = bundled_defaults()
+        self.rows = {
+            name: kept_rows(folder_of(name), plan.of(IMAGES, defaults), weights) for name, plan in MEASUREMENTS.items()
+        }
         self.rows[ONE_SIZE] = kept_rows(folder_of(ONE_SIZE), None, None)
 
     def of(
@@ -365,7 +375,9 @@ def is_measured(folder: Path, plan: Plan, weights: int) -> bool:
 def measure(folder: Path, model: str, pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> None:
     """Measure a plan in bfloat16 where the device has it, after what an interrupted run of the same has left. What a
     folder keeps of other weights, of another plan or in the other precision is measured anew."""
-    plan = replace(plan, precision=usable_precision("bf16", pipeline.device)).of(len(data))
+    plan = replace(plan, precision=usable_precision("bf16", pipeline.device)).of(
+        len(data), pipeline.generation_defaults
+    )
     path = folder / "evaluation.json"
     begun = bool(kept_rows(folder, plan, pipeline.checksum()))
     resume = begun and read_evaluation(path)[0]["precision"] == plan.precision
@@ -436,7 +448,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in options.only:
             folder = options.results / name if options.results else folder_of(name)
             plan = replace(MEASUREMENTS[name], guidance_scale=options.guidance_scale)
-            if not is_measured(folder, plan.of(len(data)), pipeline.checksum()):
+            if not is_measured(folder, plan.of(len(data), pipeline.generation_defaults), pipeline.checksum()):
                 measure(folder, options.model, pipeline, data, plan)
     if options.model == BUNDLED:
         write_tables(pipeline.checksum())

@@ -90,7 +90,11 @@ def test_a_table_holds_the_figures_of_its_measurement(quality, copied, monkeypat
         ("10000-8x8", generated, {}),
         ("10000-4x4", generated, {"seed": 5}),
     ):
-        settings = json.loads(json.dumps(asdict(plans[name].of(10_000)))) | {"weights": 1, "data": ""} | change
+        settings = (
+            json.loads(json.dumps(asdict(plans[name].of(10_000, quality.bundled_defaults()))))
+            | {"weights": 1, "data": ""}
+            | change
+        )
         (tmp_path / "results" / name).mkdir(parents=True)
         (tmp_path / "results" / name / "evaluation.json").write_text(json.dumps({"settings": settings} | kept))
     figures = quality.Figures(1)
@@ -112,7 +116,11 @@ def test_what_is_measured_is_not_measured_again(quality, make_pipeline, tmp_path
     three, four = (replace(PLAN, count=0, limit=limit) for limit in (3, 4))
 
     def is_measured(plan, weights=None):
-        return quality.is_measured(tmp_path, plan.of(len(digits)), pipeline.checksum() if weights is None else weights)
+        return quality.is_measured(
+            tmp_path,
+            plan.of(len(digits), pipeline.generation_defaults),
+            pipeline.checksum() if weights is None else weights,
+        )
 
     assert not is_measured(three)
     quality.measure(tmp_path, "tiny", pipeline, digits, three)
