@@ -296,7 +296,7 @@ def test_a_single_picture_is_encoded_even_if_larger_than_memory(tmp_path, monkey
         monkeypatch.setattr("r2id.files.images.LARGE", 100)
         monkeypatch.setattr("r2id.batch.one_picture.read_image", None)
     r2id("encode", "--data", picture, "--latent-size", "4x6", "--output", output)
-    assert f"1 latents of 4x6 in {output}" in capsys.readouterr().out
+    assert f"1 latent of 4x6 in {output}" in capsys.readouterr().out
     latents = Latents.load(output / "00000000.safetensors")
     with torch.inference_mode():
         resampler = R2Pipeline.from_pretrained("mnist").resampler
