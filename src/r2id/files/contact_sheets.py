@@ -19,6 +19,7 @@ def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
     columns = min(columns, len(pictures))
     width, height = pictures[0].width + GAP, pictures[0].height + GAP
     rows = -(-len(pictures) // columns)
+    # diffusers' make_image_grid takes full rows only, and leaves no gap between pictures.
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), BETWEEN)
     for index, picture in enumerate(pictures):
         sheet.paste(picture, (GAP + index % columns * width, GAP + index // columns * height))

@@ -30,6 +30,7 @@ def progress(total: int, title: str, done: int = 0) -> Iterator[Callable[[int], 
         with tqdm(total=total, initial=done, desc=title, leave=False) as bar:
             yield bar.update
         return
+    # tqdm's own mininterval writes over one line, which a log shows as a single endless one.
     begin = said = time.monotonic()
     now_done = done
 
