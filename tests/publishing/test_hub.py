@@ -1,11 +1,9 @@
 """Conventions of the Hugging Face hub and of diffusers' pipelines: loading, saving, cards, uploading, switches."""
 
 import json
-import logging
 import shutil
 from pathlib import Path
 
-import diffusers
 import pytest
 import torch
 from diffusers import DiffusionPipeline, EulerDiscreteScheduler
@@ -368,17 +366,6 @@ class TestOutputs:
 
 
 class TestSwitches:
-    def test_one_that_changes_nothing_says_so(self, pipeline, caplog, monkeypatch):
-        monkeypatch.setattr(diffusers.utils.logging.get_logger("diffusers"), "propagate", True)
-        switches = [(pipeline, "enable_attention_slicing"), (pipeline, "enable_xformers_memory_efficient_attention")]
-        switches += [(pipeline.resampler, "enable_xformers_memory_efficient_attention")]
-        switches += [(pipeline.diffuser, "set_attention_backend")]
-        for owner, name in switches:
-            caplog.clear()
-            with caplog.at_level(logging.WARNING):
-                getattr(owner, name)("native")
-            assert f"{name} changes nothing: the attention of {type(owner).__name__}" in caplog.text
-
     @pytest.mark.parametrize("name", ["enable_sequential_cpu_offload", "enable_group_offload"])
     def test_one_that_cannot_work_is_refused(self, pipeline, name):
         with pytest.raises(InputError, match=f"{name} is not possible with R2Pipeline"):

@@ -10,27 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.utils import logging
 
 from r2id.errors import InputError
 from r2id.files.atomic import fill_folder
 from r2id.files.hub import hub_or_cache
 from r2id.runtime.devices import usable_device
 from r2id.runtime.late import late
-
-logger = logging.get_logger(__name__)
-
-
-def _needless(name: str) -> Any:
-    def switch(self: Any, *args: Any, **kwargs: Any) -> None:
-        logger.warning(
-            f"{name} changes nothing: the attention of {type(self).__name__} is linear in the samples, "
-            "with no matrix of all pairs to slice or to speed up"
-        )
-
-    switch.__name__ = name
-    switch.__doc__ = "Changes nothing, and says so: attention is linear here."
-    return switch
 
 
 def _impossible(name: str) -> Any:
@@ -52,18 +37,12 @@ class NetworkSwitches:
     # Read as weights, without a call that would turn them back.
     _skip_layerwise_casting_patterns = ["position", "time"]
 
-    enable_xformers_memory_efficient_attention = _needless("enable_xformers_memory_efficient_attention")
-    enable_npu_flash_attention = _needless("enable_npu_flash_attention")
-    enable_xla_flash_attention = _needless("enable_xla_flash_attention")
-    set_attention_backend = _needless("set_attention_backend")
     enable_group_offload = _impossible("enable_group_offload")
 
 
 class PipelineSwitches:
     """Goes before diffusers' DiffusionPipeline."""
 
-    enable_attention_slicing = _needless("enable_attention_slicing")
-    enable_xformers_memory_efficient_attention = _needless("enable_xformers_memory_efficient_attention")
     enable_sequential_cpu_offload = _impossible("enable_sequential_cpu_offload")
     enable_group_offload = _impossible("enable_group_offload")
 
