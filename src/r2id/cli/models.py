@@ -52,9 +52,7 @@ class Sampling(GeneratorChoice):
 
     def filled(self, defaults: GenerationDefaults) -> Self:
         """The same with a model's own values where none are given."""
-        return replace(
-            self, **{name: getattr(defaults, name) for name, given in self.arguments.items() if given is None}
-        )
+        return replace(self, **defaults.fill(self.arguments))
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -39,6 +39,10 @@ class GenerationDefaults:
             raise InputError(f"the default num_inference_steps is {self.num_inference_steps}; it must be at least 1")
         check_guidance(self.guidance_scale, self.guidance_interval)
 
+    def fill(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of a call, by name, with these values in place of None."""
+        return {name: getattr(self, name) if given is None else given for name, given in arguments.items()}
+
     def on(self, canvas: Canvas) -> GenerationDefaults:
         """The same in the proportions of a canvas, for a model of many."""
         return replace(self, size=in_proportion(self.size, canvas), latent_size=in_proportion(self.latent_size, canvas))

@@ -64,8 +64,7 @@ def _power_of_two(count: int) -> int:
 
 
 BLOCK = 256
-"""Samples of a row that are averaged at once: the weights of a whole row would cost the cube of its length.
-"""
+"""Samples of a row that are averaged at once: the weights of a whole row would cost the cube of its length."""
 
 
 def _averaged(field: Tensor, count: int, axis: int) -> Tensor:

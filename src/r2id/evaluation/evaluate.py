@@ -106,7 +106,7 @@ class Plan:
         for limits in (asdict(self), MOST, QUICK_MOST if self.quick else {}):
             numbers |= {name: min(n, limits[name]) for name, n in numbers.items() if limits.get(name) is not None}
         numbers["consistency"] = min(numbers["consistency"], numbers["limit"])
-        numbers |= {name: getattr(defaults, name) for name, given in self.sampling.items() if given is None}
+        numbers |= defaults.fill(self.sampling)
         latent_factors, factors = (QUICK_LATENT_SIZES, QUICK_SIZES) if self.quick else (LATENT_SIZES, SIZES)
         latent_sizes = self.latent_size or tuple(scaled(defaults.latent_size, factor) for factor in latent_factors)
         sizes = self.size or tuple(scaled(defaults.size, factor) for factor in factors)
