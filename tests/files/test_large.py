@@ -13,6 +13,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from colour_profiles import linear_grey_profile, linear_rgb_profile
 from r2id.batch.one_picture import encode_file
 from r2id.errors import InputError
 from r2id.files.images import as_levels, is_large, read_image
@@ -295,6 +296,25 @@ class TestReading:
         assert sum(advanced) == 70 * 90
         together = read_image(path, channels=channels, background=40)
         assert torch.equal(((whole + 1) * 127.5).round().to(torch.uint8), together)
+
+    @pytest.mark.parametrize("kind", ["RGB", "transparent", "16 bits", "grey"])
+    def test_its_levels_mean_what_the_colour_profile_says(self, tmp_path, kind, monkeypatch):
+        levels, options, profile = {
+            "RGB": (NOISE[..., :3], {"photometric": "rgb"}, linear_rgb_profile()),
+            "transparent": (NOISE, {"photometric": "rgb", "extrasamples": ["unassalpha"]}, linear_rgb_profile()),
+            "16 bits": (NOISE[..., :3].astype(numpy.uint16) * 257, {"photometric": "rgb"}, linear_rgb_profile()),
+            "grey": (NOISE[..., 0], {}, linear_grey_profile()),
+        }[kind]
+        path = tmp_path / "image.tif"
+        tifffile.imwrite(path, levels, iccprofile=profile, tile=(32, 16), **options)
+        image = LargeImage(path, 3, background=40)
+        whole = torch.full((3, *image.size), torch.nan)
+        for rows, columns, pixels in image.chunks(lambda count: None):
+            whole[:, rows, columns] = pixels[0]
+        together = read_image(path, channels=3, background=40)
+        assert torch.equal(((whole + 1) * 127.5).round().to(torch.uint8), together)
+        tifffile.imwrite(path, levels, tile=(32, 16), **options)
+        assert not torch.equal(together, read_image(path, channels=3, background=40))
 
     @pytest.mark.parametrize("orientation", range(2, 9))
     def test_one_that_is_to_be_turned_is_read_at_once(self, tmp_path, orientation, monkeypatch):

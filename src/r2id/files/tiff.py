@@ -40,9 +40,6 @@ def read_tiff(path: Path) -> Image.Image | None:
             levels = levels.transpose(1, 2, 0)
         picture = as_picture(levels.reshape(page.imagelength, page.imagewidth, -1), page)
         picture.getexif()[Base.Orientation] = page.tags.valueof("Orientation", 1)
-        profile = page.tags.valueof(ICC_PROFILE)
-        if profile:
-            picture.info["icc_profile"] = profile
         return picture
 
 
@@ -65,7 +62,7 @@ def is_decodable(page: Any) -> bool:
 
 
 def as_picture(levels: numpy.ndarray, page: Any) -> Image.Image:
-    """Pixels [H, W, C] of a page, as stored → a picture in mode L, LA, RGB or RGBA."""
+    """Pixels [H, W, C] of a page, as stored → a picture in mode L, LA, RGB or RGBA, with the page's colour profile."""
     colours = levels.shape[-1] - len(page.extrasamples)
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         # The colour alone: transparency has one meaning.
@@ -78,7 +75,12 @@ def as_picture(levels: numpy.ndarray, page: Any) -> Image.Image:
     levels = numpy.ascontiguousarray(levels if alpha else levels[..., :colours])
     mode = grey if colours == 1 else coloured
     picture = Image.frombytes(mode, (levels.shape[1], levels.shape[0]), levels.tobytes())
-    return picture.convert(mode.upper()) if mode != mode.upper() else picture
+    if mode != mode.upper():
+        picture = picture.convert(mode.upper())
+    profile = page.tags.valueof(ICC_PROFILE)
+    if profile:
+        picture.info["icc_profile"] = profile
+    return picture
 
 
 def eight_bit(levels: numpy.ndarray) -> numpy.ndarray:
