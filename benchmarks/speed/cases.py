@@ -1,11 +1,10 @@
-"""What is measured: every function builds one piece of work, of this project, of a peer, or written the plain way.
+"""Benchmark cases: each function builds one piece of work, of this project, of a peer network or of the baseline.
 
-Peers come from diffusers, with as many parameters as this project's network, as nearly as their layers allow, random
-weights, and the same work to do. They run in bfloat16, as this project does where nothing else is said; both do in
-float32 on a device that does not multiply in bfloat16.
+Peers come from diffusers. They have random weights, about as many parameters as this project's network, and the same
+work. Both run in bfloat16 by default, and in float32 on a device without bfloat16 multiplication.
 
-The plain way is this project's own network as the published one was run: float32, eagerly, all samples or pixels at
-once, neighbourhoods summed up at every query, and once through the whole network for each branch of the guidance.
+The baseline is this project's network run as the published one: eagerly in float32, with all samples or pixels at once,
+neighbourhoods summed at every query, and the whole network once for each branch of the guidance.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def half_dtype() -> torch.dtype:
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Without what makes this project's networks fast."""
+    """Switch off what makes this project's networks fast."""
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         # Some times as many, on a GPU, must be a number of torch's, too.
@@ -202,7 +201,7 @@ STEPS: dict[str, Callable[[int], Work]] = {
     "R2ID": lambda side: _r2id_step(side, "bf16"),
     "R2ID, compiled": compiled_step,
     "R2ID, float32": lambda side: _r2id_step(side, "fp32"),
-    "R2ID, the plain way": _plain_step,
+    "R2ID, baseline": _plain_step,
     "DiT": _peer_step(dit, {"timestep": _TIME, "class_labels": _LABELS}),
     "Sana": _peer_step(sana, {"timestep": _TIME, "encoder_hidden_states": torch.zeros(2, 2, 192)}),
     "UNet": _peer_step(unet, {"timestep": _TIME, "class_labels": _LABELS}),
@@ -276,7 +275,7 @@ def _lanczos(side: int) -> Work:
 DECODERS: dict[str, Callable[[int], Work]] = {
     "R2IR": lambda side: _r2ir_decode(side, "bf16"),
     "R2IR, float32": lambda side: _r2ir_decode(side, "fp32"),
-    "R2IR, the plain way": _plain_decode,
+    "R2IR, baseline": _plain_decode,
     "AutoencoderKL": _autoencoder_decode,
     "Lanczos resize": _lanczos,
 }
@@ -319,7 +318,7 @@ def encode(method: str, side: int) -> Work:
         call = lambda: resampler.encode(image, (8, 8))  # noqa: E731
 
     def work() -> Tensor:
-        if method.endswith("the plain way"):
+        if method.endswith("baseline"):
             with patch("r2id.networks.resampler.CHUNK_PIXELS", sys.maxsize), plainly():
                 return call()
         with torch.inference_mode(), autocast("bf16" if method == "R2IR" else "fp32", DEVICE):
@@ -332,8 +331,8 @@ def encode(method: str, side: int) -> Work:
 
 
 def training_step(network: str, batch: int) -> Work:
-    """One optimiser step on `batch` images of 32 × 32, at 8 × 8 latents: as preset mnist trains, or the plain way."""
-    plain = network.endswith("the plain way")
+    """One optimiser step on `batch` images of 32 × 32, at 8 × 8 latents: as preset mnist trains, or the baseline."""
+    plain = network.endswith("baseline")
     pipeline = ours()
     objective: Objective
     if network.startswith("R2IR"):

@@ -1,9 +1,9 @@
-"""Speed and memory against peers and against the plain way, side by side in one run.
+"""Time and memory of R2IR and R2ID, of peer networks and of the baseline, side by side in one run.
 
     python benchmarks/speed/run.py
 
-writes docs/benchmarks.md. Every section is kept in the results folder once it is measured, for each kind of device,
-with the command and the commit that made it, and the page shows all that is there; --only measures some sections again.
+writes docs/benchmarks.md. The results folder keeps each measured section by kind of device, with its command and
+commit. The page shows all sections in that folder; --only measures some of them again.
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ FILE_SIDES = (1024, 4096, 16384)
 ROUNDS = 7
 COMPILED_SIDES = (16, 64)
 """A compilation takes a minute or more for every size."""
-LARGEST = {"DiT": 128, "R2IR, the plain way": 1024}
-"""The largest side that is measured of what would take minutes or more memory than there is."""
+LARGEST = {"DiT": 128, "R2IR, baseline": 1024}
+"""The largest side measured of alternatives that would take minutes or exceed the memory beyond it."""
 
 Section = Callable[[argparse.Namespace], dict[str, Any]]
 Rows = list[list[str]]
 
 
 def left_out(method: str, side: int) -> bool:
-    """Work that takes too long or too much memory, which the page extrapolates or leaves empty, with the reason."""
+    """Whether a case is not measured, for its time or memory; the page extrapolates it or leaves it empty."""
     if method == "R2ID, compiled":
         return side not in COMPILED_SIDES
     return side > LARGEST.get(method, sys.maxsize)
 
 
 def seconds_of(case: Callable[[str, int], cases.Work], methods: Sequence[str], side: int, rounds: int) -> dict:
-    """Seconds of every method's work at one size, in turns."""
+    """Seconds of each method at one size, measured in turns."""
     return take_turns({name: case(name, side) for name in methods if not left_out(name, side)}, rounds)
 
 
 @inductor.patch(force_disable_caches=True)
 def measure_step(options: argparse.Namespace) -> dict[str, Any]:
-    """Time and memory of a guided step at every latent size, what bfloat16 changes, and the seconds of a compilation
-    that finds nothing on disk."""
+    """Time and memory of a guided step by latent size, differences by bfloat16, and seconds of a compilation without
+    cache."""
     pipeline = cases.ours()
     networks = {"R2ID": pipeline.diffuser, "DiT": cases.dit(8), "Sana": cases.sana(8), "UNet": cases.unet(8)}
     result: dict[str, Any] = {
@@ -103,7 +103,7 @@ def show_step(result: dict[str, Any]) -> list[str]:
     for name in cases.STEPS:
         seconds = {side: median(one["seconds"][name]) for side, one in sides.items() if name in one["seconds"]}
         held = {side: one["memory"][name] for side, one in sides.items() if name in one["memory"]}
-        # Attention that is quadratic in time has a term in proportion, too; it is never held as a whole.
+        # Quadratic attention also has a linear term in time; its matrix is never held as a whole.
         cells = _times_or_more(sides, name, "R2ID", (1, 2))
         rows.append([name, *cells, _growth(seconds)])
         memory.append([name, *_mebibytes_or_more(sides, name), _growth(held)])
@@ -111,24 +111,26 @@ def show_step(result: dict[str, Any]) -> list[str]:
     return [
         "## One guided denoising step",
         "",
-        f"Both branches of the guidance, 64-channel latents, batch of one. Parameters: {counts}. All in bfloat16 but "
-        "where it says float32; the plain way is float32. How many times as long as R2ID each takes, and the "
-        "scaling exponent of its time in the number of samples, from 32×32 on:",
+        "A step runs both branches of the guidance on one 64-channel latent. It uses bfloat16, unless a row says "
+        f"float32; the baseline uses float32. Parameters: {counts}.",
         "",
-        *markdown_table(["", *heads, "growth"], rows),
+        "Time relative to R2ID, and its scaling exponent in the number of samples from 32×32 on:",
         "",
-        "Peak memory beyond the weights, in MiB, and its scaling exponent from 32×32 on. Some 10 to 30 MiB of "
-        "it are what the libraries set up in the first call, at any size:",
+        *markdown_table(["", *heads, "scaling exponent"], rows),
         "",
-        *markdown_table(["", *heads, "growth"], memory),
+        "Peak memory beyond the weights, in MiB, and its scaling exponent from 32×32 on. "
+        "The libraries take some 10 to 30 MiB of it in the first call, at any size:",
         "",
-        "≈: not measured, as a step would take minutes; extrapolated from the two largest sizes that were, time as "
-        "a·n + b·n² of n samples, memory as a + b·n. Growth is of what was measured. Empty: R2ID is compiled at "
-        f"{in_words(f'{side}×{side}' for side in COMPILED_SIDES)} only, as every size takes a compilation"
-        + (f" ({compiled})" if compiled else "")
-        + ", and its memory is not measured, nor a growth from fewer than two sizes.",
+        *markdown_table(["", *heads, "scaling exponent"], memory),
         "",
-        "What bfloat16 changes in the prediction of one step, for noise at ᾱ = 0.3:",
+        "≈: not measured, because a step would take minutes. The figure is extrapolated from the two largest measured "
+        "sizes: time as a·n + b·n² of n samples, memory as a + b·n. Scaling exponents use measured sizes only.",
+        "",
+        f"R2ID is compiled at {in_words(f'{side}×{side}' for side in COMPILED_SIDES)} only, because each size takes a "
+        "compilation" + (f" ({compiled})" if compiled else "") + ". Its memory was not measured. "
+        "A scaling exponent needs two sizes.",
+        "",
+        "Differences by bfloat16 in the prediction of one step, for noise at ᾱ = 0.3:",
         "",
         *markdown_table(
             ["", *heads],
@@ -142,7 +144,7 @@ def show_step(result: dict[str, Any]) -> list[str]:
 
 
 def measure_decode(options: argparse.Namespace) -> dict[str, Any]:
-    """Time and memory of decoding, of a region of a huge picture, and of encoding a large image."""
+    """Time and memory of decoding, of rendering a region of a huge picture, and of encoding a large image."""
     resampler, peer = cases.ours().resampler, cases.autoencoder()
     result: dict[str, Any] = {
         "parameters": {
@@ -167,7 +169,7 @@ def measure_decode(options: argparse.Namespace) -> dict[str, Any]:
         result["errors"][side] = difference(half, single.astype(float))
     result["files"] = {side: peak_memory("decode_to_file", side) for side in options.file_sides}
     result["render"] = take_turns({kind: cases.render(kind) for kind in ("region", "whole")}, options.rounds)
-    methods = ["R2IR", "R2IR, float32", "R2IR, the plain way", "AutoencoderKL"]
+    methods = ["R2IR", "R2IR, float32", "R2IR, baseline", "AutoencoderKL"]
     side = options.encode_side
     encoders = take_turns({name: cases.encode(name, side) for name in methods}, min(3, options.rounds))
     held = {name: peak_memory("encode", name, side) for name in methods}
@@ -194,22 +196,24 @@ def show_decode(result: dict[str, Any]) -> list[str]:
     return [
         "## Decoding and encoding",
         "",
-        "From an 8×8 latent (AutoencoderKL: from its own, an eighth of the picture; Lanczos: from 32×32 pixels) to "
-        "8-bit pixels, in bfloat16 but where it says float32; the plain way is float32. Parameters: "
-        f"{counts}. AutoencoderKL is without the attention of its middle block, which is quadratic in the pixels; with "
-        "it, it would take longer. How many times as long as R2IR each takes:",
+        "R2IR decodes an 8×8 latent, AutoencoderKL its own of an eighth of the picture, and Lanczos enlarges 32×32 "
+        "pixels. The result is 8-bit pixels. Decoding uses bfloat16, unless a row says float32; the baseline uses "
+        f"float32. Parameters: {counts}.",
+        "",
+        "AutoencoderKL runs without the attention of its middle block, which is quadratic in the pixels. With it, "
+        "AutoencoderKL would take longer. Time relative to R2IR:",
         "",
         *markdown_table(["", *heads], rows),
         "",
-        "Peak memory beyond weights and latent, the picture included, in MiB. Some 15 to 25 MiB of it are what the "
-        "libraries set up in the first call, at any size:",
+        "Peak memory beyond weights and latent, the picture included, in MiB. "
+        "The libraries take some 15 to 25 MiB of it in the first call, at any size:",
         "",
         *markdown_table(["", *heads], memory),
         "",
-        "≈: not measured, as it would not fit in memory; extrapolated from the two largest sizes that were, as a + b·n "
-        "of n pixels.",
+        "≈: not measured, because it would not fit in memory. The figure is extrapolated from the two largest measured "
+        "sizes, as a + b·n of n pixels.",
         "",
-        "What bfloat16 changes in the picture, in levels of 256:",
+        "Differences by bfloat16 in the picture, in levels of 256:",
         "",
         *markdown_table(
             ["", *heads],
@@ -219,31 +223,28 @@ def show_decode(result: dict[str, Any]) -> list[str]:
             ],
         ),
         "",
-        "To a file instead of into memory, in tiles of 256×256, as `r2id sample` writes pictures of over 4096×4096, in "
-        "bfloat16:",
+        "Decoding to a file in tiles of 256×256, in bfloat16, as `r2id sample` does for pictures above 4096×4096:",
         "",
         *markdown_table(
             ["", *(f"{side}×{side}" for side in result["files"])],
             [["peak memory, MiB", *(_mebibytes(held) for held in result["files"].values())]],
         ),
         "",
-        "256×256 pixels out of the middle of a picture of 16384×16384 take "
-        f"{ratio(render['region'], render['whole'])} times as long as a picture of 256×256: "
-        f"{1000 * region:.0f} ms. All {tiles} such regions, the full cost of that picture, would take "
-        f"≈{tiles * region:.0f} s, extrapolated from the one.",
+        "A region of 256×256 from the middle of a 16384×16384 picture takes "
+        f"{ratio(render['region'], render['whole'])} times as long as a 256×256 picture: "
+        f"{1000 * region:.0f} ms. All {tiles} regions, the full cost of that picture, would take "
+        f"≈{tiles * region:.0f} s by extrapolation.",
         "",
         f"Encoding an image of {encode['side']}×{encode['side']} to an 8×8 latent:",
         "",
-        *markdown_table(["", "times as long as R2IR", "peak memory, MiB"], rows_encode),
+        *markdown_table(["", "time relative to R2IR", "peak memory, MiB"], rows_encode),
     ]
 
 
 def measure_training(options: argparse.Namespace) -> dict[str, Any]:
     """Time of a training step of both networks."""
     return {
-        name: take_turns(
-            {kind: cases.training_step(kind, 128) for kind in (name, f"{name}, the plain way")}, options.rounds
-        )
+        name: take_turns({kind: cases.training_step(kind, 128) for kind in (name, f"{name}, baseline")}, options.rounds)
         for name in ("R2IR", "R2ID")
     }
 
@@ -251,16 +252,16 @@ def measure_training(options: argparse.Namespace) -> dict[str, Any]:
 def show_training(result: dict[str, Any]) -> list[str]:
     rows = []
     for name, seconds in result.items():
-        fast, plain = seconds[name], seconds[f"{name}, the plain way"]
+        fast, plain = seconds[name], seconds[f"{name}, baseline"]
         speeds = (f"{128 / median(one):.0f}" for one in (fast, plain))
         rows.append([name, *speeds, str(ratio(plain, fast))])
     return [
         "## Training",
         "",
-        "One optimiser step on 128 images of 32×32 at 8×8 latents, as preset `mnist` trains (bfloat16, compiled, R2IR "
-        "on half of the rows and columns) and the plain way (float32, eager, all pixels):",
+        "One optimiser step on 128 images of 32×32 at 8×8 latents. Preset `mnist` trains compiled in bfloat16, R2IR on "
+        "half of the rows and columns. The baseline trains eagerly in float32 on all pixels:",
         "",
-        *markdown_table(["", "images/s", "the plain way", "times as fast"], rows),
+        *markdown_table(["", "images/s, preset", "images/s, baseline", "speed-up"], rows),
     ]
 
 
@@ -313,7 +314,7 @@ def measure_samplers(options: argparse.Namespace) -> dict[str, Any]:
             generate(PUBLISHED, "fp32")()
 
     alternatives = {"plain": plain} | {str(number): generate(choice, "bf16") for number, choice in enumerate(CHOICES)}
-    # A round takes minutes; what one that does not count is for, two steps do as well.
+    # A round takes minutes, so two steps stand in for the warm-up round.
     generate(("DDIM", 2, (0.0, 1.0)), "bf16")()
     seconds = take_turns(alternatives, min(2, options.rounds), idle=0)
     quality = []
@@ -346,7 +347,7 @@ def show_samplers(result: dict[str, Any]) -> list[str]:
     heads = [
         "",
         "seconds",
-        "times as fast as the plain way",
+        "speed-up over the baseline",
         "accuracy %",
         "Fréchet",
         "recall",
@@ -355,17 +356,16 @@ def show_samplers(result: dict[str, Any]) -> list[str]:
     return [
         "## From labels to pictures",
         "",
-        "100 digits at 8×8 latents, decoded at 32×32, in one batch and bfloat16, guidance "
-        f"{result['guidance_scale']:g}; the plain way, 100 steps of DDIM as published, took {median(plain):.1f} s. "
-        f"Quality is that of {result['count']} digits of the weights bundled with the commit below, as `r2id evaluate` "
-        "measures it:",
+        "100 digits are generated at 8×8 latents and decoded at 32×32, in one batch, in bfloat16, with guidance scale "
+        f"{result['guidance_scale']:g}. The baseline, 100 steps of DDIM as published, took {median(plain):.1f} s. "
+        f"`r2id evaluate` measured the quality of {result['count']} digits, with the weights of the commit below:",
         "",
         *markdown_table(heads, rows),
     ]
 
 
 def measure_start(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of whole commands, Python's start included."""
+    """Seconds of whole commands, including the start of Python."""
     with tempfile.TemporaryDirectory() as folder:
         sample = ["-m", "r2id", "sample", "--labels", "3", "--output", f"{folder}/digits", "--device", cases.DEVICE]
         commands = {
@@ -383,7 +383,7 @@ def measure_start(options: argparse.Namespace) -> dict[str, Any]:
 def show_start(result: dict[str, Any]) -> list[str]:
     bare = next(iter(result.values()))
     rows = [[f"`{name}`", f"{median(one):.2f}", str(ratio(one, bare))] for name, one in result.items()]
-    return ["## From the shell", "", *markdown_table(["", "seconds", "times the bare import"], rows)]
+    return ["## Command line", "", *markdown_table(["", "seconds", "relative to the import"], rows)]
 
 
 def measure_rgb(options: argparse.Namespace) -> dict[str, Any]:
@@ -419,16 +419,16 @@ def show_rgb(result: dict[str, Any]) -> list[str]:
     return [
         "## RGB pictures at a sixteenth",
         "",
-        f"Preset `rgb-16x`, 256×256 pixels and 16×16 latents of 768 channels. Parameters: {counts}. {batch} pictures "
-        "at once, in bfloat16, not compiled; memory is beyond the weights, in training with the gradients and the "
-        "state of AdamW:",
+        f"Preset `rgb-16x` has 256×256 pixels and 16×16 latents of 768 channels. Parameters: {counts}. A batch has "
+        f"{batch} pictures, in bfloat16, not compiled. Memory excludes the weights; in training it includes gradients "
+        "and the state of AdamW:",
         "",
         *markdown_table(["", "seconds per picture", "10¹² operations per picture", "peak memory, GiB"], rows),
     ]
 
 
 def measure_roofline(options: argparse.Namespace) -> dict[str, Any]:
-    """Matrix work and bytes of the largest step, and what the machine reaches of either."""
+    """Matrix operations and bytes of the largest step, and the peak rates of the machine."""
     side = max(options.step_sides)
     work = cases.guided_step("R2ID", side)
     counted = roofline.count(work)
@@ -446,22 +446,37 @@ def show_roofline(result: dict[str, Any]) -> list[str]:
     moved, bandwidth = result["bytes"] / step, roofline.COPY_BYTES / copy
     side = result["side"]
     return [
-        "## How close to the machine",
+        "## Roofline",
         "",
-        f"A guided step at {side}×{side} latents is {result['operations'] / 1e12:.2f}·10¹² operations of matrix "
-        f"products, and its layers read and write {result['bytes'] / 2**30:.0f} GiB, caches included. In the same run "
-        f"a product of two matrices of {roofline.SIDE}×{roofline.SIDE} in bfloat16 reached {rate / 1e12:.2f}·10¹² "
-        f"operations/s and a copy {bandwidth / 2**30:.0f} GiB/s. The step reached {reached / rate:.0%} of the one and "
-        f"{moved / bandwidth:.0%} of the other.",
+        f"The peaks are those of a product of two {roofline.SIDE}×{roofline.SIDE} matrices in bfloat16 and of a copy, "
+        f"in the same run. The step is guided, at {side}×{side} latents; its traffic includes caches:",
+        "",
+        *markdown_table(
+            ["", "per step", "peak per second", "share of the peak"],
+            [
+                [
+                    "operations of matrix products",
+                    f"{result['operations'] / 1e12:.2f}·10¹²",
+                    f"{rate / 1e12:.2f}·10¹²",
+                    f"{reached / rate:.0%}",
+                ],
+                [
+                    "memory traffic",
+                    f"{result['bytes'] / 2**30:.0f} GiB",
+                    f"{bandwidth / 2**30:.0f} GiB",
+                    f"{moved / bandwidth:.0%}",
+                ],
+            ],
+        ),
     ]
 
 
 MODES = ("default", "max-autotune-no-cudagraphs", "reduce-overhead")
-"""Of torch.compile; the last is with CUDA graphs."""
+"""Modes of torch.compile; the last uses CUDA graphs."""
 
 
 def measure_gpu(options: argparse.Namespace) -> dict[str, Any]:
-    """What counts on a GPU only: compiled steps at the largest latents, and the time of the recipe."""
+    """Measurements for GPUs only: compiled steps at the largest latents, and the training time of the preset."""
     side = max(options.step_sides)
     works = {"eager": cases.guided_step("R2ID", side)} | {mode: cases.compiled_step(side, mode) for mode in MODES}
     steps = take_turns(works, options.rounds, idle=3)
@@ -479,15 +494,15 @@ def show_gpu(result: dict[str, Any]) -> list[str]:
     minutes = {name: NETWORKS[name].steps * median(one) / 60 for name, one in result["training"].items()}
     each = in_words(f"{name} {NETWORKS[name].steps} steps, {one:.1f} minutes" for name, one in minutes.items())
     return [
-        "## Compiled, and how long the recipe takes",
+        "## Compiled steps and training time",
         "",
         f"Guided steps at {side}×{side} latents in bfloat16, by mode of torch.compile:",
         "",
-        *markdown_table(["", "steps/s", "times as fast as eager"], rows),
+        *markdown_table(["", "steps/s", "speed-up over eager"], rows),
         "",
-        f"Preset `mnist` on this device: {each}, ≈{sum(minutes.values()):.1f} minutes together; extrapolated from "
-        "single steps at 8×8 latents, without compiling and saving. Some grids of the preset have fewer samples and "
-        "some more.",
+        f"Training time of preset `mnist`: {each}, ≈{sum(minutes.values()):.1f} minutes together. The times are "
+        "extrapolated from single steps at 8×8 latents, without compiling and saving. Some grids of the preset have "
+        "fewer samples, and some more.",
     ]
 
 
@@ -504,23 +519,25 @@ SECTIONS: dict[str, tuple[Section, Callable[[dict[str, Any]], list[str]]]] = {
 
 
 def sections_of(device: str) -> list[str]:
-    """What is measured on a kind of device: the last section on a GPU alone."""
+    """Names of the sections for a kind of device; the last one is for GPUs only."""
     return [name for name in SECTIONS if name != "gpu" or device == "cuda"]
 
 
 def write_document(results: Path, document: Path) -> None:
-    """A page of all sections that have been measured, for every kind of device."""
+    """Write a page of all measured sections, by kind of device."""
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`; below each section, in small letters, stand the command and the commit that it comes "
-        "from. Within a section all alternatives ran side by side, in turns, in one process. Times are compared as "
-        "ratios of medians; in brackets, the quartiles of the ratios of single rounds or, where these were fewer than "
-        f"{FEW}, the least and the greatest, and how many there were. A ratio of medians need not lie between them. "
-        "Peak memory is measured in a process for each. On a device that does not multiply in bfloat16, float32 "
-        "stands in for it. "
-        "Absolute times are of a shared machine. What each choice of the code is worth: [speed, choice by "
-        "choice](speed.md).",
+        "`make bench` writes this page. Below each section stand its command, commit and machine. "
+        "[Speed, choice by choice](speed.md) has the targets and the effect of single choices.",
+        "",
+        "- **Time.** The alternatives of a section ran in turns in one process, on a shared machine. They are compared "
+        "by ratios of medians.",
+        f"- **Brackets** hold the quartiles of the ratios of single rounds. With fewer than {FEW} rounds they hold the "
+        "range and the number of rounds. A ratio of medians can lie outside them.",
+        "- **Memory.** Each peak was measured in a process of its own.",
+        "- **bfloat16.** float32 replaces it on a device without bfloat16 multiplication.",
+        "- **Baseline.** The same networks as published: eager float32, all samples or pixels at once.",
     ]
     for device in ("cpu", "cuda"):
         measured = {name: results / f"{device}-{name}.json" for name in SECTIONS}
@@ -529,7 +546,7 @@ def write_document(results: Path, document: Path) -> None:
             continue
         lines += ["", f"# On {'a GPU' if device == 'cuda' else 'CPU'}"]
         missing = [name for name in sections_of(device) if name not in measured]
-        lines += ["", f"Sections that were not measured: {in_words(missing)}."] if missing else []
+        lines += ["", f"Sections not measured: {in_words(missing)}."] if missing else []
         for name, path in measured.items():
             kept = json.loads(path.read_text())
             lines += ["", *SECTIONS[name][1](kept["result"])]
@@ -547,7 +564,7 @@ def _times(seconds: dict[str, list[float]], name: str, base: str) -> str:
 
 
 def _times_or_more(sides: Mapping[int, Any], name: str, base: str, powers: tuple[int, int]) -> list[str]:
-    """`_times` of every size; beyond the largest that was measured of this method, extrapolated."""
+    """`_times` at every size, extrapolated beyond the largest measured size of the method."""
     known = {side: median(one["seconds"][name]) for side, one in sides.items() if name in one["seconds"]}
     cells = []
     for side, one in sides.items():
@@ -566,7 +583,7 @@ def _mebibytes(count: float | None) -> str:
 
 
 def _mebibytes_or_more(sides: Mapping[int, Any], name: str) -> list[str]:
-    """Memory at every size; beyond the largest that was measured of this method, extrapolated."""
+    """Memory at every size, extrapolated beyond the largest measured size of the method."""
     known = {side: one["memory"][name] for side, one in sides.items() if name in one["memory"]}
     extrapolated = name in LARGEST and len(known) > 1
     return [
@@ -580,7 +597,7 @@ def _mebibytes_or_more(sides: Mapping[int, Any], name: str) -> list[str]:
 
 
 def _growth(measured: Mapping[int, float]) -> str:
-    """The exponent from 32 × 32 on, empty where that is not to be had."""
+    """The scaling exponent from 32 × 32 on; empty with fewer than two sizes."""
     large = {side: value for side, value in measured.items() if side >= 32}
     return f"{growth(large):.2f}" if len(large) > 1 else ""
 

@@ -80,12 +80,12 @@ def test_operations_and_bytes_are_counted():
 
 
 def test_the_plain_way_gives_the_same_results():
-    fast, plain = (cases.guided_step(name, 9)() for name in ("R2ID, float32", "R2ID, the plain way"))
+    fast, plain = (cases.guided_step(name, 9)() for name in ("R2ID, float32", "R2ID, baseline"))
     torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-3)
-    fast, plain = (cases.encode(name, 70)() for name in ("R2IR, float32", "R2IR, the plain way"))
+    fast, plain = (cases.encode(name, 70)() for name in ("R2IR, float32", "R2IR, baseline"))
     torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
     fast, plain = (
-        torch.from_numpy(cases.decode(name, 300)()).int() for name in ("R2IR, float32", "R2IR, the plain way")
+        torch.from_numpy(cases.decode(name, 300)()).int() for name in ("R2IR, float32", "R2IR, baseline")
     )
     assert fast.shape == (300, 300, 1) and (fast - plain).abs().max() <= 1
 
@@ -110,17 +110,17 @@ def row_of(page: str, name: str, number: int = 0) -> list[str]:
 
 def test_a_page_is_written_of_what_was_measured_with_the_command_that_did(tmp_path):
     page = page_of(tmp_path, "--only", "step", "gpu", "--rounds", "2", "--step-sides", "4", "8")
-    assert "| R2ID, the plain way |" in page and "| Sana |" in page and "## Training" not in page
+    assert "| R2ID, baseline |" in page and "| Sana |" in page and "## Training" not in page
     assert "--only step gpu --rounds 2 --step-sides 4 8`, commit " in page and "GiB" in page
     assert ", of 2)" in row_of(page, "DiT")[1] and "## Compiled" not in page
 
 
 def test_a_page_says_what_is_extrapolated(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "LARGEST", {"R2IR, the plain way": 24})
+    monkeypatch.setattr(run, "LARGEST", {"R2IR, baseline": 24})
     small = ("--decode-sides", "16", "24", "32", "--file-sides", "32", "64", "--encode-side", "40")
     page = page_of(tmp_path, "--only", "decode", "--rounds", "1", *small)
-    assert row_of(page, "R2IR, the plain way")[3].startswith("≈") and "1.13 million" in page and "1.06 million" in page
-    assert row_of(page, "R2IR, the plain way", 1)[3].startswith("≈")
+    assert row_of(page, "R2IR, baseline")[3].startswith("≈") and "1.13 million" in page and "1.06 million" in page
+    assert row_of(page, "R2IR, baseline", 1)[3].startswith("≈")
     assert len(row_of(page, "peak memory, MiB")) == 3
 
 
