@@ -335,6 +335,13 @@ def test_latents_are_not_decoded_to_a_folder_named_as_a_picture(tmp_path, capsys
     assert "out.png is named as a file" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+def test_latents_of_no_pictures_are_decoded_at_the_size_of_the_model(tmp_path):
+    model = R2Pipeline.from_pretrained("mnist").resampler.checksum()
+    Latents(torch.zeros(1, 64, 4, 7), (9, 16), (), model).save(tmp_path / "wide.safetensors")
+    r2id("decode", tmp_path / "wide.safetensors", "--output", tmp_path / "out")
+    assert read_image(tmp_path / "out" / "18x32" / "0-picture.png", channels=1).shape == (1, 18, 32)
+
+
 def test_latents_of_other_weights_are_not_decoded(tmp_path, capsys):
     Latents(torch.zeros(1, 64, 4, 4), (32, 32), ("3",), model=1).save(tmp_path / "one.safetensors")
     with pytest.raises(SystemExit):

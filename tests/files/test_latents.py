@@ -1,5 +1,7 @@
 """Files of latents: they come back, and what is none is named."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -73,6 +75,16 @@ def test_each_latent_may_be_had_on_its_own(latents):
     assert torch.equal(joined.values, latents.values) and joined.labels == latents.labels
     unlabelled = Latents(latents.values, latents.canvas, (), latents.model).split()
     assert len(unlabelled) == 3 and unlabelled[2].labels == ()
+
+
+def test_the_canvas_gives_proportions_and_no_number_of_pixels(latents, tmp_path):
+    wide = replace(latents, canvas=(9, 16))
+    for image_size, expected in ((None, (18, 32)), ((45, 80), (45, 80))):
+        replace(wide, image_size=image_size).save(tmp_path / "one.safetensors")
+        loaded = Latents.load(tmp_path / "one.safetensors")
+        assert loaded.picture_size(32) == expected and loaded.image_size == image_size
+        assert all(part.picture_size(32) == expected for part in loaded.split())
+        assert Latents.joined([loaded, replace(loaded, image_size=(18, 32))]).picture_size(32) == (18, 32)
 
 
 def test_those_of_a_pipeline_are_decoded_as_it_would(make_pipeline, tmp_path):

@@ -207,7 +207,7 @@ class Studio:
         picture = self.pipeline.decode(latent, session.size, session.canvas)[0]
         label = f"-{file_name(session.labels[session.picked])}" if session.labels else ""
         picture.save(folder / f"r2id{label}-{size_text(session.size)}.png")
-        latents = Latents(session.latents, session.canvas, session.labels, self.resampler.checksum())
+        latents = Latents(session.latents, session.canvas, session.labels, self.resampler.checksum(), session.size)
         latents.save(folder / f"latents{SUFFIX}")
         picture_file, latents_file = sorted(folder.iterdir(), key=lambda path: path.suffix)
         return picture_file, latents_file

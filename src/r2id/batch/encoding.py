@@ -38,7 +38,7 @@ def encode(
     Raises:
         InputError: where the folder holds what was made with other settings, or another process is writing such.
     """
-    model, canvas = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1])
+    model, size = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1])
     settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
     every = list(batches(range(len(data)), batch_size))
@@ -57,7 +57,7 @@ def encode(
                 with torch.inference_mode():
                     values = resampler.encode(images, latent_size)
                 record.write()
-                Latents(values, canvas, tuple(labels), model).save(file(batch))
+                Latents(values, size, tuple(labels), model, size).save(file(batch))
                 advance(len(batch))
     return encoded
 

@@ -39,11 +39,12 @@ def encode_file(
         image = LargeImage(path, channels, background)
         with progress(size[0] * size[1], f"reading {path.name}") as advance:
             chunks = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.chunks(advance))
-            return Latents(resampler.encode_chunks(chunks, size, latent_size), size, (), resampler.checksum())
+            values = resampler.encode_chunks(chunks, size, latent_size)
+            return Latents(values, size, (), resampler.checksum(), size)
     whole = read_image(path, channels=channels, background=background)
     pixels = as_values(whole[None]).to(resampler.device, resampler.dtype)
-    canvas = (whole.shape[-2], whole.shape[-1])
-    return Latents(resampler.encode(pixels, latent_size), canvas, (), resampler.checksum())
+    size = (whole.shape[-2], whole.shape[-1])
+    return Latents(resampler.encode(pixels, latent_size), size, (), resampler.checksum(), size)
 
 
 def shown_size(size: Size, region: Region | None) -> Size:

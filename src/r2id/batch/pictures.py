@@ -100,7 +100,8 @@ def generate(
                 )
                 record.write()
                 if pictures.keeps_latents:
-                    for index, latent in zip(batch, Latents.of(pipeline, result.latents, labels).split(), strict=True):
+                    latents = Latents.of(pipeline, result.latents, labels, pictures.sizes[0])
+                    for index, latent in zip(batch, latents.split(), strict=True):
                         latent.save(pictures.latent_file(index))
                 for size, images in zip(pictures.sizes, result.images, strict=True):
                     for index, image in zip(batch, images, strict=True):

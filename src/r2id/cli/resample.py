@@ -157,7 +157,8 @@ class Decode(GeneratorChoice):
     output: Path
     """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png, and all of a size in OUTPUT/<H>x<W>.png."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
-    """Height and width of the pictures, by default those that were encoded; repeat it for more."""
+    """Height and width of the pictures, by default those that were encoded or sampled, or else in the canvas's
+    proportions with as many pixels along the longer side as the model was trained on; repeat it for more."""
 
 
 def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:

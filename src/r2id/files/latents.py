@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from r2id.errors import InputError
 from r2id.files.atomic import write_whole
 from r2id.geometry.canvas import Canvas, LatentTensor, canvas_of, check_canvas
-from r2id.geometry.sizes import Size, with_longer_side
+from r2id.geometry.sizes import Size, check_size, with_longer_side
 
 
 class Encoder(Protocol):
@@ -36,15 +36,17 @@ class Latents:
 
     Attributes:
         values: [N, C, h, w] in [−1, 1], as R2IR encodes them, on the canvas. Kept in half precision on disk.
-        canvas: height and width that give the proportions of the pictures: of encoded ones in pixels.
+        canvas: height and width that give the proportions of the pictures.
         labels: one name per latent; empty without labels.
         model: `R2IR.checksum()` of the weights that they belong to.
+        image_size: height and width in pixels of the pictures that were encoded or sampled; None where none were.
     """
 
     values: Tensor
     canvas: Canvas
     labels: tuple[str, ...]
     model: int
+    image_size: Size | None = None
 
     @property
     def size(self) -> Size:
@@ -52,7 +54,9 @@ class Latents:
         return self.values.shape[-2], self.values.shape[-1]
 
     @classmethod
-    def of(cls, pipeline: Any, values: Tensor, labels: Sequence[str | int] = ()) -> Latents:
+    def of(
+        cls, pipeline: Any, values: Tensor, labels: Sequence[str | int] = (), image_size: Size | None = None
+    ) -> Latents:
         """What a call of a pipeline returned as `latents`, with what decoding them needs, such as their canvas.
 
         Raises InputError for a pipeline without a resampler.
@@ -60,21 +64,18 @@ class Latents:
         if pipeline.resampler is None:
             raise InputError("this model works on pixels and has no latents to keep")
         canvas = canvas_of(values) or pipeline.diffuser.config.canvas or values.shape[-2:]
-        return cls(values, check_canvas(canvas), tuple(map(str, labels)), pipeline.resampler.checksum())
+        return cls(values, check_canvas(canvas), tuple(map(str, labels)), pipeline.resampler.checksum(), image_size)
 
     def picture_size(self, longer_side: int) -> Size:
-        """Height and width of the pictures: those of the canvas, or, where it is smaller than the latents and so gives
-        proportions alone, with so many pixels along the longer side."""
-        if max(self.canvas) < max(self.size):
-            return with_longer_side(longer_side, self.canvas)
-        return with_longer_side(round(max(self.canvas)), self.canvas)
+        """Height and width of the pictures: `image_size`, or else in the canvas's proportions with so many pixels along
+        the longer side."""
+        return self.image_size or with_longer_side(longer_side, self.canvas)
 
     def split(self) -> list[Latents]:
         """Every latent on its own."""
         labels: list[tuple[str, ...]] = [(label,) for label in self.labels] or [()] * len(self.values)
         return [
-            Latents(value[None], self.canvas, label, self.model)
-            for value, label in zip(self.values, labels, strict=True)
+            replace(self, values=value[None], labels=label) for value, label in zip(self.values, labels, strict=True)
         ]
 
     def check_weights(self, resampler: Encoder, path: Path, model: str) -> None:
@@ -90,7 +91,7 @@ class Latents:
             "mean": values.mean(dim=(0, 2, 3)),
             "std": values.std(dim=(0, 2, 3), correction=0),
         }
-        about = {"canvas": self.canvas, "labels": self.labels, "model": self.model}
+        about = {name: getattr(self, name) for name in ("canvas", "labels", "model", "image_size")}
         write_whole(Path(path), lambda temporary: save_file(tensors, temporary, {FORMAT: json.dumps(about)}))
 
     @classmethod
@@ -107,7 +108,9 @@ class Latents:
                     raise InputError(f"{path} holds no latents; accepted is what encode, sample or resample wrote")
                 about, values = json.loads(metadata[FORMAT]), file.get_tensor("latents").float()
             canvas = check_canvas(about["canvas"])
-            latents = cls(LatentTensor.of(values, canvas), canvas, tuple(about["labels"]), int(about["model"]))
+            image_size = about.get("image_size") and check_size(about["image_size"], "image_size")
+            labels, model = tuple(about["labels"]), int(about["model"])
+            latents = cls(LatentTensor.of(values, canvas), canvas, labels, model, image_size)
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise
@@ -128,4 +131,6 @@ class Latents:
                     f"{tuple(first.values.shape[1:])} on {first.canvas}, or are of other weights"
                 )
         labels = tuple(label for part in parts for label in part.labels)
-        return cls(torch.cat([part.values for part in parts]), first.canvas, labels, first.model)
+        sizes = {part.image_size for part in parts}
+        image_size = first.image_size if len(sizes) == 1 else None
+        return cls(torch.cat([part.values for part in parts]), first.canvas, labels, first.model, image_size)
