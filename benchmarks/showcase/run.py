@@ -1,4 +1,4 @@
-"""Every picture of the published experiments (design §1.6), with the figures beside them, as one page.
+"""Write the pictures of the published experiments (design §1.6) with their figures, as one page.
 
 `python benchmarks/showcase/run.py --data MNIST` writes docs/gallery and docs/gallery.md, in two minutes on two cores
 that multiply in bfloat16 with `--precision bf16`.
@@ -35,19 +35,19 @@ from r2id.geometry.sizes import Size, size_text
 from r2id.runtime.precision import autocast, usable_precision
 
 LATENT_PICTURES: tuple[Size, ...] = ((4, 4), (14, 14))
-"""Latents shown as pictures, channel by channel."""
+"""Latent sizes shown channel by channel."""
 
 RECONSTRUCTIONS: tuple[Size, ...] = ((4, 4), (8, 8), (14, 14))
-"""Latents that test images are shown through."""
+"""Latent sizes of the reconstructions."""
 
 VARIETY: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
-"""Latents of which ten pictures of one label are shown, to see whether they repeat each other."""
+"""Latent sizes of the sheet with ten pictures of one label, which shows whether they repeat each other."""
 
 DENOISING_ERROR: tuple[Size, ...] = ((4, 4), (8, 8), (16, 16))
-"""Latents of which the denoising error is drawn where no evaluation has measured it."""
+"""Latent sizes of the denoising error, if no evaluation has measured it."""
 
 DENOISING_ERROR_IMAGES = 64
-"""Images that it is measured on then."""
+"""Images for that measurement."""
 
 OPTIONS = (
     "model", "precision", "num_inference_steps", "guidance_scale", "guidance_interval", "split", "image_size", "quick",
@@ -60,30 +60,30 @@ REPEATED = ("latent_size", "size")
 
 ABLATIONS = "ablations.md"
 BLOCKS = "ablations.md#r2ir-global-blocks-in-each-direction-4000-steps-on-images-of-16x16"
-"""The page beside the gallery's with pictures through one block of R2IR and through four, and the place there."""
+"""The page of ablations, and its section with reconstructions by one block of R2IR and by four."""
 
 RECONSTRUCTED = "reconstructions.png"
-"""The file of what is shown through latents and back."""
+"""File name of the reconstructions."""
 
 COMMAND_WIDTH = 90
-"""Characters of a line after which a command goes on in the next."""
+"""Characters of a line after which a command continues on the next."""
 
 DENOISING_ERROR_CAPTION = (
-    "how well noise is told from noisy latents of {denoising_error} test images, solid with the label and dotted "
-    "without; at t = 1 the latent is the noise, and nothing is left to tell"
+    "error of the noise predicted from noisy latents of {denoising_error} test images, with the label (solid) and "
+    "without it (dotted); at t = 1 the latent is pure noise, and nothing is left to predict"
 )
 
 RECONSTRUCTION_NOTE = (
-    "Mean squared errors; evaluation.json has PSNR and SSIM, too. The truth at a size is the image resized by a "
-    "Lanczos filter. Pixels of R2IR are means of their area, so the baselines, which end in the same filter, are "
-    "nearer to it; at the image's own size the first is R2IR itself. A latent may hold as many values as the image or "
-    "more; then Lanczos alone has next to no error."
+    "The figures are mean squared errors. evaluation.json also has PSNR and SSIM. The reference at a size is the image "
+    "resized by a Lanczos filter. The baselines end in the same filter and so come nearer to it, while pixels of R2IR "
+    "are means of their area. At the image's own size the first baseline is R2IR itself. Lanczos alone has next to no "
+    "error where a latent holds at least as many values as the image."
 )
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of a folder: how they were measured, and their rows by section."""
+    """The figures of a folder: their settings, and their rows by section."""
 
     folder: Path
     settings: dict[str, Any]
@@ -93,12 +93,11 @@ class Evaluation:
 def write_showcase(
     pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: Path, options: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write all pictures to `folder`, and a page beside it, `folder`.md; returns the page's path.
+    """Write all pictures to `folder` and a page beside it, `folder`.md. Returns the path of the page.
 
-    The figures are those that `r2id evaluate --output` left in `folder`, or in folders there, of these weights. Without
-    a denoising error among them, one is measured. What somebody who looked at the pictures wrote in
-    `folder`/remarks.json, a sentence or more by file name, is shown below them if it is about this seed and these
-    weights. `options` are those of the command, for the page to print.
+    The figures come from `r2id evaluate --output` into `folder` or its subfolders, with these weights. The denoising
+    error is measured if they lack it. `folder`/remarks.json holds remarks by file name; they appear below the pictures
+    if their seed and weights match. The page prints `options`, those of the command.
 
     Raises:
         InputError: one of these files is damaged.
@@ -118,7 +117,7 @@ def write_showcase(
         notes[sheet.name] += _generated(sheet, evaluations)
     notes[RECONSTRUCTED] += _reconstructed((data.images.shape[-2], data.images.shape[-1]), evaluations)
     if folder.with_name(ABLATIONS).is_file():
-        notes[RECONSTRUCTED].append(f"Through one block of R2IR, and through four: [ablations]({BLOCKS}).")
+        notes[RECONSTRUCTED].append(f"Reconstructions by R2IR of one block and of four: [ablations]({BLOCKS}).")
     commands = []
     for one in evaluations:
         commands.append(command(("r2id", "evaluate"), {name: one.settings.get(name) for name in OPTIONS}, one.folder))
@@ -130,11 +129,11 @@ def write_showcase(
 
 
 def command(program: Sequence[str], options: Mapping[str, Any], folder: Path) -> str:
-    """A command that writes to `folder`, over as many lines as it needs; FOLDER stands for the data.
+    """A command line that writes to `folder`, wrapped; FOLDER stands for the data.
 
     Args:
-        program: what is run, in words.
-        options: what it was given, by name. None and False are left out.
+        program: the words of the program.
+        options: its options by name. None and False are left out.
         folder: its output.
     """
     words = [*program, "--data", "FOLDER"]
@@ -157,7 +156,7 @@ def command(program: Sequence[str], options: Mapping[str, Any], folder: Path) ->
 
 
 def _evaluations(folder: Path, weights: int) -> list[Evaluation]:
-    """Those of these weights, the folder's own first."""
+    """Evaluations of these weights, the folder's own first."""
     paths = sorted(folder.rglob("evaluation.json"), key=lambda path: (len(path.parts), path))
     evaluations = [Evaluation(path.parent, *read_evaluation(path)) for path in paths]
     return [one for one in evaluations if one.settings["weights"] == weights]
@@ -192,7 +191,7 @@ def _reconstructions(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> 
     rows += [as_output(resampler.decode(resampler.encode(images, one), size), "pil") for one in RECONSTRUCTIONS]
     titles = [size_text(size) for size in RECONSTRUCTIONS]
     save_image(overview(rows, ["test images", *titles]), folder / RECONSTRUCTED)
-    caption = f"test images and, below, the same through latents of {', '.join(titles)} and back"
+    caption = f"test images, and below them their reconstructions from latents of {', '.join(titles)}"
     return [Sheet("Reconstructions", RECONSTRUCTED, caption)]
 
 
@@ -212,7 +211,7 @@ def _latent_pictures(pipeline: R2Pipeline, data: ImageDataset, folder: Path) -> 
 def _denoising_error(
     pipeline: R2Pipeline, data: ImageDataset, seed: int, folder: Path, evaluations: Sequence[Evaluation]
 ) -> list[Sheet]:
-    """The first that was measured, or else one of a few images; none of images that nothing is told of."""
+    """The denoising error of the first evaluation that has it, or else of a few images; none without labels."""
     measured = next((one for one in evaluations if "denoising_error" in one.rows), None)
     if measured:
         number, rows = measured.settings["denoising_error"], measured.rows["denoising_error"]
@@ -235,13 +234,13 @@ def _denoising_error(
 def _page(
     sheets: Sequence[Sheet], notes: Mapping[str, Sequence[str]], figures: Sequence[str], commands: str, folder: str
 ) -> str:
-    """The page's text: sheets with the paragraphs that are `notes` on each, by its name; then the figures' lines."""
+    """The text of the page: each sheet with its `notes`, paragraphs by file name, then the lines of the figures."""
     lines = [
         "# Gallery",
         "",
-        "Only the seed is chosen by hand. Of small pictures every pixel is enlarged to a square. Proportions other",
-        "than those trained on stretch them. Fréchet distances are mostly larger, the fewer pictures they are of.",
-        "Written by",
+        "Only the seed is chosen by hand. Pixels of small pictures are enlarged to squares. Proportions other",
+        "than those of training stretch the picture. Fréchet distances are mostly larger for fewer pictures.",
+        "These commands write the page:",
         "",
         f"```sh\n{commands}\n```",
     ]
@@ -254,7 +253,7 @@ def _page(
 
 
 def _generated(sheet: Sheet, evaluations: Sequence[Evaluation]) -> list[str]:
-    """What was measured of generated pictures such as a sheet shows."""
+    """Figures of generated pictures of the sizes that a sheet shows."""
     if sheet.sizes is None:
         return []
     shown = {"latents": size_text(sheet.sizes[0]), "pictures": size_text(sheet.sizes[1])}
@@ -267,7 +266,7 @@ def _generated(sheet: Sheet, evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _reconstructed(size: Size, evaluations: Sequence[Evaluation]) -> list[str]:
-    """What was measured at `size` through the latents that reconstructions are shown through."""
+    """Figures of reconstructions at `size` from the latents of the sheet."""
     lines = []
     for one in evaluations:
         heading = title("reconstruction", one.settings)
@@ -279,7 +278,7 @@ def _reconstructed(size: Size, evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _tables(folder: Path, evaluations: Sequence[Evaluation]) -> Iterator[str]:
-    """Lines of all figures but those of the denoising error, which is a picture."""
+    """Lines of all figures except the denoising error, which is a picture."""
     for one in evaluations:
         inside = "" if one.folder == folder else f" ({one.folder.relative_to(folder).as_posix()})"
         for section, rows in one.rows.items():
@@ -290,7 +289,7 @@ def _tables(folder: Path, evaluations: Sequence[Evaluation]) -> Iterator[str]:
 
 
 def _by_sizes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Errors of every method as a table of the sizes of latents by those of pictures."""
+    """A table of errors for each method, with a row for each latent size and a column for each picture size."""
     latents = list(dict.fromkeys(row["latents"] for row in rows))
     pictures = list(dict.fromkeys(row["pictures"] for row in rows))
     lines = [RECONSTRUCTION_NOTE]
