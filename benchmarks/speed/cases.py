@@ -32,7 +32,7 @@ from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
 from r2id.runtime.precision import autocast, usable_precision
 from r2id.runtime.progress import unseen
-from r2id.training.loop import compile_network
+from r2id.training.compiling import compile_network
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
 from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
 from r2id.training.setup import network_arguments

@@ -367,6 +367,30 @@ class TestResuming:
         assert Checkpoints(tmp_path / "pieces" / "checkpoints").steps() == [3]
         assert same_weights(whole / part, train(settings(tmp_path / "pieces", resume=True)) / part)
 
+    def test_an_interruption_while_the_network_compiles_gives_the_step_up(self, tmp_path, kind, monkeypatch, capfd):
+        train, settings, objective, part = kind
+        whole = train(settings(tmp_path / "whole"))
+        forward, calls = objective.forward, []
+
+        def interrupting(graph, inputs):
+            signal.raise_signal(signal.SIGINT)
+            return graph.forward
+
+        def compiling(self, *inputs):
+            calls.append(True)
+            if len(calls) == 5:
+                torch.compile(lambda images: images + 1, backend=interrupting)(inputs[0])
+            return forward(self, *inputs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "compile_network", lambda network: None)
+            patch.setattr(objective, "forward", compiling)
+            with pytest.raises(KeyboardInterrupt, match="after step 4"):
+                train(settings(tmp_path / "pieces", compile=True))
+        assert "--no-compile" in capfd.readouterr().err
+        assert len(calls) == 5 and Checkpoints(tmp_path / "pieces" / "checkpoints").steps() == [3, 4]
+        assert same_weights(whole / part, train(settings(tmp_path / "pieces", resume=True)) / part)
+
     def test_a_run_killed_between_checkpoints_resumes_from_the_newest(self, tmp_path, kind, monkeypatch):
         train, settings, objective, part = kind
         whole = train(settings(tmp_path / "whole"))

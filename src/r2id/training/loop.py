@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from diffusers.utils import make_image_grid
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from r2id.data.dataset import ImageDataset
@@ -31,12 +31,12 @@ from r2id.files.locks import alone
 from r2id.files.record import plain
 from r2id.geometry.sizes import Size
 from r2id.networks.diffuser import R2ID
-from r2id.networks.layers import EncoderBlock
 from r2id.networks.resampler import R2IR
 from r2id.runtime.precision import REPLACED, autocast, usable_precision
 from r2id.runtime.processes import Share
 from r2id.training.batch_order import batch_indices, bucket_batch, latent_sizes, mixed_seed
 from r2id.training.checkpoints import Checkpoints, whole
+from r2id.training.compiling import check_compiler, compilations, compile_network
 from r2id.training.latent_statistics import spread_over
 from r2id.training.objectives import Objective
 from r2id.training.settings import Training
@@ -53,8 +53,9 @@ def train(
     """Minimise the objective, with checkpoints, logs and averaged weights.
 
     All randomness of a step, and its images, follow from the seed and the step's number, so a resumed run continues
-    exactly where it was. Interrupting (Ctrl-C) lets the step finish and writes a checkpoint. While one training runs,
-    no other may have its output folder; what a killed one left there unfinished is removed.
+    exactly where it was. Interrupting (Ctrl-C) lets the step finish, or gives it up while it compiles, and writes a
+    checkpoint. While one training runs, no other may have its output folder; what a killed one left there unfinished
+    is removed.
 
     Args:
         config: settings.
@@ -122,7 +123,9 @@ def _train(
         check_compiler(accelerator.device)
         if accelerator.is_main_process:
             print(
-                "r2id: the first steps at other latent grids compile the network, for a minute or more", file=sys.stderr
+                "r2id: the first steps at each latent grid compile the network, for a minute or more; "
+                "--no-compile avoids it, and later steps are slower",
+                file=sys.stderr,
             )
         compile_network(network)
     if config.shard:
@@ -148,17 +151,29 @@ def _train(
         disable=not accelerator.is_main_process,
         smoothing=0.05,
     )
-    with progress, stop_requests() as stop:
+
+    def note_compiling(compiling: bool) -> None:
+        stop.at_once = compiling and accelerator.num_processes == 1
+        progress.set_description("compiling" if compiling else "training")
+
+    with progress, stop_requests() as stop, compilations(note_compiling) if config.compile else nullcontext():
         for step in range(start, config.steps):
             rate = learning_rate(config, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss, norm = _step(config, step, objective, optimizer, accelerator, data, share)
+            try:
+                loss, norm = _step(config, step, objective, optimizer, accelerator, data, share)
+            except StepAbandoned:
+                progress.close()
+                if step > start:
+                    checkpoint(step)
+                _end(accelerator)
+                raise KeyboardInterrupt(_stopped(step)) from None
             average.step(parameters)
 
             progress.update()
             done = step + 1
-            stopping = _in_any_process(stop.is_set(), accelerator)
+            stopping = _in_any_process(stop.asked, accelerator)
             stored = stopping or done % config.checkpoint_every == 0 or done == config.steps
             if stored or done % config.log_every == 0:
                 loss = accelerator.gather(loss.detach()).mean().item()
@@ -191,7 +206,7 @@ def _train(
             if stopping:
                 progress.close()
                 _end(accelerator)
-                raise KeyboardInterrupt(f"stopped after step {done}; continue with --resume")
+                raise KeyboardInterrupt(_stopped(done))
     progress.close()
     average.copy_to(parameters)
     objective.eval()
@@ -234,13 +249,29 @@ def _end(accelerator: Accelerator) -> None:
     accelerator.end_training()
 
 
-@contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """An event that Ctrl-C (SIGINT) or SIGTERM sets, so that a step is whole before the training stops.
+def _stopped(steps: int) -> str:
+    return f"stopped after step {steps}; continue with --resume" if steps else "stopped before the end of step 1"
 
-    A second signal ends it at once.
+
+class StepAbandoned(KeyboardInterrupt):
+    """A stop was asked for in the middle of a step that may be given up."""
+
+
+@dataclass
+class StopRequests:
+    """Whether a stop was asked for; `at_once` says that the step which runs may be given up for it."""
+
+    asked: bool = False
+    at_once: bool = False
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequests]:
+    """Note Ctrl-C (SIGINT) and SIGTERM, so that a step is whole before the training stops.
+
+    While `at_once` is set, they raise StepAbandoned. A second signal ends the training at once.
     """
-    stop = threading.Event()
+    stop = StopRequests()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
@@ -248,10 +279,12 @@ def stop_requests() -> Iterator[threading.Event]:
 
     def note(number: int, frame: object) -> None:
         number = signal.Signals(number)
-        stop.set()
+        stop.asked = True
+        signal.signal(number, before[number])
+        if stop.at_once:
+            raise StepAbandoned
         # Not by print: the signal may have come in the middle of one.
         os.write(2, b"\nr2id: stopping after this step; once more to stop at once\n")
-        signal.signal(number, before[number])
 
     for number in before:
         signal.signal(number, note)
@@ -319,28 +352,6 @@ def _log_preview(
                 {f"latents {height}x{width}": array.numpy()}, step, dataformats="NHWC"
             )
     module.train()
-
-
-def compile_network(network: R2IR | R2ID) -> None:
-    """Run the network through torch.compile: R2ID block by block, R2IR, which has few of its own, whole.
-
-    All blocks of a kind share what is compiled of one; whole, every one would be compiled.
-    """
-    # Not by diffusers' compile_repeated_blocks, which knows blocks by the names of classes: spread ones have others.
-    blocks: list[nn.Module] = [module for module in network.modules() if isinstance(module, EncoderBlock)]
-    for module in blocks or [network]:
-        module.compile()
-
-
-def check_compiler(device: torch.device) -> None:
-    """Raises InputError where torch.compile would find no C++ compiler for the CPU."""
-    from torch._inductor.cpp_builder import get_cpp_compiler
-
-    if device.type == "cpu":
-        try:
-            get_cpp_compiler()
-        except Exception as error:
-            raise InputError("compile is on and there is no C++ compiler such as g++; add --no-compile") from error
 
 
 def describe_machine(accelerator: Accelerator) -> str:

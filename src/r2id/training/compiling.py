@@ -1,0 +1,66 @@
+"""Compiling a network for its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from r2id.errors import InputError
+from r2id.networks.diffuser import R2ID
+from r2id.networks.layers import EncoderBlock
+from r2id.networks.resampler import R2IR
+
+
+def compile_network(network: R2IR | R2ID) -> None:
+    """Run the network through torch.compile: R2ID block by block, R2IR, which has few of its own, whole.
+
+    All blocks of a kind share what is compiled of one; whole, every one would be compiled.
+    """
+    # Not by diffusers' compile_repeated_blocks, which knows blocks by the names of classes: spread ones have others.
+    blocks: list[nn.Module] = [module for module in network.modules() if isinstance(module, EncoderBlock)]
+    for module in blocks or [network]:
+        module.compile()
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises InputError where torch.compile would find no C++ compiler for the CPU."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    if device.type == "cpu":
+        try:
+            get_cpp_compiler()
+        except Exception as error:
+            raise InputError("compile is on and there is no C++ compiler such as g++; add --no-compile") from error
+
+
+@contextmanager
+def compilations(note: Callable[[bool], None]) -> Iterator[None]:
+    """Call `note` with True as torch compiles something within, and with False once it has.
+
+    An exception drops what is queued to be compiled.
+    """
+    from torch._dynamo.callback import callback_handler
+    from torch._inductor.async_compile import AsyncCompile
+
+    def started(*_: object) -> None:
+        note(True)
+
+    def ended(*_: object) -> None:
+        note(False)
+
+    callback_handler.register_start_callback(started)
+    callback_handler.register_end_callback(ended)
+    try:
+        yield
+    except BaseException:
+        # Python would compile it all before it ends, for half a minute.
+        if AsyncCompile.pool.cache_info().currsize:
+            AsyncCompile.pool().shutdown(wait=False, cancel_futures=True)
+            AsyncCompile.pool.cache_clear()
+        raise
+    finally:
+        callback_handler.remove_start_callback(started)
+        callback_handler.remove_end_callback(ended)
