@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from r2id.networks.diffuser import R2ID
     from r2id.networks.resampler import R2IR
 
-# Whoever uses this is not reported on. diffusers imports ONNX Runtime where that is installed, which would at once look
-# for a server to tell of it; both read these names as they are imported.
+# No telemetry. diffusers imports ONNX Runtime where it is installed, which would contact a server at once. Both read
+# these names on import.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-# Threads of OpenMP that spin while they wait take the cores that another process of torch computes on. They read this
-# as torch is loaded.
+# Waiting OpenMP threads would spin on cores that another torch process needs. OpenMP reads this when torch is loaded.
 if "GOMP_SPINCOUNT" not in os.environ:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

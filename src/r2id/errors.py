@@ -1,5 +1,5 @@
-"""The one exception that a user of this library is meant to read and act on."""
+"""The exception for input that the user can correct."""
 
 
 class InputError(ValueError):
-    """Input the caller can mend: one sentence that names the value and what is accepted."""
+    """Invalid input: one sentence names the value and what is accepted."""

@@ -1,4 +1,4 @@
-"""What a picture should show, as tokens that R2ID attends to: a label or a text; imports errors and networks."""
+"""A label or a text as conditioning tokens for R2ID; imports errors and networks."""
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner

@@ -1,4 +1,4 @@
-"""One of some labels as tokens that R2ID attends to (design §1.4)."""
+"""Class labels as conditioning tokens (design §1.4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2id.networks.loading import CheckedLoading
 
 
 class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Class labels → tokens [B, num_tokens, dim]. One extra entry stands for "no label", as guidance needs.
+    """Class labels → tokens [B, num_tokens, dim]. An extra entry is "no label", which guidance needs.
 
     Args:
         label_names: names of the labels, in the order of their indices.
@@ -31,11 +31,11 @@ class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore
 
     @property
     def no_label(self) -> int:
-        """The index that stands for no label."""
+        """The index of "no label"."""
         return len(self.config.label_names)
 
     def index(self, label: str | int) -> int:
-        """Index of a label given by name. Raises InputError if the model does not know it."""
+        """Return the index of a label. Raises InputError if the model does not know it."""
         if hasattr(label, "item"):
             label = label.item()  # of numpy and torch
         if str(label) not in self.label_names:

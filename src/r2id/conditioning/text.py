@@ -1,4 +1,4 @@
-"""A text as tokens that R2ID attends to, through a frozen text encoder."""
+"""Texts as conditioning tokens, through a frozen text encoder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from r2id.errors import InputError
 from r2id.networks.loading import CheckedLoading
 
 LONGEST_TEXT = 256
-"""Tokens of a text that are read, where its encoder reads so many."""
+"""Most tokens of a text that are read; the encoder may read fewer."""
 
 
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert")
-"""Encoders whose positions begin after the one of padding."""
+"""Encoders whose positions begin after that of padding."""
 
 
 class TextConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Hidden states of a text encoder, however many → tokens [B, num_tokens, dim]. The empty text stands for none.
+    """Hidden states of a text encoder → tokens [B, num_tokens, dim]. The empty text means no text.
 
-    As many learned queries attend to the states: the cost of a denoising step does not depend on the text.
+    `num_tokens` learned queries attend to the states, so the cost of a denoising step does not depend on the text.
 
     Args:
         text_dim: channels of the states.
@@ -43,7 +43,7 @@ class TextConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         self.out = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
 
     def forward(self, states: Tensor, present: Tensor) -> Tensor:
-        """States [B, L, text_dim], read where `present`, bool [B, L], is true → tokens [B, num_tokens, dim]."""
+        """Map states [B, L, text_dim] where `present`, bool [B, L], is true to tokens [B, num_tokens, dim]."""
         states = self.states_in(states.to(self.queries.dtype))
         queries = self.queries.expand(len(states), -1, -1)
         read, _ = self.attention(queries, states, states, key_padding_mask=~present, need_weights=False)
@@ -51,19 +51,19 @@ class TextConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
 
 
 def load_text_encoder(name: str) -> tuple[Any, Any]:
-    """The tokenizer and the frozen text encoder of a folder or a Hugging Face hub id: of CLIP, T5, BERT and the like.
+    """Load the tokenizer and the frozen text encoder of a folder or a Hugging Face hub id, such as CLIP, T5 or BERT.
 
-    Raises InputError where there is none, or not as safetensors.
+    Raises InputError if there is none, or its weights are not safetensors.
     """
     from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    # It would warn of every weight of the half that reads images.
+    # transformers would warn of every weight of the image encoder.
     logging.set_verbosity_error()
     try:
         config = AutoConfig.from_pretrained(name)
-        # Of a model of texts and images, such as CLIP, the half that reads texts.
+        # A model of texts and images, such as CLIP, has a config for its text encoder.
         config = getattr(config, "text_config", config)
         auto = AutoModelForTextEncoding if type(config) in AutoModelForTextEncoding._model_mapping else AutoModel
         encoder, report = auto.from_pretrained(name, config=config, use_safetensors=True, output_loading_info=True)
@@ -71,7 +71,7 @@ def load_text_encoder(name: str) -> tuple[Any, Any]:
         if missing:
             raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]}")
         tokenizer = AutoTokenizer.from_pretrained(name)
-        # Where there is no vocabulary, one of nothing but special tokens is made up.
+        # Without a vocabulary, transformers makes one of special tokens only.
         if len(tokenizer) <= len(tokenizer.all_special_tokens):
             raise ValueError("its tokenizer knows no words")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -87,11 +87,11 @@ def load_text_encoder(name: str) -> tuple[Any, Any]:
 
 @torch.no_grad()
 def text_states(tokenizer: Any, encoder: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """The last hidden states of texts, [B, L, text_dim], and which of them are of a text, bool [B, L].
+    """Return the last hidden states of texts, [B, L, text_dim], and a mask of those that are not padding, bool [B, L].
 
-    Texts are cut at as many tokens as the encoder reads, at most `LONGEST_TEXT`.
+    Texts are truncated to the tokens that the encoder reads, at most `LONGEST_TEXT`.
     """
-    # A tokenizer that does not know how many its encoder reads has an endless number in place of it.
+    # A tokenizer that does not know the limit of its encoder reports a huge number.
     positions = getattr(encoder.config, "max_position_embeddings", LONGEST_TEXT)
     if getattr(encoder.config, "model_type", "") in OFFSET_POSITIONS:
         positions -= encoder.config.pad_token_id + 1

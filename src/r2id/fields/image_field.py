@@ -1,4 +1,4 @@
-"""A latent compiled into a function of coordinates: any region of the picture, at any size, streamed."""
+"""A latent as a function of coordinates: any region of the picture, at any size, in tiles."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from r2id.geometry.coordinates import Grid, Points, pixel_centres
 from r2id.geometry.sizes import Region, Size, check_region, check_size
 
 ROUNDING = 1e-6
-"""How far coordinates may be computed beyond an edge."""
+"""Tolerance for coordinates beyond an edge, by rounding."""
 
 
 class Decoder(Protocol):
-    """A network that reads a source once and then answers each query on its own."""
+    """A network that reads a source once and answers each query on its own."""
 
     def summarise(self, values: Tensor, source: Grid) -> Any: ...
 
@@ -25,12 +25,12 @@ class Decoder(Protocol):
 
 
 class ImageField:
-    """What `R2IR.decode` is made of. The latent is read once; every colour then depends on its own coordinates only.
+    """A latent as a function of coordinates, from `R2IR.field(latent)`.
 
-    Made by `R2IR.field(latent)`.
+    The decoder reads the latent once. Every colour then depends on its own coordinates only.
 
     Attributes:
-        channels: of the picture, 1 for grey or 3 for RGB.
+        channels: 1 for a grey picture, 3 for RGB.
     """
 
     def __init__(self, decoder: Decoder, latent: Tensor, source: Grid, sample_size: int, channels: int) -> None:
@@ -40,14 +40,14 @@ class ImageField:
         self._extent, self._sample_size = source.extent, sample_size
 
     def __call__(self, coordinates: Tensor, canvas: tuple[float, float] = (1, 1)) -> Tensor:
-        """Colours at relative coordinates (y, x), ±0.5 at the picture's edges: [..., 2] → [B, C, ...] in (−1, 1).
+        """Return colours [B, C, ...] in (−1, 1) at relative coordinates (y, x), ±0.5 at the picture's edges.
 
         Args:
             coordinates: [..., 2], floating.
-            canvas: height and width, in those of the picture, of a canvas around the same centre on which coordinates
-                may lie: (1, 2) takes x from −1 to 1. Beyond the picture the field continues what it holds.
+            canvas: range of the coordinates around the centre, as multiples of the picture's height and width: (1, 2)
+                accepts x from −1 to 1. Beyond the picture the field extrapolates.
         Raises:
-            InputError: for coordinates outside of the canvas.
+            InputError: for coordinates outside the canvas.
         """
         largest = 0.5 * torch.tensor(canvas, dtype=coordinates.dtype, device=coordinates.device) + ROUNDING
         outside = ~(coordinates.abs() <= largest).all(-1)
@@ -57,7 +57,7 @@ class ImageField:
                 f"coordinates ({y:g}, {x:g}) are outside of the canvas; "
                 f"y must be within ±{canvas[0] / 2:g} and x within ±{canvas[1] / 2:g}"
             )
-        # Each point stands for a pixel as large as training's, which are square.
+        # Each point covers a pixel of the training size, which is square.
         cell = tuple(1 / (self._sample_size * side) for side in self._extent)
         flat = Points(coordinates.reshape(-1, len(cell)).to(self._device, torch.float32), cell, self._extent)
         colours = self._decoder.read(self._summary, flat)
@@ -65,14 +65,14 @@ class ImageField:
         return colours.reshape(*colours.shape[:2], *coordinates.shape[:-1])
 
     def render(self, size: Size, region: Region | None = None, pixels_at_once: int = 1 << 14) -> Tensor:
-        """The picture at `size` (H, W), or the part of it in `region`, as [B, C, height, width] in (−1, 1).
+        """Return the picture at `size` (H, W), or its `region`, as [B, C, height, width] in (−1, 1).
 
-        A pixel coarser than a training pixel is the mean of the field over its area, sampled as densely as training
-        was; a finer one is the field at its centre.
+        A pixel larger than a training pixel is the mean of the field over its area, sampled at the training density.
+        A smaller one is the field at its centre.
 
         Args:
             size: height and width of the whole picture in pixels.
-            region: (top, left, bottom, right) in pixels of the whole picture; gives exactly its pixels.
+            region: (top, left, bottom, right) in pixels of the whole picture; its pixels equal those of the whole.
             pixels_at_once: under `torch.inference_mode()`, memory beyond the output is proportional to this, not to
                 `size`.
         Raises:
@@ -82,7 +82,7 @@ class ImageField:
         top, left, bottom, right = check_region(region, (height, width)) if region else (0, 0, height, width)
         output: Tensor | None = None
         per_pixel = math.prod(self._supersampling((height, width))) * self._batch
-        # Squares reach the fewest latents.
+        # Square tiles reach the fewest latents.
         tile_width = max(1, min(right - left, math.isqrt(pixels_at_once // per_pixel)))
         tile_height = max(1, pixels_at_once // (per_pixel * tile_width))
         for y in range(top, bottom, tile_height):
@@ -97,9 +97,9 @@ class ImageField:
         return output
 
     def pixels(self, size: Size, rows: Tensor, columns: Tensor) -> Tensor:
-        """Some rows [h] and columns [w] of the picture at `size` (H, W), by their indices: [B, C, h, w] in (−1, 1).
+        """Return rows [h] and columns [w], given by index, of the picture at `size` (H, W): [B, C, h, w] in (−1, 1).
 
-        All at once and without checks: what `render` does for each of its tiles.
+        `render` calls this for each tile. It runs all at once and checks nothing.
         """
         fine = self._supersampling(size)
         lengths = tuple(length * count for length, count in zip(size, fine, strict=True))
@@ -120,7 +120,7 @@ class ImageField:
         return samples.mean(dim=(2, 4)).movedim(-1, 1)
 
     def _supersampling(self, size: Size) -> Size:
-        """How many samples of the field along each axis are averaged for a pixel."""
+        """Return the number of field samples per pixel along each axis."""
         height, width = (
             torch.sym_max(1, math.ceil(self._sample_size * extent / count - 1e-6))
             for extent, count in zip(self._extent, size, strict=True)

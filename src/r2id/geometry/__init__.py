@@ -1,1 +1,1 @@
-"""Where samples of a picture lie, and how much noise their density asks for; imports errors alone."""
+"""Coordinates, canvases, Fourier features, and the noise level by density; imports only errors."""

@@ -27,9 +27,9 @@ def check_canvas(canvas: Sequence[float]) -> Canvas:
 
 
 class LatentTensor(Tensor):
-    """Latents [B, C, h, w] that know the canvas they lie on.
+    """Latents [B, C, h, w] with the canvas of their picture.
 
-    What is made of them and still is [any number, C, h, w] keeps the canvas; everything else is a plain tensor.
+    Results of the shape [any number, C, h, w] keep the canvas. All other results are plain tensors.
 
     Attributes:
         canvas: proportions (height, width) of the picture.
@@ -39,7 +39,7 @@ class LatentTensor(Tensor):
 
     @classmethod
     def of(cls, latents: Tensor, canvas: Canvas) -> LatentTensor:
-        """The same latents, on a canvas."""
+        """Return the same latents with a canvas."""
         tensor = plain(latents).as_subclass(cls)
         tensor.canvas = canvas
         return tensor
@@ -51,7 +51,7 @@ class LatentTensor(Tensor):
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*arguments, **named or {})
             sources = [one for one in _flat((arguments, *(named or {}).values())) if hasattr(one, "canvas")]
-            # Of several canvases, none is that of all.
+            # Several canvases leave the result without one.
             if len({source.canvas for source in sources}) != 1:
                 return result
             source = sources[0]
@@ -60,25 +60,25 @@ class LatentTensor(Tensor):
                 alike = type(one) is Tensor and one.ndim == 4 and one.shape[1:] == source.shape[1:]
                 return cls.of(one, source.canvas) if alike else one
 
-            # Not of torch's own tuples, such as a shape, which have other fields.
+            # torch's own tuples, such as a shape, have other fields.
             return type(result)(map(kept, result)) if type(result) in (tuple, list) else kept(result)
 
     def __deepcopy__(self, memo: Any) -> LatentTensor:
         return self.detach().clone()  # type: ignore[return-value]
 
 
-# A file of torch.save then comes back with its canvas.
+# torch.load then restores the canvas.
 torch.serialization.add_safe_globals([LatentTensor])
 
 
 def plain(latents: Tensor) -> Tensor:
-    """The same without the canvas, for networks."""
+    """Return the same latents without the canvas, for networks."""
     with torch._C.DisableTorchFunctionSubclass():
         return latents.as_subclass(Tensor)
 
 
 def canvas_of(latents: Tensor | None) -> Canvas | None:
-    """The canvas that travels with latents, if one does."""
+    """Return the canvas of latents, or None."""
     return getattr(latents, "canvas", None)
 
 

@@ -1,12 +1,12 @@
-"""Where samples lie: dual coordinates and jitter, on any number of axes (design §1.1).
+"""Dual coordinates and jitter of samples, on any number of axes (design §1.1).
 
-A picture is a function on a rectangle, the *canvas*. A grid of pixels or latents only samples it. Every sample
-has four coordinates, y and x in two systems, both centred on the canvas:
+A picture is a function on a rectangle, the *canvas*. A grid of pixels or latents samples it. Every sample has
+four coordinates, y and x in two systems, both centred on the canvas:
 
 - **relative**: the canvas's own edges are ±0.5, so a sample knows where the borders are;
 - **absolute**: the edges of the square that circumscribes the canvas are ±0.5, so a sample knows the proportions.
 
-Nothing here depends on there being two axes: a signal in time has one, and its canvas is an interval.
+The number of axes is free: a signal in time has one, and its canvas is an interval.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from r2id.geometry.sizes import check_lengths
 
 
 def pixel_centres(count: int, indices: Tensor | None = None, device: torch.device | None = None) -> Tensor:
-    """Relative coordinates (i + ½)/count − ½ of pixels i of a row of `count`, by default of all. Shape [count]."""
+    """Return relative coordinates (i + ½)/count − ½ of pixels i in a row of `count`, by default of all: [count]."""
     indices = torch.arange(count) if indices is None else indices
-    # In float64, which not every device has, so that neighbours stay apart in very long rows.
+    # float64 keeps neighbours apart in very long rows. Not every device has it, so this runs on the CPU.
     centres = ((indices.double() + 0.5) / count - 0.5).float()
     return centres.to(device, non_blocking=device is not None and torch.device(device).type == "cuda")
 
 
 def canvas_extent(canvas: Sequence[float]) -> tuple[float, ...]:
-    """Absolute sides of a canvas: the longest is 1. Only the proportions of `canvas` matter."""
+    """Return the absolute sides of a canvas, the longest of which is 1. Only the proportions of `canvas` matter."""
     longest = reduce(torch.sym_max, canvas)
     return tuple(side / longest for side in canvas)
 
@@ -42,7 +42,7 @@ class Points:
 
     Attributes:
         relative: [N, D] relative coordinates, ±0.5 at the canvas's edges; (y, x) of a picture.
-        cell: relative sides of the part of the canvas that one sample stands for; (height, width) of a picture.
+        cell: relative sides of the part of the canvas that one sample covers; (height, width) of a picture.
         extent: absolute sides of the canvas; the longest is 1.
     """
 
@@ -51,18 +51,18 @@ class Points:
     extent: tuple[float, ...]
 
     def absolute(self) -> Tensor:
-        """[N, D] absolute coordinates."""
+        """Return the absolute coordinates, [N, D]."""
         return self.relative * self.relative.new_tensor(self.extent)
 
     def jittered(self, cells: float = 0.5) -> Points:
-        """Every sample moved by Gaussian noise with a standard deviation of `cells` of its cell, per axis."""
+        """Move every sample by Gaussian noise with a standard deviation of `cells` cells per axis."""
         noise = torch.randn_like(self.relative) * self.relative.new_tensor(self.cell)
         return replace(self, relative=self.relative + cells * noise)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Samples of a canvas at every combination of places along its axes; a whole image, or a region of one.
+    """Samples of a canvas at every combination of places along its axes: a whole image or a region.
 
     Attributes:
         axes: relative coordinates along each axis; of a picture, y of each row [H] and x of each column [W].
@@ -78,10 +78,10 @@ class Grid:
     def of_size(
         cls, size: Sequence[int], canvas: Sequence[float] | None = None, device: torch.device | None = None
     ) -> Grid:
-        """The sample centres of a grid of `size`, one length per axis; of an image, its pixels' for (height, width).
+        """Return the grid of sample centres of `size`, one length per axis; (height, width) gives those of pixels.
 
-        `canvas` gives the proportions of what the grid samples; by default cells are square and the proportions are
-        the grid's own. Raises InputError for an empty size, or a canvas of another number of axes.
+        `canvas` gives the proportions of the picture. By default they are the grid's own, and cells are square.
+        Raises InputError for an empty size, or a canvas of another number of axes.
         """
         lengths = check_lengths(size)
         if canvas and len(canvas) != len(lengths):
@@ -98,19 +98,19 @@ class Grid:
         return tuple(len(axis) for axis in self.axes)
 
     def crop(self, *parts: slice | Tensor) -> Grid:
-        """The same samples, fewer of them, by a part of each axis: they keep their place and their cell."""
+        """Select a part of each axis. Samples keep their places and cells."""
         return replace(self, axes=tuple(axis[part] for axis, part in zip(self.axes, parts, strict=True)))
 
     def jittered(self, cells: float = 0.5) -> Grid:
-        """Every place along an axis moved by Gaussian noise with a standard deviation of `cells` of its cell.
+        """Move every place along each axis by Gaussian noise with a standard deviation of `cells` cells.
 
-        Moving whole rows and columns keeps the samples a grid, so whatever is separable in y and x stays so.
+        Whole rows and columns move, so the samples stay a grid and computations stay separable in y and x.
         """
         moved = (axis + cells * side * torch.randn_like(axis) for axis, side in zip(self.axes, self.cell, strict=True))
         return replace(self, axes=tuple(moved))
 
     def points(self) -> Points:
-        """The same samples as a list, the last axis running fastest."""
+        """Return the samples as a list, in which the last axis varies fastest."""
         relative = torch.cartesian_prod(*self.axes).reshape(-1, len(self.axes))
         return Points(relative, self.cell, self.extent)
 

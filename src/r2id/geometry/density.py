@@ -1,8 +1,7 @@
-"""Noise whose strength belongs to the picture, not to the grid that samples it (design §2).
+"""The noise level of a grid by its density (design §2).
 
-Independent noise on every sample averages out over an area the more, the denser the samples. So that an area is as
-noisy on every grid, a denser grid needs more noise per sample: a variance, relative to the signal's, in proportion to
-the number of samples.
+Independent noise averages out over an area, and does so more on denser grids. An area has the same noise on every grid
+if the ratio of noise variance to signal variance is proportional to the number of samples.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from torch import Tensor
 
 
 def shift_noise(alpha_bar: Tensor, ratio: float) -> Tensor:
-    """ᾱ/(ᾱ + ratio·(1 − ᾱ)): the signal's share of the variance once the noise's is `ratio` times as large.
+    """Return ᾱ/(ᾱ + ratio·(1 − ᾱ)): the signal's share of the variance after the noise's grows by `ratio`.
 
-    (1 − ᾱ)/ᾱ is multiplied by the ratio, so a ratio and its inverse undo each other.
+    This multiplies (1 − ᾱ)/ᾱ by the ratio, so a ratio and its inverse undo each other.
     """
     return alpha_bar / (alpha_bar + ratio * (1 - alpha_bar))
 
 
 def density(size: Sequence[int], reference_size: int | None) -> float:
-    """Samples of a grid for every sample of the reference grid, of `reference_size` along each axis; 1 without one."""
+    """Return samples per sample of the reference grid, `reference_size` along each axis; 1 without one."""
     return math.prod(size) / reference_size ** len(size) if reference_size else 1.0

@@ -15,18 +15,18 @@ Jitter = Literal["expected", "sampled", "none"]
 
 
 def check_jitter(jitter: str) -> None:
-    """Raises ValueError for anything but the three kinds of jitter."""
+    """Raise ValueError unless `jitter` is one of the three kinds."""
     if jitter not in ("expected", "sampled", "none"):
         raise ValueError(f"jitter is {jitter!r}; it must be 'expected', 'sampled' or 'none'")
 
 
 def frequencies(num_high: int, num_low: int, device: torch.device | None = None) -> Tensor:
-    """Angular frequencies π·2^k for k = −num_low … num_high − 1, shape [num_low + num_high]."""
+    """Return the angular frequencies π·2^k for k = −num_low … num_high − 1, shape [num_low + num_high]."""
     return math.pi * 2.0 ** torch.arange(-num_low, num_high, device=device)
 
 
 def resolution_limit(num_high: int) -> int:
-    """Samples along a side beyond which neighbours are no longer told apart by the highest frequency.
+    """Return the largest number of samples along a side whose neighbours the highest frequency tells apart.
 
     sin(π·2^(num_high − 1)·x) turns by a half wave, the most that sampling can resolve, over 1/2^(num_high − 1).
     """
@@ -34,15 +34,15 @@ def resolution_limit(num_high: int) -> int:
 
 
 def fourier_features(coordinates: Tensor, angular: Tensor, jitter: Tensor | float = 0.0) -> Tensor:
-    """sin and cos of every coordinate at every frequency, averaged over Gaussian jitter.
+    """Return sin and cos of every coordinate at every frequency, averaged over Gaussian jitter.
 
     E[sin(ω(x + ε))] = sin(ωx)·exp(−ω²σ²/2) for ε ~ N(0, σ²), exactly; the same for cos (design §2).
 
     Args:
         coordinates: [..., D].
-        angular: [F] angular frequencies ω.
-        jitter: standard deviation σ, one number for all or [D] one per coordinate, of their type and on their device; 0
-            gives plain Fourier features.
+        angular: angular frequencies ω, [F].
+        jitter: standard deviation σ, one number or one per coordinate, [D], of their type and device; 0 gives plain
+            Fourier features.
     Returns:
         [..., D·2·F].
     """
@@ -58,11 +58,11 @@ class FourierPositionEmbedding(nn.Module):
     Args:
         dim: channels out.
         num_high, num_low: frequencies π·2^k for k = −num_low … num_high − 1.
-        reference: samples along the longest side of the training grid. With `expected` jitter, features are averaged
-            over half a cell of the grid or half a training cell, whichever is wider: a channel that training silenced
-            stays silent at every resolution.
-        expected: average over the jitter in closed form. Otherwise jitter is the caller's, by moving the samples.
-        num_axes: of the samples; a picture has 2.
+        reference: samples along the longest side of the training grid. With `expected` jitter, σ is half a cell of the
+            grid or half a training cell, whichever is wider. Frequencies that training suppressed then stay suppressed
+            at every resolution.
+        expected: average over the jitter in closed form. Otherwise the caller moves the samples.
+        num_axes: axes of the samples; a picture has 2.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FourierPositionEmbedding(nn.Module):
         self.linear = nn.Linear(num_axes * 4 * (num_high + num_low), dim)
 
     def forward(self, samples: Samples) -> Tensor:
-        """[N, dim] for Points, [*size, dim] for a Grid, whose features are computed once per place along an axis."""
+        """Return [N, dim] for Points, or [*size, dim] for a Grid, with features once per place along an axis."""
         places = samples.axes if isinstance(samples, Grid) else samples.relative.unbind(-1)
         features = [self._axis_features(along, samples, axis) for axis, along in enumerate(places)]
         if not isinstance(samples, Grid):
@@ -88,6 +88,6 @@ class FourierPositionEmbedding(nn.Module):
         extent, cell = samples.extent[axis], samples.cell[axis]
         angular = frequencies(self.num_high, self.num_low, relative.device)
         half_cell = 0.5 * torch.sym_max(cell, 1 / (self.reference * extent)) if self.expected else 0.0
-        # A number goes to a GPU as an argument; a tensor of both jitters would be copied there, and waited for.
+        # A number reaches a GPU as an argument. A tensor of both jitters would need a copy and a wait.
         features = [fourier_features(relative[:, None] * scale, angular, half_cell * scale) for scale in (1.0, extent)]
         return torch.cat(features, dim=-1).to(self.linear.weight.dtype)

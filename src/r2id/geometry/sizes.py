@@ -23,7 +23,7 @@ def check_size(size: Sequence[float], name: str = "size") -> Size:
 
 
 def check_lengths(size: Sequence[float]) -> tuple[int, ...]:
-    """Return the lengths of a grid's axes as ints. Raises InputError unless all are whole numbers of at least 1."""
+    """Return the lengths of the axes as ints. Raises InputError unless all are whole numbers of at least 1."""
     try:
         whole = len(size) > 0 and all(length >= 1 and length % 1 == 0 for length in size)
     except TypeError:
@@ -34,9 +34,10 @@ def check_lengths(size: Sequence[float]) -> tuple[int, ...]:
 
 
 def alike_size(size: Size, target: Size) -> Size:
-    """The proportions of `size` with about as many pixels as `target`.
+    """Return a size with the proportions of `size` and about as many pixels as `target`.
 
-    Sides are whole multiples of a sixteenth of the square of that many pixels, so that few sizes come of many shapes.
+    Sides are multiples of a sixteenth of the side of a square with that many pixels, which gives few sizes for many
+    shapes.
     """
     area, ratio = target[0] * target[1], size[0] / size[1]
     step = max(1, round(area**0.5 / 16))
@@ -44,18 +45,18 @@ def alike_size(size: Size, target: Size) -> Size:
 
 
 def in_proportion(latent_size: Size, canvas: Sequence[float]) -> Size:
-    """A latent grid meant for a square canvas, as dense on another: (16, 16) is (12, 21) on a canvas of 9:16."""
+    """Return a latent grid as dense on `canvas` as `latent_size` on a square: (16, 16) gives (12, 21) for 9:16."""
     ratio = canvas[0] / canvas[1]
     return _rounded(latent_size[0] * ratio**0.5), _rounded(latent_size[1] / ratio**0.5)
 
 
 def with_longer_side(length: int, canvas: Sequence[float]) -> Size:
-    """The size in the proportions of a canvas whose longer side is `length`."""
+    """Return the size in the proportions of a canvas whose longer side is `length`."""
     return _rounded(length * canvas[0] / max(canvas)), _rounded(length * canvas[1] / max(canvas))
 
 
 def scaled(size: Size, factors: tuple[float, float]) -> Size:
-    """Height and width times these factors, rounded, and at least 1."""
+    """Return height and width times these factors, rounded and at least 1."""
     return _rounded(size[0] * factors[0]), _rounded(size[1] * factors[1])
 
 

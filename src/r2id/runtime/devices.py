@@ -1,4 +1,4 @@
-"""The device that networks run on."""
+"""Devices that networks run on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from r2id.errors import InputError
 
 
 def usable_device(name: str | torch.device) -> torch.device:
-    """The device of a name. Raises InputError where there is none."""
+    """Return the device of a name. Raises InputError if it cannot be used."""
     try:
         return torch.empty(0, device=torch.device(name)).device
     except Exception as error:
@@ -16,9 +16,9 @@ def usable_device(name: str | torch.device) -> torch.device:
 
 
 def allow_tensor_float32() -> None:
-    """Let a GPU multiply float32 matrices as TensorFloat32: several times as fast, and exact to three digits.
+    """Let a GPU multiply float32 matrices as TensorFloat32, which is several times as fast and exact to three digits.
 
-    That is for a program to decide, not for a library. Where there is no GPU nothing changes.
+    A program decides this, not a library. Nothing changes without a GPU.
     """
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")

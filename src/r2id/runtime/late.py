@@ -1,4 +1,4 @@
-"""What a package asks of one above it, which it may not import: r2id/__init__.py says where that is."""
+"""Late imports of higher packages by name, for packages that may not import them; r2id/__init__.py fills the names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import importlib
 from typing import Any
 
 HOMES: dict[str, str] = {}
-"""The module that does a thing, by the name of the thing."""
+"""Modules by name of their task."""
 
 
 def late(name: str) -> Any:
-    """The module that does this, imported when it is first needed."""
+    """Import and return the module of a task."""
     return importlib.import_module(HOMES[name])

@@ -1,4 +1,4 @@
-"""What fits in memory, and how much is read at once."""
+"""Checks of free memory, and the size of chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK_PIXELS = 1 << 18
 
 
 def check_fits_in_memory(sizes: Sequence[Size], count: int, channels: int) -> None:
-    """Raises InputError if `count` pictures of every size, in float32, joined, and as bytes, exceed the free memory."""
+    """Raise InputError if `count` pictures of every size, as float32, joined and as bytes, exceed free memory."""
     needed = sum(height * width for height, width in sizes) * count * channels * (4 + 4 + 1)
     free = psutil.virtual_memory().available
     if needed > free:

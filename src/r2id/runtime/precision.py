@@ -1,7 +1,7 @@
-"""The two precisions that networks run in: float32, and bfloat16 where the device multiplies in it.
+"""Precision of the networks: float32, or bfloat16 on devices that multiply in it.
 
-A device with units for bfloat16 multiplies several times as fast in it. One without takes some ten times as long as in
-float32 (docs/speed.md), which therefore stands in for it there.
+Devices with bfloat16 units multiply several times as fast in it. Others take some ten times as long as in float32
+(docs/speed.md), so float32 replaces it there.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 import torch
 
 UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-"""What torch calls a CPU's units for bfloat16, of x86 and of Arm."""
+"""torch's names of bfloat16 units on x86 and Arm."""
 
 REPLACED = "this device does not multiply in bfloat16, and computes in float32 instead"
 
 
 def usable_precision(precision: str, device: torch.device | str) -> str:
-    """The precision to compute in on a device where `precision`, "fp32" or "bf16", is asked for.
+    """Return the precision to compute in when `precision`, "fp32" or "bf16", is requested on a device.
 
-    "bf16" stays what it is on GPUs from Ampere on, and on CPUs with units for it: x86 with AVX512_BF16 or AMX, Arm with
-    BF16, where torch is built with oneDNN. Elsewhere "fp32" takes its place. A torch too old to name a CPU's units
-    takes any AVX-512 for them.
+    "bf16" is kept on GPUs from Ampere on, and on CPUs with bfloat16 units and a torch with oneDNN: x86 with
+    AVX512_BF16 or AMX, Arm with BF16. "fp32" replaces it elsewhere. An old torch that cannot name the units of a CPU
+    counts any AVX-512 as one.
     """
     return precision if precision == "fp32" or _multiplies_bfloat16(torch.device(device)) else "fp32"
 
 
 def autocast(precision: str, device: torch.device | str) -> torch.autocast:
-    """The usable precision, as a context for the networks to run in."""
+    """Return a context in which networks run in the usable precision."""
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=usable_precision(precision, device) == "bf16")
 
@@ -35,7 +35,7 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        # Without kernels of oneDNN, units are of no use; oneDNN has some for any AVX-512, which work around as well.
+        # Units need kernels of oneDNN, which also has slow ones for any AVX-512.
         kernels = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
         capabilities = getattr(torch.cpu, "get_capabilities", None)
         has_units = capabilities is None or any(capabilities().get(name) for name in UNITS)

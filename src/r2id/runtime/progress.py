@@ -1,4 +1,4 @@
-"""How far a piece of work is: on a terminal, in lines, or for nobody."""
+"""Progress of work: a bar on a terminal, log lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 LINE_EVERY = 60.0
-"""Seconds between two lines, where there is no terminal to show a bar."""
+"""Seconds between two log lines."""
 
 
 class Progress(Protocol):
-    """What shows it: a context around the work, which yields what is called with each number of things that were done.
+    """A context around the work that yields a function to call with each number of finished items.
 
-    Of the `total`, `done` were there before the work began; they say nothing of how long the rest takes.
+    `done` of the `total` were finished before the work began, and do not count towards its speed.
     """
 
     def __call__(self, total: int, title: str, done: int = 0) -> AbstractContextManager[Callable[[int], object]]: ...
@@ -23,14 +23,14 @@ class Progress(Protocol):
 
 @contextmanager
 def progress(total: int, title: str, done: int = 0) -> Iterator[Callable[[int], object]]:
-    """A progress bar on a terminal, elsewhere a line every minute."""
+    """Show a progress bar on a terminal, or else print a line every minute."""
     from tqdm import tqdm
 
     if sys.stderr.isatty():
         with tqdm(total=total, initial=done, desc=title, leave=False) as bar:
             yield bar.update
         return
-    # tqdm's own mininterval writes over one line, which a log shows as a single endless one.
+    # tqdm redraws one line, which a log shows as a single endless one.
     begin = said = time.monotonic()
     now_done = done
 
@@ -48,9 +48,9 @@ def progress(total: int, title: str, done: int = 0) -> Iterator[Callable[[int], 
 
 @contextmanager
 def unseen(total: int, title: str, done: int = 0) -> Iterator[Callable[[int], object]]:
-    """The progress that nobody looks at."""
+    """Show no progress."""
     yield uncounted
 
 
 def uncounted(count: int) -> None:
-    """Take no notice of it."""
+    """Ignore the count."""
