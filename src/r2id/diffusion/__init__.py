@@ -1,2 +1,2 @@
-"""From noise to pictures: noise field, schedule, guidance, pipeline; imports errors, geometry, runtime, files, networks
-and conditioning."""
+"""Generation: noise field, schedule, guidance, pipeline; imports errors, geometry, runtime, files, networks and
+conditioning."""

@@ -1,4 +1,4 @@
-"""What a pipeline generates unless told otherwise: kept with each model, and the only table of such values."""
+"""Generation defaults of a model, stored with it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from r2id.networks.resampler import R2IR
 
 @dataclass(frozen=True)
 class GenerationDefaults:
-    """How a model generates unless told otherwise. Saved in model_index.json as `generation_defaults`.
+    """Generation defaults of a model, saved in model_index.json as `generation_defaults`.
 
     Attributes:
-        size: height and width of the pictures; for a model of many proportions, of a square one.
-        latent_size: height and width of their latents; for a model of pixels, of the generated image.
+        size: height and width of the pictures; for a model of many proportions, those of a square picture.
+        latent_size: height and width of the latents; for a model of pixels, those of the generated image.
         num_inference_steps, guidance_scale, guidance_interval: as for a call of the pipeline.
     Raises:
-        InputError: for a value that a call would not take.
+        InputError: for a value that a call would refuse.
     """
 
     size: Size
@@ -40,16 +40,16 @@ class GenerationDefaults:
         check_guidance(self.guidance_scale, self.guidance_interval)
 
     def fill(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of a call, by name, with these values in place of None."""
+        """Return arguments of a call, by name, with the defaults in place of None."""
         return {name: getattr(self, name) if given is None else given for name, given in arguments.items()}
 
     def on(self, canvas: Canvas) -> GenerationDefaults:
-        """The same in the proportions of a canvas, for a model of many."""
+        """Return the defaults in the proportions of a canvas, for a model of many proportions."""
         return replace(self, size=in_proportion(self.size, canvas), latent_size=in_proportion(self.latent_size, canvas))
 
     @classmethod
     def of(cls, diffuser: R2ID, resampler: R2IR | None, stored: Mapping[str, Any] | None = None) -> GenerationDefaults:
-        """Those that are stored with a model; what is not, as before version 0.2, follows from its networks."""
+        """Return the defaults stored with a model; missing values follow from its networks."""
         known = [field.name for field in fields(cls)]
         given = {
             name: tuple(value) if isinstance(value, list) else value
@@ -58,7 +58,7 @@ class GenerationDefaults:
         }
         if unknown := sorted(set(given) - set(known)):
             raise InputError(f"generation_defaults has {unknown[0]!r}; accepted are {', '.join(known)}")
-        # Pixels are diffused as they are; latents have the density that the resampler was trained at.
+        # Latents get the density of the resampler's training.
         side, latent_side = diffuser.config.sample_size, diffuser.config.sample_size
         if resampler:
             side, latent_side = resampler.config.sample_size, resampler.config.latent_size

@@ -1,7 +1,7 @@
-"""Folders of pipelines as diffusers reads them: fetched from the hub, and with code that names the classes.
+"""Folders of pipelines in the layout of diffusers: fetched from the hub, with code that names the classes.
 
-diffusers runs code that lies beside weights, if it is trusted. What `add_code` leaves there only names the classes of
-this package, so it needs no trust from those who have imported them: `importable` sends them past the code.
+diffusers runs code beside weights if the user trusts it. `add_code` writes files that only import the classes of this
+package. `importable` lets this package load such folders without running that code.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
 
 PARTS = (R2ID, R2IR, LabelConditioner, TextConditioner)
-"""The classes of this package that a pipeline is made of."""
+"""Classes of this package that are parts of pipelines."""
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 
 
 def fetch(name: str, config: dict[str, Any], variant: str | None, **where: Any) -> str:
-    """The folder of a pipeline on the hub, or in its cache: of its parts what is no pickle, and of another variant.
+    """Download a pipeline's parts from the hub, without pickles and other variants, and return their folder.
 
     Args:
         name: hub id.
-        config: of the pipeline; names its parts.
-        variant: such as "fp16"; a part that has no weights of it comes with its others.
-        where: revision, token, cache and the like, for `huggingface_hub.snapshot_download`.
+        config: the pipeline's config, which names its parts.
+        variant: such as "fp16"; a part without weights of this variant comes with its plain ones.
+        where: revision, token, cache and other arguments of `huggingface_hub.snapshot_download`.
     """
     parts = [part for part, value in config.items() if isinstance(value, list) and value[0]]
 
@@ -47,7 +47,7 @@ def fetch(name: str, config: dict[str, Any], variant: str | None, **where: Any) 
 
 
 def add_code(folder: Path, pipeline: Any) -> None:
-    """Let a saved pipeline name its classes as files beside its weights, where diffusers looks for foreign ones."""
+    """Write files that import the pipeline's classes beside its weights, where diffusers looks for custom code."""
     index = folder / "model_index.json"
     config = json.loads(index.read_text())
     config["_class_name"] = ["pipeline", type(pipeline).__name__]
@@ -61,14 +61,14 @@ def add_code(folder: Path, pipeline: Any) -> None:
 
 
 def _write_import(path: Path, kind: type) -> None:
-    # The package itself has all names, wherever its modules move.
+    # The package itself exports all names, so its modules may move.
     module = "r2id" if kind.__module__.startswith("r2id.") else kind.__module__
     path.write_text(f"from {module} import {kind.__name__}  # noqa: F401\n")
 
 
 def importable(config: dict[str, Any], class_name: str) -> dict[str, Any]:
-    """The config of a saved pipeline with the modules of this package in place of those that `add_code` wrote, and of
-    those where its classes once were."""
+    """Return the config of a saved pipeline with the present modules of its classes, in place of files of `add_code` or
+    former modules."""
     homes = {kind.__name__: kind.__module__ for kind in PARTS}
     parts = {
         part: [homes[value[1]], value[1]]

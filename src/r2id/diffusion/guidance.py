@@ -1,4 +1,4 @@
-"""Classifier-free guidance in an interval of times."""
+"""Classifier-free guidance within an interval of times."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from r2id.errors import InputError
 
 
 def is_guided(time: float, scale: float, interval: tuple[float, float]) -> bool:
-    """Whether guidance changes the prediction at a time from 0, clean, to 1, noise."""
+    """Return whether guidance changes the prediction at a time from 0 (clean) to 1 (noise)."""
     return scale != 1 and interval[0] <= time <= interval[1]
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float | Tensor) -> Tensor:
-    """The prediction moved away from the unconditional one (Ho & Salimans 2022, arXiv:2207.12598); 1 leaves it."""
+    """Extrapolate from the unconditional to the conditional prediction (Ho & Salimans 2022, arXiv:2207.12598)."""
     return unconditional + scale * (conditional - unconditional)
 
 
 def check_guidance(scale: float, interval: tuple[float, float]) -> None:
-    """Raises InputError for a strength that is no number, or an interval that is none of times."""
+    """Raise InputError unless the scale is finite and the interval is two ordered times from 0 to 1."""
     if not math.isfinite(scale):
         raise InputError(f"guidance_scale is {scale}; it must be a finite number")
     if not 0 <= interval[0] <= interval[1] <= 1:

@@ -1,4 +1,4 @@
-"""Noise as a random field, the same field on every grid that samples it (design §2)."""
+"""White noise as a random field that any grid can sample (design §2)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Generators = torch.Generator | list[torch.Generator] | None
 
 
 def finest_grid(size: Size) -> Size:
-    """The grid that `field_noise` draws before it averages, with fewer than 16 samples for each one of `size`.
+    """Return the grid that `field_noise` draws before averaging, with fewer than 16 samples per sample of `size`.
 
-    A square of the longer side, unless that is more than four times the shorter: then a square of four times the
-    shorter, split on along the longer side alone.
+    It is a square of the longer side. A longer side above four times the shorter starts from a square of four times the
+    shorter side, and splits further along the longer side only.
     """
     square = min(max(size), 4 * min(size))
     height, width = (_power_of_two(max(square, side)) for side in size)
@@ -26,18 +26,18 @@ def finest_grid(size: Size) -> Size:
 
 
 def field_noise(batch: int, channels: int, size: Size, generator: Generators = None) -> Tensor:
-    """White noise as a random field: independent standard normal numbers [B, C, h, w], the same field at every size.
+    """Return independent standard normal noise [B, C, h, w]; one generator gives one field, sampled at any size.
 
-    White noise on the canvas is known by its averages over areas. Here they are drawn from coarse to fine: each area is
-    split in four by three new numbers (a Haar wavelet transform), until there are as many as samples along the longer
-    side, or four times as many as along the shorter; then each is split in two along the longer side by one new number.
-    Samples are averages over their own cells, scaled to variance 1. From the same generator, a sample of a 4×4 grid is
-    therefore exactly half the sum of the four of an 8×8 grid that share its area, and other sizes resemble each other
-    as far as their cells do. Time and memory are linear in the samples.
+    White noise on the canvas is defined by its averages over areas, which are drawn from coarse to fine. A Haar wavelet
+    transform splits each area in four with three new numbers, up to `finest_grid`'s square. Then one new number splits
+    each area in two along the longer side. Samples are averages over their own cells, scaled to variance 1.
+
+    With one generator, a sample of a 4×4 grid is exactly half the sum of the four samples of an 8×8 grid in its area.
+    Other sizes agree as far as their cells do. Time and memory are linear in the samples.
 
     Args:
-        batch, channels, size: of the result.
-        generator: one for all of the batch, or one for each.
+        batch, channels, size: shape of the result.
+        generator: one for the whole batch, or one for each item.
     """
     first = generator[0] if isinstance(generator, list) else generator
     device = first.device if first else None
@@ -59,18 +59,18 @@ def field_noise(batch: int, channels: int, size: Size, generator: Generators = N
 
 
 def _power_of_two(count: int) -> int:
-    """The smallest power of two that is at least `count`."""
+    """Return the smallest power of two that is at least `count`."""
     return 1 << (count - 1).bit_length()
 
 
 BLOCK = 256
-"""Samples of a row that are averaged at once: the weights of a whole row would cost the cube of its length."""
+"""Samples of a row that are averaged at once. Weights of a whole row would cost the cube of its length."""
 
 
 def _averaged(field: Tensor, count: int, axis: int) -> Tensor:
-    """Averages over `count` cells along an axis, -2 or -1, whose length is a power of two and no less than that.
+    """Return averages over `count` cells along axis -2 or -1, whose length is a power of two of at least `count`.
 
-    Longer rows are averaged in blocks, whose edges move to those of the nearest cells.
+    Longer rows are averaged in blocks, whose edges move to the nearest cell edges.
     """
     blocks = max(1, field.shape[axis] // BLOCK)
     edges = [round(count * block / blocks) for block in range(blocks + 1)]
@@ -83,7 +83,7 @@ def _averaged(field: Tensor, count: int, axis: int) -> Tensor:
 
 @cache
 def _cell_averages(count: int, fine: int) -> Tensor:
-    """Weights [count, fine] of averages over the cells of a row, from those of a finer row; rows are orthonormal."""
+    """Return weights [count, fine] of averages over the cells of a row, from a finer row; rows are orthonormal."""
     edges = torch.arange(fine + 1, dtype=torch.float64) / fine
     cells = torch.arange(count + 1, dtype=torch.float64) / count
     end, begin = torch.minimum(edges[1:], cells[1:, None]), torch.maximum(edges[:-1], cells[:-1, None])

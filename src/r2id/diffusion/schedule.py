@@ -1,4 +1,4 @@
-"""How much noise there is at a timestep, on grids of any density (design §2)."""
+"""Noise schedules on grids of any density, and schedulers of diffusers (design §2)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from r2id.geometry.density import density, shift_noise
 from r2id.geometry.sizes import Size
 
 SIGMA_OPTIONS = ("use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas")
-"""Settings by which schedulers of diffusers choose noise levels that belong to no whole timestep."""
+"""Options of diffusers' schedulers that give noise levels between whole timesteps."""
 
 
 def check_scheduler(scheduler: Any, prediction_type: str, num_inference_steps: int) -> None:
-    """Raises InputError where a scheduler cannot sample from a network of a `prediction_type` in so many steps."""
+    """Raise InputError if a scheduler cannot sample a network of this `prediction_type` in this number of steps."""
     name, config = type(scheduler).__name__, scheduler.config
     accepted = "take DDIM, DPM-Solver++, Euler or another of a variance-preserving process"
     if not hasattr(scheduler, "alphas_cumprod"):
@@ -31,7 +31,7 @@ def check_scheduler(scheduler: Any, prediction_type: str, num_inference_steps: i
         f"needs {', '.join(needed)} at every step": needed,
         "has a noise schedule that cannot be set": "trained_betas" not in config,
         "with use_flow_sigmas is not of a variance-preserving process": config.get("use_flow_sigmas"),
-        # They are spread evenly over σ, which reaches thousands: pictures come of its last few units.
+        # They are spread evenly over σ up to thousands, while pictures form in its last few units.
         "with use_beta_sigmas spends nearly all steps on pure noise": config.get("use_beta_sigmas"),
     }
     for obstacle, present in obstacles.items():
@@ -49,24 +49,24 @@ def check_scheduler(scheduler: Any, prediction_type: str, num_inference_steps: i
 
 
 def shift_scheduler(scheduler: Any, ratio: float) -> Any:
-    """A copy of a diffusers scheduler whose noise at every timestep is shifted as `shift_noise` does."""
+    """Return a copy of a diffusers scheduler whose noise at every timestep is shifted by `shift_noise`."""
     if ratio == 1:
         return deepcopy(scheduler)
     alpha_bar = shift_noise(scheduler.alphas_cumprod.double(), ratio)
     alphas = alpha_bar.clone()
     alphas[1:] /= alpha_bar[:-1]
-    # What these change is in the table already, and would be changed twice.
+    # The table already contains the effect of these settings.
     done = {"rescale_betas_zero_snr": False, "snr_shift_scale": 1.0}
     settings = {name: value for name, value in done.items() if name in scheduler.config}
     return type(scheduler).from_config(scheduler.config, trained_betas=(1 - alphas).tolist(), **settings)
 
 
 def start_scheduler(scheduler: Any, ratio: float, num_inference_steps: int, device: torch.device | str) -> Any:
-    """A shifted copy of a scheduler, ready for its first step. Raises InputError where it has no such steps."""
+    """Return a shifted copy of a scheduler, ready for its first step. Raises InputError if it has no such schedule."""
     scheduler = shift_scheduler(scheduler, ratio)
     name = type(scheduler).__name__
     if name == "HeunDiscreteScheduler" and not any(scheduler.config.get(option) for option in SIGMA_OPTIONS):
-        # Its first step would average the slopes at almost pure noise and far below, and multiply their difference by
+        # Its first step would average the slopes at almost pure noise and far below, and amplify their difference by
         # thousands.
         scheduler.register_to_config(timestep_spacing="leading")
     try:
@@ -79,24 +79,24 @@ def start_scheduler(scheduler: Any, ratio: float, num_inference_steps: int, devi
     if not scheduler.timesteps.isfinite().all():
         raise InputError(f"scheduler {name} has no schedule of {num_inference_steps} steps; take more")
     if hasattr(scheduler, "set_begin_index"):
-        # Else it looks for the first timestep among all, of which some may be alike.
+        # Otherwise it searches for the first timestep, which may occur more than once.
         scheduler.set_begin_index(0)
     return scheduler
 
 
 def alpha_bar_of_step(scheduler: Any, step: int) -> Tensor:
-    """The signal's share of the variance in the sample that `scheduler.step` is called on next, the `step`-th time."""
+    """Return the signal's share of the variance in the sample of the `step`-th call of `scheduler.step`."""
     timestep = scheduler.timesteps[step]
     by_timestep = not any(scheduler.config.get(option) for option in SIGMA_OPTIONS) and timestep % 1 == 0
     if by_timestep or getattr(scheduler, "sigmas", None) is None:
         return alpha_bar_at(scheduler, timestep)
     scale = scheduler.scale_model_input(torch.ones((), dtype=torch.float64), timestep)
-    # Samples of variance 1 + σ² are scaled to 1; others are scaled already.
+    # The scheduler scales samples of variance 1 + σ² to 1; others have variance 1 already.
     return scale.square().float() if scale != 1 else 1 / (1 + scheduler.sigmas[step].square())
 
 
 def alpha_bar_at(scheduler: Any, timestep: Tensor) -> Tensor:
-    """The signal's share of the variance at a timestep, between whole timesteps by interpolation."""
+    """Return the signal's share of the variance at a timestep, interpolated between whole timesteps."""
     table = scheduler.alphas_cumprod.to(timestep.device)
     below = timestep.float().floor().clamp(0, len(table) - 1)
     above = (below + 1).clamp(max=len(table) - 1)
@@ -104,6 +104,6 @@ def alpha_bar_at(scheduler: Any, timestep: Tensor) -> Tensor:
 
 
 def cosine_alpha_bar(time: Tensor, size: Size, reference_size: int | None) -> Tensor:
-    """cos²(πt/2) at times in [0, 1], shifted by the density of a grid of `size`: what is trained on."""
+    """Return cos²(πt/2) at times in [0, 1], shifted by the density of a grid of `size`: the training schedule."""
     unshifted = torch.cos(time * (math.pi / 2)).square()
     return shift_noise(unshifted, density(size, reference_size))

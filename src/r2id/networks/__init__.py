@@ -1,1 +1,1 @@
-"""R2IR, R2ID, what they are made of and how they are loaded; imports errors, geometry, runtime, files and fields."""
+"""R2IR and R2ID, their layers and their loading; imports errors, geometry, runtime, files and fields."""

@@ -1,7 +1,7 @@
-"""Two attentions that are linear in the number of samples (design §1.2, §2).
+"""Global and local attention, both linear in the number of samples (design §1.2, §2).
 
-Both end in a weighted average, so the density at which either side is sampled drops out, and in both the queries
-need only a summary of the source. That is what lets one network meet every resolution.
+Both are weighted averages, so results do not depend on the density of the samples. In both, queries need only a
+summary of the source. One network can therefore work at every resolution.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ FeatureMap = Literal["elu", "softmax"]
 
 
 class Summary(NamedTuple):
-    """All that queries need from the keys: Σ φ(k) vᵀ, [B, heads, d, d], and Σ φ(k), [B, heads, d]."""
+    """Sums over the keys that queries read: Σ φ(k) vᵀ, [B, heads, d, d], and Σ φ(k), [B, heads, d]."""
 
     key_values: Tensor
     keys: Tensor
 
     def __add__(self, other: Summary) -> Summary:  # type: ignore[override]
-        """The summary of both sources together, so that a source can be read in chunks."""
-        # In bfloat16, each of many sums would lose what it adds.
+        """Return the summary of both sources, so that a source can be read in chunks."""
+        # A long sum in bfloat16 loses small terms.
         return Summary(self.key_values.float() + other.key_values, self.keys + other.keys)
 
 
 class Neighbourhoods(NamedTuple):
-    """All that local attention needs from the sources, at some places: Σ w φ_k v and Σ w. Of a picture these are
-    [B, w, h, basis²·d] and [w, h]; in general, the axes of the places come in reverse order."""
+    """Sums over the sources around some places that local attention reads: Σ w φ_k v and Σ w. For a picture their
+    shapes are [B, w, h, basis²·d] and [w, h]; the axes of the places come in reverse order."""
 
     values: Tensor
     weight: Tensor
     places: Grid
 
     def __add__(self, other: Neighbourhoods) -> Neighbourhoods:  # type: ignore[override]
-        """The same of both sources together, so that a source can be read in chunks."""
+        """Return the sums over both sources, so that a source can be read in chunks."""
         return Neighbourhoods(self.values.float() + other.values, self.weight + other.weight, self.places)
 
 
 PLACES_PER_COSINE = 4
-"""Places per radius, for each cosine of the basis, between which answers are interpolated, within a thousandth."""
+"""Places per radius and cosine of the basis. Interpolation between them is accurate to a thousandth."""
 
 
 class LinearAttention(nn.Module):
     """Global multi-head attention, φ(Q)(φ(K)ᵀV) / (φ(Q)·Σφ(K)) (Katharopoulos et al. 2020, arXiv:2006.16236).
 
     Args:
-        dim: channels of the queries and of the result.
-        num_heads: heads; must divide `dim`.
+        dim: channels of the queries and the result.
+        num_heads: number of heads; must divide `dim`.
         feature_map: "elu" is φ(x) = elu(x) + 1. "softmax" is a softmax over the head's channels of RMS-normalised
             x, sharpened by a learned temperature per head that starts at 4.
         source_dim: channels of the source; by default `dim`.
@@ -77,7 +77,7 @@ class LinearAttention(nn.Module):
             self.key_temperature = nn.Parameter(torch.full((num_heads, 1), 4.0))
 
     def summarise(self, source: Tensor) -> Summary:
-        """Summary of a source [B, N, source_dim]. Sums run in float32 or bfloat16: in float16 they would overflow."""
+        """Return the summary of a source [B, N, source_dim]. Sums avoid float16, in which they would overflow."""
         key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in self.to_key_value(source).chunk(2, -1))
         key = self._features(key, "key_temperature")
         with torch.autocast(source.device.type, enabled=False):
@@ -86,10 +86,10 @@ class LinearAttention(nn.Module):
             return Summary(torch.einsum("bnhd,bnhe->bhde", key, value), key.float().sum(dim=1))
 
     def read(self, query: Tensor, summary: Summary) -> Tensor:
-        """Answers [B, M, dim] for queries [B, M, dim] or, where all share them, [M, dim]."""
+        """Return answers [B, M, dim] for queries [B, M, dim], or [M, dim] if all share them."""
         query = self._features(self.to_query(query).unflatten(-1, (self.num_heads, -1)), "query_temperature")
         query = query.expand(len(summary.keys), *query.shape[-3:])
-        # Numerator and denominator are divided by the same sum, to stay in range however large the source was.
+        # Division of both by the same sum keeps them in range for sources of any size.
         scale = summary.keys.sum(dim=-1, keepdim=True)
         key_values = (summary.key_values / scale[..., None]).to(query.dtype)
         weighted = torch.einsum("bmhd,bhde->bmhe", query, key_values)
@@ -114,24 +114,23 @@ class LocalKernelAttention(nn.Module):
 
         out(p) = Σ_n w(δ_n) Σ_k φ_k(δ_n) W_k v_n / Σ_n w(δ_n) + b
 
-    with the window w(δ) = cos²(πδ_y/2)·cos²(πδ_x/2) for |δ| < 1, and φ the products of cos(πj(δ + 1)/2),
-    j = 0 … basis − 1, of either axis (times √2 for j > 0); on other numbers of axes, alike. R never shrinks below one
-    cell of the source, so that every query sees a source.
+    The window is w(δ) = cos²(πδ_y/2)·cos²(πδ_x/2) for |δ| < 1. The φ are products over the axes of cos(πj(δ + 1)/2),
+    j = 0 … basis − 1, times √2 for j > 0. Other numbers of axes work alike. R is at least one cell of the source, so
+    that every query sees a source.
 
-    The sum over n and the product with W_k can be taken in either order; the one that applies W to the fewer
-    points is the cheaper. Between two grids window and basis are products of functions of one coordinate each, so
-    both orders are one thin matrix product per axis; other points go through the list of (query, source) pairs in
-    reach.
+    The sum over n and the product with W_k commute. The cheaper order applies W to the fewer points. Between two grids,
+    window and basis separate over the axes, and both orders are one thin matrix product per axis. Other points go
+    through the list of (query, source) pairs in reach.
 
-    out(p) can have no detail much finer than a cosine of the basis. Where a grid of queries is denser than that,
-    fewer places suffice, between which answers are interpolated. If these are no more than the sources, neighbourhoods
-    are summed up there, so that the cost is linear in the samples.
+    out(p) has no detail much finer than a cosine of the basis. A denser grid of queries is therefore answered at fewer
+    places and interpolated. If these are no more than the sources, neighbourhoods are summed there, so that the cost is
+    linear in the samples.
 
     Args:
-        source_dim, dim: channels of the source and of the result.
+        source_dim, dim: channels of the source and the result.
         radius: R, in absolute coordinates (the canvas's longest side is 1).
-        basis: cosines per axis; there are basis² of φ on a picture.
-        num_axes: of the samples; a picture has 2.
+        basis: cosines per axis; a picture has basis² of φ.
+        num_axes: axes of the samples; a picture has 2.
     """
 
     def __init__(self, source_dim: int, dim: int, radius: float, basis: int, num_axes: int = 2) -> None:
@@ -143,12 +142,12 @@ class LocalKernelAttention(nn.Module):
         nn.init.normal_(self.weight, std=1 / math.sqrt(source_dim * basis ** (num_axes / 2)))
 
     def forward(self, values: Tensor, source: Samples, query: Samples) -> Tensor:
-        """Answers for `query`.
+        """Return answers at `query`.
 
         Args:
             values: [B, *source.size, source_dim] on a Grid, [B, N, source_dim] at Points.
-            source: where the values lie.
-            query: where answers are wanted, on the same canvas.
+            source: places of the values.
+            query: places of the answers, on the same canvas.
         Returns:
             [B, *query.size, dim] for a Grid, [B, M, dim] for Points.
         """
@@ -156,7 +155,7 @@ class LocalKernelAttention(nn.Module):
             places = self._places(source, query)
             if math.prod(places.size) <= math.prod(source.size):
                 return self.answer(self._summarise_at(places, values, source), query)
-            # The first product is over all sources of every axis: the axis with fewest queries keeps it small.
+            # The first product runs over the sources of every axis. The axis with the fewest queries keeps it small.
             order = sorted(range(self.num_axes), key=lambda axis: (query.size[axis], -axis))
             return self.read(self.spread(values), source, query, order)
         flat = values.flatten(1, -2)
@@ -164,14 +163,14 @@ class LocalKernelAttention(nn.Module):
         return answers.unflatten(1, query.size) if isinstance(query, Grid) else answers
 
     def spread(self, values: Tensor) -> Tensor:
-        """W_k v_n of every source and basis function: [B, H, W, source_dim] → [B, H, W, basis, basis, dim]."""
+        """Return W_k v_n of every source and basis function: [B, H, W, source_dim] → [B, H, W, basis, basis, dim]."""
         weight = self.weight.movedim(-2, 0).flatten(1)
-        # As one product of two matrices: where `values` are a part of others, torch would copy the weight for each row.
+        # One product of two matrices: for a view of other values, torch would copy the weight for each row.
         spread = values.flatten(0, -2) @ weight.to(values.dtype)
         return spread.view(*values.shape[:-1], *[self.basis] * self.num_axes, self.dim)
 
     def read(self, spread: Tensor, source: Grid, query: Grid, order: Sequence[int]) -> Tensor:
-        """Answers [B, *query.size, dim] from what `spread` returned, by a product over one axis after another, in
+        """Return answers [B, *query.size, dim] from the result of `spread`, by products over one axis after another in
         `order`."""
         sources, bases, queries, batch, channel = self._dimensions()
         places, left = list(sources), list(bases)
@@ -185,7 +184,7 @@ class LocalKernelAttention(nn.Module):
         return spread + self.bias.to(spread.dtype)
 
     def summarise(self, values: Tensor, chunk: Grid, query: Grid) -> Neighbourhoods:
-        """What a chunk of the source, [B, *chunk.size, source_dim], adds to the neighbourhoods of `query`."""
+        """Return the sums of a chunk of the source, [B, *chunk.size, source_dim], for the neighbourhoods of `query`."""
         return self._summarise_at(self._places(chunk, query), values, chunk)
 
     def _summarise_at(self, places: Grid, values: Tensor, chunk: Grid) -> Neighbourhoods:
@@ -194,19 +193,19 @@ class LocalKernelAttention(nn.Module):
         sources, bases, queries, batch, channel = self._dimensions()
         gathered = values
         for axis in reversed(range(1, self.num_axes)):
-            # Places of the later axes, the sources, and bases of the later axes, which those of this axis join.
+            # Places of the later axes, sources, and bases of the later axes; this axis's places and bases join them.
             before = [batch, *reversed(queries[axis + 1 :]), *sources[: axis + 1], *bases[axis + 1 :], channel]
             after = [batch, *reversed(queries[axis:]), *sources[:axis], *bases[axis:], channel]
             summed = [queries[axis], sources[axis], bases[axis]]
             gathered = torch.einsum(kernels[axis], summed, gathered, before, after)
         gathered = gathered.flatten(0, self.num_axes - 1).flatten(2)
-        # One product for each column of places leaves its result as `answer` reads it; another would have to reorder.
+        # One product per column of places gives the layout that `answer` reads, without reordering.
         every_row = kernels[0].mT.flatten(0, 1).expand(len(gathered), -1, -1)
         gathered = every_row.bmm(gathered).view(len(values), *reversed(places.size), -1)
         return Neighbourhoods(gathered, _outer(window.sum(dim=1) for window, _ in reversed(along)), places)
 
     def answer(self, summary: Neighbourhoods, query: Grid) -> Tensor:
-        """Answers [B, *query.size, dim] from the summary of all chunks: what `forward` gives for the whole source."""
+        """Return answers [B, *query.size, dim] from the sums over all chunks; they equal those of `forward`."""
         answers = self._mix(summary.values)
         answers = answers / summary.weight.clamp_min(1e-24)[..., None].to(answers.dtype)
         answers = answers.permute(0, *reversed(range(1, self.num_axes + 1)), -1) + self.bias.to(answers.dtype)
@@ -220,16 +219,16 @@ class LocalKernelAttention(nn.Module):
         return answers
 
     def reach(self, source: Grid, query: Grid) -> tuple[slice, ...]:
-        """The part of each axis of `source` that any sample of `query` can see."""
+        """Return the part of each axis of `source` that samples of `query` can see."""
         return tuple(self._band(source, query, axis) for axis in range(self.num_axes))
 
     def _dimensions(self) -> tuple[range, range, range, int, int]:
-        """What einsum calls the sources, the basis and the queries of each axis, the batch and the channels."""
+        """Return einsum's indices of sources, the basis and the queries of each axis, the batch and the channels."""
         axes = self.num_axes
         return range(axes), range(axes, 2 * axes), range(2 * axes, 3 * axes), 3 * axes, 3 * axes + 1
 
     def _places(self, source: Grid, query: Grid) -> Grid:
-        """Where neighbourhoods are summed up: along each axis at the queries, or at fewer places if these suffice."""
+        """Return the places where neighbourhoods are summed: along each axis the queries, or fewer if these suffice."""
 
         def along(axis: int, here: Tensor) -> Tensor:
             span = len(here) * query.cell[axis]
@@ -243,21 +242,21 @@ class LocalKernelAttention(nn.Module):
     def _mix(self, gathered: Tensor) -> Tensor:
         """Σ_k W_k v_k of [..., k·source_dim]: [..., dim]."""
         if gathered.dtype == torch.float32:
-            # Sums over chunks, for weights that may be of half precision.
+            # Sums over chunks are float32; weights may be in half precision.
             gathered = gathered.to(self.weight.dtype)
         return gathered @ self.weight.flatten(0, -2).to(gathered.dtype)
 
     def _weights(self, source: Grid, query: Grid, axis: int) -> Tensor:
-        """Window times basis of one axis, divided by the window's sum: [queries, sources, basis]."""
+        """Return window times basis of one axis, divided by the window's sum: [queries, sources, basis]."""
         window, basis = self._axis(source, query, axis)
         return (window / window.sum(dim=1, keepdim=True).clamp_min(1e-12))[..., None] * basis
 
     def _axis(self, source: Grid, query: Grid, axis: int) -> tuple[Tensor, Tensor]:
-        """Window [queries, sources] and basis [queries, sources, basis] of one axis."""
+        """Return window [queries, sources] and basis [queries, sources, basis] of one axis."""
         return self._kernel(source.axes[axis][None] - query.axes[axis][:, None], source, axis)
 
     def _kernel(self, offset: Tensor, source: Samples, axis: int) -> tuple[Tensor, Tensor]:
-        """Window [...] and basis [..., basis] at relative offsets along one axis."""
+        """Return window [...] and basis [..., basis] at relative offsets along one axis."""
         delta = offset / self._reach(source, axis)
         window = torch.cos(delta * (math.pi / 2)).square() * (delta.abs() < 1)
         orders = torch.arange(self.basis, device=offset.device, dtype=offset.dtype)
@@ -265,7 +264,7 @@ class LocalKernelAttention(nn.Module):
         return window, basis * torch.where(orders == 0, 1.0, math.sqrt(2))
 
     def _reach(self, source: Samples, axis: int) -> float:
-        """The radius in relative coordinates, at least one cell of the source."""
+        """Return the radius in relative coordinates, at least one cell of the source."""
         return torch.sym_max(self.radius / source.extent[axis], source.cell[axis])
 
     def _band(self, source: Grid, query: Grid, axis: int) -> slice:
@@ -274,7 +273,7 @@ class LocalKernelAttention(nn.Module):
         return slice(int(seen[0]), int(seen[-1]) + 1)
 
     def _read_pairs(self, values: Tensor, source: Points, query: Points, numbers_at_once: int = 1 << 24) -> Tensor:
-        """Answers [B, M, dim] for any points, over the list of pairs whose windows touch."""
+        """Return answers [B, M, dim] at any points, through the list of pairs in reach."""
         order = source.relative[:, 0].argsort()
         placed, values = source.relative[order], values[:, order]
         radius = self._reach(source, 0)
@@ -314,12 +313,12 @@ def _as_points(samples: Samples) -> Points:
 
 
 def _outer(vectors: Iterable[Tensor]) -> Tensor:
-    """The product of every combination of numbers, one of each vector: [len of the first, len of the second, …]."""
+    """Return the outer product of vectors: [length of the first, length of the second, …]."""
     return reduce(lambda product, vector: product[..., None] * vector, vectors)
 
 
 def _interpolation(places: Tensor, query: Tensor, like: Tensor) -> Tensor:
-    """Weights [queries, places] of cubics through the four nearest of equidistant places (Lagrange's formula)."""
+    """Return weights [queries, places] of cubic Lagrange interpolation between the four nearest equidistant places."""
     position = (query - places[0]) / (places[-1] - places[0]) * (len(places) - 1)
     first = (position.floor() - 1).clamp(0, len(places) - 4)
     s = position - first

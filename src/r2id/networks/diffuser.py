@@ -23,41 +23,41 @@ from r2id.networks.loading import CheckedLoading
 Prediction = Literal["epsilon", "v_prediction"]
 
 SAMPLES_AT_ONCE = 2048
-"""Samples, over the batch, that go through a block together where no gradients are wanted: what lies between its layers
-then fits in a processor's cache."""
+"""Samples, over the batch, that pass through a block together without gradients. Activations then fit in a processor's
+cache."""
 
 TIMES_AS_MANY_ON_GPU = 32
-"""So many times SAMPLES_AT_ONCE go together on anything but a processor: fewer do not keep a GPU busy."""
+"""Factor of SAMPLES_AT_ONCE on a GPU, which fewer samples do not keep busy."""
 
 NEIGHBOURHOOD_SCALE = 1 / 32
-"""Factor of what is read from neighbours. It is a sum over basis² terms, which a step of Adam moves all together:
-without the factor it is learned long before what the whole picture should be, and digits stay garbled for longer."""
+"""Factor of the output of the neighbourhood's attention. That is a sum over basis² terms, which a step of Adam moves
+together. Without the factor it learns long before the rest, and digits stay garbled for longer."""
 
 
 class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Predicts the noise, or the velocity, in a noisy latent or image x_t = √ᾱ·x_0 + √(1 − ᾱ)·ε of any size.
 
     Args:
-        channels: of the samples: R2IR's latent channels, or 1 or 3 to work straight on pixels.
+        channels: channels of the samples: R2IR's latent channels, or 1 or 3 to diffuse pixels.
         dim, num_heads: channels and heads of the blocks.
         encoder_blocks: blocks without conditioning, run once per step.
         decoder_blocks: blocks with conditioning, run once per guidance branch.
         token_dim: channels of the conditioning tokens.
         time_dim: channels of the time embedding that drives AdaLN.
         feature_map: of the linear attention, "softmax" or "elu".
-        prediction_type: what the output is: "epsilon" the noise ε, "v_prediction" √ᾱ·ε − √(1 − ᾱ)·x_0
+        prediction_type: "epsilon" for the noise ε, "v_prediction" for the velocity √ᾱ·ε − √(1 − ᾱ)·x_0
             (Salimans & Ho 2022, arXiv:2202.00512).
         num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
-        jitter: of the positions while training, as in R2IR.
-        sample_size: samples along the longer side of a grid: with expected jitter, positions are told apart no better
-            than on this grid, however fine the one that is sampled.
-        noise_reference_size: latents along the side of the square grid at which the noise is the schedule's own. Grids
-            of other densities take more or less, so that an area is as noisy on all (design §2). None for the
+        jitter: jitter of the positions in training, as in R2IR.
+        sample_size: samples along the longer side of the finest grid whose positions are told apart, with expected
+            jitter.
+        noise_reference_size: latents along the side of the square grid that has the schedule's own noise. Denser grids
+            get more noise, coarser ones less, so that an area has the same noise on all (design §2). None gives the
             schedule's own noise on every grid.
-        radius, basis: of the local attention through which every sample also reads its noisy neighbours: reach in
-            absolute coordinates, and cosines per axis (design §2). A radius of None for the published design.
-        canvas: proportions (height, width) of the pictures it was trained on, None if of several.
-        training: how the weights came about; kept with them.
+        radius, basis: reach, in absolute coordinates, and cosines per axis of the local attention to noisy neighbours
+            (design §2). A radius of None gives the published design.
+        canvas: proportions (height, width) of the training pictures, None if they had several.
+        training: record of the training, kept with the weights.
     """
 
     @register_to_config
@@ -111,14 +111,14 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         canvas: tuple[float, float] | None = None,
         grid: Grid | None = None,
     ) -> Tensor:
-        """The prediction for one set of tokens: `guidance_branches` with a single branch.
+        """Return the prediction for one set of tokens.
 
         Args:
             sample: x_t, [B, C, H, W], any H and W.
             alpha_bar: ᾱ of each sample in [0, 1], [B], or [1] if all share it, which is faster.
             tokens: [B, T, token_dim].
-            canvas: proportions of the picture, by default those trained on, or else those of H × W.
-            grid: where the samples lie, by default in even rows and columns of the canvas.
+            canvas: proportions of the picture, by default those of training, or else those of H × W.
+            grid: places of the samples, by default even rows and columns of the canvas.
         Returns:
             [B, C, H, W].
         Raises:
@@ -135,7 +135,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         canvas: tuple[float, float] | None = None,
         grid: Grid | None = None,
     ) -> tuple[Tensor, ...]:
-        """One prediction per set of tokens; the encoder, which sees no tokens, runs once for all of them."""
+        """Return one prediction per set of tokens. The encoder, which sees no tokens, runs once for all of them."""
         if sample.ndim != 4 or sample.shape[1] != self.config.channels:
             raise InputError(
                 f"a sample of shape {tuple(sample.shape)} does not fit this model; "
@@ -147,7 +147,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         grid = grid or Grid.of_size(size, canvas or self.config.canvas, sample.device)
         x = self.sample_in(sample.flatten(2).mT) + self._positions(grid)
         if self.neighbourhood:
-            # The mean over an area has 1/ratio of the noise; scaled by this it is as large on every grid.
+            # The mean over an area has 1/ratio of the noise. This scale makes it equally large on every grid.
             scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
             x = x.add(near.flatten(1, -2), alpha=NEIGHBOURHOOD_SCALE)
@@ -155,13 +155,13 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         chunks = [x] if torch.is_grad_enabled() else list(x.split(max(1, at_once // len(x)), dim=1))
         for block in self.encoder:
             chunks = block(chunks, time)
-        # Where one branch fills a chunk by itself, a batch of several would only have to be reordered for every head.
+        # Branches that fill a chunk run one by one, because a batch of them would be reordered for every head.
         together = len(branches) if len(chunks) == 1 else 1
         groups = [branches[first : first + together] for first in range(0, len(branches), together)]
         return tuple(branch for group in groups for branch in self._decode(chunks, time, group, size))
 
     def _decode(self, chunks: list[Tensor], time: Tensor, branches: Sequence[Tensor], size: Size) -> tuple[Tensor, ...]:
-        """What the decoder makes of encoded samples for some branches at once, [B, C, H, W] each."""
+        """Return the decoder's predictions for a batch of branches, [B, C, H, W] each."""
         count = len(branches)
         chunks = [chunk.repeat(count, 1, 1) for chunk in chunks]
         time = time.repeat(count, 1) if len(time) > 1 else time

@@ -1,4 +1,4 @@
-"""The parts that both networks are built from. Every norm is over one sample's channels, never over the image."""
+"""Layers of both networks. Every norm runs over the channels of one sample, never over the image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from r2id.networks.attention import FeatureMap, LinearAttention, Summary
 
 
 class RMSNorm(nn.RMSNorm):
-    """x / √(mean x²) · weight. Under autocast, torch's own would go through float32, with a warning."""
+    """x / √(mean x²) · weight. torch's own goes through float32 under autocast, with a warning."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == self.weight.dtype:
@@ -26,7 +26,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 class MLPBlock(nn.Sequential):
-    """Linear to `ratio` × dim, GELU, linear back, on each sample alone."""
+    """Feed-forward of each sample: linear to `ratio` × dim, GELU, linear back."""
 
     def __init__(self, dim: int, ratio: int = 4) -> None:
         super().__init__(nn.Linear(dim, ratio * dim), nn.GELU(), nn.Linear(ratio * dim, dim))
@@ -35,7 +35,7 @@ class MLPBlock(nn.Sequential):
 class CrossBlock(nn.Module):
     """x ← x + attention(norm(x), source); x ← x + feed-forward(norm(x)), with global linear attention.
 
-    The source is read only through its `Summary`, so queries can be answered one by one.
+    Queries read the source through its `Summary` only, so each can be answered on its own.
     """
 
     def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, source_dim: int | None = None) -> None:
@@ -52,7 +52,7 @@ class CrossBlock(nn.Module):
 
 
 class SelfBlock(CrossBlock):
-    """The same, attending to its own input."""
+    """A `CrossBlock` that attends to its own input."""
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """x: [B, N, dim] → [B, N, dim]."""
@@ -62,7 +62,7 @@ class SelfBlock(CrossBlock):
 
 
 class PointBlock(nn.Module):
-    """x ← x + feed-forward(norm(x)): sees one sample and nothing else."""
+    """x ← x + feed-forward(norm(x)), on each sample alone."""
 
     def __init__(self, dim: int, ratio: int = 2) -> None:
         super().__init__()
@@ -74,11 +74,10 @@ class PointBlock(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Continuous time, from the signal's share of the variance ᾱ of a sample and of an area, as a vector.
+    """Embedding of continuous time, from the signal's share of the variance ᾱ of a sample and of an area.
 
-    The angle t = (2/π)·arccos √ᾱ, 0 for a clean image and 1 for pure noise, moves evenly along the cosine
-    schedule; both angles and their Fourier features at frequencies π·2^k, k = −1 … num_frequencies − 2, go through an
-    MLP.
+    The angle t = (2/π)·arccos √ᾱ is 0 for a clean image and 1 for pure noise, and linear along the cosine schedule.
+    An MLP reads both angles and their Fourier features at frequencies π·2^k, k = −1 … num_frequencies − 2.
     """
 
     def __init__(self, dim: int, num_frequencies: int = 8) -> None:
@@ -97,7 +96,7 @@ class TimeEmbedding(nn.Module):
 
 
 class AdaLN(nn.Module):
-    """AdaLN: a LayerNorm whose scale and shift come from the time embedding (Peebles & Xie 2023, arXiv:2212.09748)."""
+    """LayerNorm whose scale and shift come from the time embedding (Peebles & Xie 2023, arXiv:2212.09748)."""
 
     def __init__(self, dim: int, time_dim: int) -> None:
         super().__init__()
@@ -116,10 +115,10 @@ class AdaLN(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """AdaLN → self-attention → residual; AdaLN → feed-forward → residual. Composition, without conditioning.
+    """AdaLN → self-attention → residual; AdaLN → feed-forward → residual. It sees no conditioning.
 
-    Samples know of each other only through the summary: `answer` treats each on its own. A block is called as a whole
-    and never by its parts: where weights are spread over processes, that is when they come together.
+    Samples interact through the summary only, and `answer` treats each on its own. Call a block as a whole, never its
+    parts: weights that are sharded over processes are gathered for the call.
     """
 
     def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int) -> None:
@@ -130,22 +129,22 @@ class EncoderBlock(nn.Module):
         self.feed = MLPBlock(dim)
 
     def forward(self, chunks: Sequence[Tensor], time: Tensor) -> list[Tensor]:
-        """chunks: samples [B, N, dim], all of them or in parts; time: as for AdaLN → the same parts."""
+        """Map chunks [B, N, dim], which hold all samples, to chunks of the same shapes; time: as for AdaLN."""
         summary = self.summarise(chunks, time)
         return [self.answer(chunk, time, summary) for chunk in chunks]
 
     def summarise(self, chunks: Sequence[Tensor], time: Tensor) -> Summary:
-        """What all samples together tell each of them."""
+        """Return the summary of all samples for self-attention."""
         return reduce(operator.add, (self.self_attention.summarise(self.self_norm(chunk, time)) for chunk in chunks))
 
     def answer(self, x: Tensor, time: Tensor, summary: Summary) -> Tensor:
-        """Samples [B, N, dim] once they have read the summary of all."""
+        """Return samples [B, N, dim] after they read the summary."""
         x = x + self.self_attention.read(self.self_norm(x, time), summary)
         return x + self.feed(self.feed_norm(x, time))
 
 
 class DecoderBlock(EncoderBlock):
-    """An encoder block with AdaLN → cross-attention to the conditioning tokens → residual between its two halves."""
+    """An encoder block with AdaLN → cross-attention to the conditioning tokens → residual in its middle."""
 
     def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int, token_dim: int) -> None:
         super().__init__(dim, num_heads, feature_map, time_dim)
@@ -153,13 +152,13 @@ class DecoderBlock(EncoderBlock):
         self.cross_attention = LinearAttention(dim, num_heads, feature_map, token_dim)
 
     def forward(self, chunks: Sequence[Tensor], time: Tensor, tokens: Tensor) -> list[Tensor]:  # type: ignore[override]
-        """The same; tokens: [B, T, token_dim]."""
+        """Map chunks as `EncoderBlock` does; tokens: [B, T, token_dim]."""
         summary = self.summarise(chunks, time)
         conditioning = self.cross_attention.summarise(tokens)
         return [self.answer(chunk, time, summary, conditioning) for chunk in chunks]
 
     def answer(self, x: Tensor, time: Tensor, summary: Summary, conditioning: Summary) -> Tensor:  # type: ignore[override]
-        """The same; `conditioning` is the cross-attention's summary of the tokens."""
+        """Return samples as `EncoderBlock` does; `conditioning` is the summary of the tokens for cross-attention."""
         x = x + self.self_attention.read(self.self_norm(x, time), summary)
         x = x + self.cross_attention.read(self.cross_norm(x, time), conditioning)
         return x + self.feed(self.feed_norm(x, time))

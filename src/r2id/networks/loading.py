@@ -1,4 +1,4 @@
-"""Loading that says what is wrong, for networks and pipelines, and diffusers' switches that do not apply here."""
+"""Loading of networks and pipelines with clear errors, and diffusers' switches that do not apply here."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def _impossible(name: str) -> Any:
         )
 
     switch.__name__ = name
-    switch.__doc__ = "Raises InputError: layers are read in parts here, which diffusers' hooks do not see."
+    switch.__doc__ = "Raise InputError: layers are read in parts here, which diffusers' hooks do not see."
     return switch
 
 
 class NetworkSwitches:
-    """Goes before diffusers' ModelMixin."""
+    """Switches of a network. A base class before diffusers' ModelMixin."""
 
     _supports_gradient_checkpointing = False
-    # Read as weights, without a call that would turn them back.
+    # These weights are read without a call, which would cast them back.
     _skip_layerwise_casting_patterns = ["position", "time"]
 
     enable_group_offload = _impossible("enable_group_offload")
 
 
 class PipelineSwitches:
-    """Goes before diffusers' DiffusionPipeline."""
+    """Switches of a pipeline. A base class before diffusers' DiffusionPipeline."""
 
     enable_sequential_cpu_offload = _impossible("enable_sequential_cpu_offload")
     enable_group_offload = _impossible("enable_group_offload")
@@ -51,7 +51,7 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
 class Publishing:
-    """Goes before diffusers' PushToHubMixin, to upload with a card that says what is known."""
+    """Uploading with a model card. A base class before diffusers' PushToHubMixin."""
 
     save_pretrained: Any
 
@@ -70,12 +70,12 @@ class Publishing:
         """Upload to the Hugging Face hub, as diffusers does, with a model card.
 
         Args:
-            repo_id: "name" or "organisation/name"; made if it is not there.
+            repo_id: "name" or "organisation/name"; created if it does not exist.
             commit_message, private, token, create_pr, safe_serialization, variant, subfolder: as in diffusers.
-            card: the card to upload, from `r2id.publishing.card.model_card` or of your own. By default one is made from
-                what is known, unless the repository has another than such a one; no card goes with a `subfolder`.
+            card: the card to upload, from `r2id.publishing.card.model_card` or your own. The default is generated,
+                unless the repository has a card of its own. A `subfolder` gets no card.
         Returns:
-            What `huggingface_hub.upload_folder` returns.
+            The result of `huggingface_hub.upload_folder`.
         """
         return late("publishing").upload(
             self,
@@ -89,16 +89,16 @@ class Publishing:
 
 
 class CheckedLoading(Publishing, NetworkSwitches):
-    """Goes before diffusers' ModelMixin, to make its loading strict and its errors clear."""
+    """Strict loading with clear errors. A base class before diffusers' ModelMixin."""
 
     config: Any
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **kwargs: Any) -> Any:
-        """Load from a folder or a Hugging Face hub id, to `device` if that is given; other arguments are diffusers'.
+        """Load from a folder or a Hugging Face hub id, to `device` if it is given. Other arguments are diffusers'.
 
-        Raises InputError where nothing complete is there, where the config and the weights contradict each other, and
-        where the weights are no safetensors.
+        Raises InputError if files are missing, the config and the weights do not match, or the weights are not
+        safetensors.
         """
         assert pretrained_model_name_or_path is not None
         marker = Path(kwargs.get("subfolder") or "") / "config.json"
@@ -118,7 +118,7 @@ class CheckedLoading(Publishing, NetworkSwitches):
             )
         return (model, report) if wants_report else model
 
-    # A pipeline looks at the signature for what it may pass on.
+    # A pipeline passes on arguments by this signature.
     def save_pretrained(
         self,
         save_directory: str | os.PathLike,
@@ -128,7 +128,7 @@ class CheckedLoading(Publishing, NetworkSwitches):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Save to a folder, each file whole or not at all; other arguments are diffusers' and `push_to_hub`'s."""
+        """Save to a folder, each file whole or not at all. Other arguments are those of diffusers and `push_to_hub`."""
         kwargs |= {"safe_serialization": safe_serialization, "variant": variant}
         uploading = for_upload(save_directory, kwargs)
         save = super().save_pretrained  # type: ignore[misc]
@@ -138,9 +138,9 @@ class CheckedLoading(Publishing, NetworkSwitches):
 
 
 def load_part(kind: Any, name: str, part: str) -> Any:
-    """A network that a folder or hub id holds alone, or that is the part of a pipeline in a folder or bundled.
+    """Load a network from its own folder or hub id, or as a part of a bundled pipeline or one in a folder.
 
-    Raises InputError where it is neither.
+    Raises InputError if it is neither.
     """
     is_alone = (Path(name) / "config.json").is_file()
     is_pipeline = (model_folder(name, "model_index.json") / "model_index.json").is_file() and not is_alone
@@ -148,7 +148,7 @@ def load_part(kind: Any, name: str, part: str) -> Any:
 
 
 def model_folder(name: str | os.PathLike, marker: str | Path) -> Path:
-    """The folder of that name that holds `marker`, or else the bundled one; without either, the path as it is."""
+    """Return the folder `name` if it holds `marker`, or else the bundled one; without either, the path as it is."""
     bundled = PRETRAINED / name
     return bundled if (bundled / marker).is_file() and not (Path(name) / marker).is_file() else Path(name)
 
@@ -162,7 +162,7 @@ ARGUMENTS = (
     "offload_state_dict",
     "quantization_config",
 )
-"""Arguments of diffusers' `from_pretrained` whose values it may refuse, which is no fault of the files."""
+"""Arguments whose values diffusers' `from_pretrained` may refuse, which is not a fault of the files."""
 
 
 def load_pretrained(
@@ -172,13 +172,13 @@ def load_pretrained(
     device: str | torch.device | None = None,
     **kwargs: Any,
 ) -> Any:
-    """Call a `from_pretrained` on bundled weights, a folder or a hub id, with its failures as InputError.
+    """Call a `from_pretrained` on bundled weights, a folder or a hub id. Its failures become InputError.
 
     Args:
         load: the `from_pretrained`.
         name: a folder that holds `marker`, the name of bundled weights, or a hub id. A folder comes first.
-        marker: the file that makes a folder what `load` expects.
-        device: where to move what was loaded.
+        marker: the file that identifies a folder for `load`.
+        device: device to move the result to.
     """
     if device is not None:
         if kwargs.get("device_map") is not None:
@@ -193,11 +193,11 @@ def load_pretrained(
     if folder.exists():
         check_variant(folder / marker, kwargs.get("variant"), name)
     elif str(name).count("/") != 1:
-        # Asking the hub would take half a minute where there is no network, for what is a mistyped name.
+        # The hub is not asked for a mistyped name, which would take half a minute without a network.
         known = ", ".join(bundled)
         raise InputError(f"{name} is not a folder and not bundled ({known}); a model of the hub is OWNER/NAME")
     asked = [argument for argument, value in kwargs.items() if value is not None and argument in ARGUMENTS]
-    # A pickle may run any code as it is loaded.
+    # Loading a pickle may run any code.
     kwargs["use_safetensors"] = True
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
     kwargs.setdefault("low_cpu_mem_usage", kwargs.get("device_map") is not None)
@@ -221,7 +221,7 @@ def load_pretrained(
             f"{name} is not a folder, not bundled ({', '.join(bundled)}), "
             f"and no model of the hub within reach: {reason}"
         ) from error
-    # diffusers keeps the whole path, which a model that is saved again would carry along.
+    # diffusers keeps the whole path, and a model saved again would carry it.
     model = loaded[0] if isinstance(loaded, tuple) else loaded
     model.register_to_config(_name_or_path=folder.name if folder.exists() else str(name))
     if device is not None:
@@ -230,12 +230,12 @@ def load_pretrained(
 
 
 def check_variant(marker: Path, variant: str | None, name: str | os.PathLike) -> None:
-    """Raises InputError where there are weights, but none of this variant.
+    """Raise InputError if there are weights but none of this variant.
 
     Args:
         marker: model_index.json of a pipeline, or config.json of a network.
         variant: such as "fp16"; None for weights without one.
-        name: what to call the model.
+        name: name of the model for the error.
     """
     weights = marker.parent.glob("*/*.safetensors" if marker.name == "model_index.json" else "*.safetensors")
     # NAME.safetensors, NAME.fp16.safetensors, or one of many: NAME.fp16-00001-of-00002.safetensors.
@@ -247,7 +247,7 @@ def check_variant(marker: Path, variant: str | None, name: str | os.PathLike) ->
 
 
 def for_upload(folder: str | os.PathLike, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Take what `push_to_hub` needs out of the arguments of a `save_pretrained`."""
+    """Remove the arguments of `push_to_hub` from those of a `save_pretrained`, and return them."""
     names = ("repo_id", "commit_message", "private", "token", "create_pr")
     taken = {name: arguments.pop(name) for name in names if name in arguments}
     shared = {name: arguments[name] for name in ("safe_serialization", "variant") if name in arguments}

@@ -1,4 +1,4 @@
-"""The local form of R2IR: each sample reads a neighbourhood of fixed size (design §2)."""
+"""The local form of R2IR, in which each sample reads a neighbourhood of fixed size (design §2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from r2id.networks.layers import PointBlock, RMSNorm, SelfBlock
 
 
 class LocalEncoder(nn.Module):
-    """Each latent reads its neighbourhood of pixels; the latents then attend to each other."""
+    """Encoder: each latent reads its neighbourhood of pixels, then the latents attend to each other."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class LocalEncoder(nn.Module):
         self.out = nn.Sequential(RMSNorm(dim), nn.Linear(dim, latent_channels), nn.Tanh())
 
     def summarise_chunk(self, values: Tensor, chunk: Grid, query: Grid) -> list[Neighbourhoods]:
-        """What the latents at `query` need of a part of the image, [B, *chunk.size, C]. Pieces add up."""
+        """Return the summary of a part of the image, [B, *chunk.size, C], for latents at `query`. Summaries add up."""
         return [self.neighbourhood.summarise(self.colour(values), chunk, query)]
 
     def answer(self, summaries: list[Neighbourhoods], query: Grid) -> Tensor:
-        """Latents at the queries, from the sum over all chunks."""
+        """Return latents at the queries from the sum of summaries over all chunks."""
         return self._attend(self.neighbourhood.answer(summaries[0], query), query)
 
     def forward(self, values: Tensor, source: Samples, query: Grid) -> Tensor:
@@ -54,7 +54,7 @@ class LocalEncoder(nn.Module):
 
 
 class LocalDecoder(nn.Module):
-    """The latents attend to each other; each pixel then reads its neighbourhood of latents, and is on its own."""
+    """Decoder: the latents attend to each other, then each pixel reads its neighbourhood of latents on its own."""
 
     def __init__(
         self,
@@ -82,14 +82,14 @@ class LocalDecoder(nn.Module):
         self.out = nn.Sequential(RMSNorm(pixel_dim), nn.Linear(pixel_dim, image_channels), nn.Tanh())
 
     def summarise(self, values: Tensor, source: Grid) -> tuple[Tensor, Grid]:
-        """Latents [B, *source.size, C] that know the whole image, and where they lie: all that pixels need."""
+        """Return latents [B, *source.size, C] after their self-attention, and their grid."""
         x = (self.colour(values) + self.latent_position(source)).flatten(1, -2)
         for block in self.blocks:
             x = block(x)
         return self.narrow(x).unflatten(1, source.size), source
 
     def read(self, summary: tuple[Tensor, Grid], query: Samples) -> Tensor:
-        """Colours at the queries, each computed from its own coordinates and the latents in reach alone."""
+        """Return colours at the queries, each from its own coordinates and the latents in reach only."""
         latents, source = summary
         if isinstance(query, Grid) and not self.training:
             near = self.neighbourhood.reach(source, query)
@@ -97,7 +97,7 @@ class LocalDecoder(nn.Module):
         return self.colours(self.neighbourhood(latents, source, query), query)
 
     def colours(self, near: Tensor, query: Samples) -> Tensor:
-        """Colours at the queries, from what each has read of the latents near it."""
+        """Return colours at the queries from the answers of local attention."""
         x = near + self.pixel_position(query)
         for block in self.pixel_blocks:
             x = block(x)

@@ -1,4 +1,4 @@
-"""The published form of R2IR: global attention from coordinates to the whole source (design §1.3)."""
+"""The published form of R2IR, with global attention from coordinates to the whole source (design §1.3)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from r2id.networks.layers import CrossBlock, RMSNorm
 
 
 class GlobalDirection(nn.Module):
-    """The published design, the same in both directions: queries are coordinates only and attend, block after block,
-    to the whole source, which is colour + coordinates."""
+    """The published network of one direction. Queries are coordinates only. In every block they attend to the whole
+    source, which is colour + coordinates."""
 
     def __init__(
         self,
@@ -34,12 +34,12 @@ class GlobalDirection(nn.Module):
         self.out = nn.Sequential(RMSNorm(dim), nn.Linear(dim, channels), nn.Tanh())
 
     def summarise(self, values: Tensor, source: Samples) -> list[Summary]:
-        """What the queries need of a source with values [B, *size, C] or [B, N, C]: one summary per block."""
+        """Return one summary per block of a source with values [B, *size, C] or [B, N, C]."""
         tokens = self.source_norm((self.colour(values) + self.source_position(source)).flatten(1, -2))
         return [block.attention.summarise(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
 
     def read(self, summaries: list[Summary], query: Samples) -> Tensor:
-        """Colours at the queries, each computed from its own coordinates and the summaries alone."""
+        """Return colours at the queries, each from its own coordinates and the summaries only."""
         x = self.query_position(query).flatten(0, -2)
         for block, summary in zip(self.blocks, summaries, strict=True):
             x = block(x, summary)
@@ -47,11 +47,11 @@ class GlobalDirection(nn.Module):
         return x.unflatten(1, query.size) if isinstance(query, Grid) else x
 
     def summarise_chunk(self, values: Tensor, chunk: Grid, query: Grid) -> list[Summary]:
-        """What any query needs of a part of the image. Pieces add up."""
+        """Return the summaries of a part of the image. Summaries add up."""
         return self.summarise(values, chunk)
 
     def answer(self, summaries: list[Summary], query: Samples) -> Tensor:
-        """`read`, from the sum over all chunks."""
+        """Return colours at the queries from the sum of summaries over all chunks."""
         return self.read(summaries, query)
 
     def forward(self, values: Tensor, source: Samples, query: Samples) -> Tensor:

@@ -26,23 +26,23 @@ from r2id.runtime.memory import CHUNK_PIXELS
 
 
 class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Two functions between images and latents of any size. A latent is itself a small picture, with values in (−1, 1).
+    """Encoder and decoder between images and latents of any size. A latent is a small picture with values in (−1, 1).
 
     Args:
         image_channels: 1 for grey, 3 for RGB.
         latent_channels: channels of the latent.
-        attention: "local" reads neighbourhoods of a fixed size (design §2); "global" is the published design.
-        feature_map: of the global linear attention, "softmax" or "elu".
+        attention: "local" for neighbourhoods of a fixed size (design §2), "global" for the published design.
+        feature_map: feature map of the global linear attention, "softmax" or "elu".
         dim, num_heads, num_blocks: channels, heads and transformer blocks of each direction.
         num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
-        jitter: of the positions while training, half a pixel: "sampled" moves the samples; "expected" averages over
-            the jitter in closed form, in training and after; "none".
-        sample_size: pixels along the longer side of the training images: the finest detail that training shows.
-        latent_size: latents along the longer side that `sample_size` is meant for.
-        radius, basis: of local attention: reach in units of 1/latent_size, and cosines per axis.
-        value_dim: of local attention: channels that a pixel's colour is lifted to.
-        pixel_dim, pixel_blocks: of local attention: channels and feed-forward blocks of each decoded pixel.
-        training: how the weights came about; kept with them.
+        jitter: jitter of the positions, half a pixel: "sampled" moves the samples in training; "expected" averages
+            over the jitter in closed form, in training and after; "none".
+        sample_size: pixels along the longer side of the training images, their finest detail.
+        latent_size: latents along the longer side for images of `sample_size`.
+        radius, basis: reach of local attention in units of 1/latent_size, and its cosines per axis.
+        value_dim: channels of an embedded pixel in the local encoder.
+        pixel_dim, pixel_blocks: channels and feed-forward blocks of each pixel in the local decoder.
+        training: record of the training, kept with the weights.
     """
 
     @register_to_config
@@ -103,11 +103,11 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @apply_forward_hook
     def encode(self, image: Tensor, size: Size | Grid, canvas: tuple[float, float] | None = None) -> Tensor:
-        """Image [B, C, H, W] in [−1, 1] → latent [B, latent_channels, h, w] in (−1, 1), for any `size` (h, w).
+        """Encode an image [B, C, H, W] in [−1, 1] to a latent [B, latent_channels, h, w] in (−1, 1) of `size` (h, w).
 
-        Latents lie in even rows and columns, or on the grid that is given as `size`. `canvas` gives the proportions of
-        the picture, by default those of H × W. Without gradients, an image of more than CHUNK_PIXELS is read in chunks,
-        so that memory does not grow with it. Raises InputError for other channels than the model's or an empty size.
+        Latents lie in even rows and columns, or on a grid given as `size`. `canvas` gives the proportions of the
+        picture, by default those of H × W. Without gradients, images above CHUNK_PIXELS are read in chunks of constant
+        memory. Raises InputError for other channels than the model's or an empty size.
         """
         self._check_channels(image, self.config.image_channels, "an image")
         height, width = image_size = (image.shape[-2], image.shape[-1])
@@ -128,11 +128,11 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         size: Size | Grid,
         canvas: tuple[float, float] | None = None,
     ) -> Tensor:
-        """`encode` of an image that comes in chunks and never lies in memory as a whole.
+        """Encode an image that comes in chunks and is never whole in memory.
 
         Args:
-            chunks: rows, columns and pixels [B, C, h, w] of parts that cover the image once, in any order. A chunk
-                costs memory in proportion to its pixels.
+            chunks: rows, columns and pixels [B, C, h, w] of parts that cover the image once, in any order. Memory is
+                proportional to the pixels of a chunk.
             image_size: (height, width) of the whole image.
             size, canvas: as for `encode`.
         Raises:
@@ -153,18 +153,17 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @apply_forward_hook
     def encode_points(self, colours: Tensor, points: Points, size: Size) -> Tensor:
-        """The same from colours [B, N, C] at arbitrary points of a canvas, in any order. Raises InputError for an empty
+        """Encode colours [B, N, C] at arbitrary points of a canvas, in any order. Raises InputError for an empty
         size."""
         canvas = points.extent
         return self.encoder(colours, points, Grid.of_size(check_size(size), canvas, colours.device)).movedim(-1, 1)
 
     @apply_forward_hook
     def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField:
-        """The latent [B, latent_channels, h, w] as a function of coordinates.
+        """Return the latent [B, latent_channels, h, w] as a function of coordinates.
 
-        `canvas` gives the proportions of the picture that the latent was made from, by default those that travel with
-        it, or else those of h × w.
-        Raises InputError for other channels than the model's.
+        `canvas` gives the proportions of the latent's picture, by default those that the latent carries, or else those
+        of h × w. Raises InputError for other channels than the model's.
         """
         self._check_channels(latent, self.config.latent_channels, "a latent")
         canvas, latent = canvas or canvas_of(latent), plain(latent)
@@ -174,26 +173,26 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         )
 
     def decode(self, latent: Tensor, size: Size, canvas: tuple[float, float] | None = None) -> Tensor:
-        """Latent [B, latent_channels, h, w] → image [B, C, H, W] in (−1, 1), for any `size` (H, W).
+        """Decode a latent [B, latent_channels, h, w] to an image [B, C, H, W] in (−1, 1) of `size` (H, W).
 
-        `canvas` gives the proportions of the picture that the latent was made from, by default those that travel with
-        it, or else those of H × W. Other proportions of `size` stretch the picture, as resizing it would. Raises
-        InputError for other channels than the model's or an empty size.
+        `canvas` gives the proportions of the latent's picture, by default those that the latent carries, or else those
+        of H × W. Other proportions of `size` stretch the picture, as resizing does. Raises InputError for other
+        channels than the model's or an empty size.
         """
         return self.field(latent, canvas or canvas_of(latent) or check_size(size)).render(size)
 
     def checksum(self) -> int:
-        """A number that tells these weights from others. Files of latents keep it."""
+        """Return a checksum of the weights, which files of latents keep."""
         return checksum(self.parameters())
 
     @apply_forward_hook
     def standardise(self, latent: Tensor) -> Tensor:
-        """Latent with mean 0 and standard deviation 1 in every channel over the training set, as R2ID sees it."""
+        """Return the latent with mean 0 and standard deviation 1 per channel over the training set, as R2ID sees it."""
         return (latent - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 
     @apply_forward_hook
     def destandardise(self, latent: Tensor) -> Tensor:
-        """Inverse of `standardise`, kept within the range that the encoder can produce."""
+        """Invert `standardise`, and clamp to the range of the encoder."""
         return (latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]).clamp(-1, 1)
 
     def forward(
@@ -203,7 +202,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         query: Grid | None = None,
         latent_noise: Tensor | None = None,
     ) -> Tensor:
-        """One training pass: encode, add noise, decode at some pixels.
+        """Run a training pass: encode, add noise, decode some pixels.
 
         Args:
             image: [B, C, H, W] in [−1, 1].
@@ -211,14 +210,14 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             query: pixels to decode, by default the image's own.
             latent_noise: [B, latent_channels, h, w], added to the latent; none by default.
         Returns:
-            [B, C, rows, columns] of the query.
+            [B, C, rows, columns], the pixels of the query.
         """
         size = (image.shape[-2], image.shape[-1])
         pixels = Grid.of_size(size, device=image.device)
         answers = query or pixels
         latents = _latent_grid(latent_size, size, image.device)
         if self.config.attention == "global":
-            # One block of values per sample, in the order of the points.
+            # Values are a list, in the order of the points.
             decoded = self._encode_decode(
                 image.flatten(2).mT,
                 self._scattered(pixels),
@@ -258,8 +257,8 @@ def _latent_grid(size: Size | Grid, canvas: tuple[float, float], device: torch.d
 
 
 def decode_some_at_once(resampler: R2IR, latents: Tensor, size: Size, canvas: tuple[float, float]) -> Iterator[Tensor]:
-    """Pictures [B, C, H, W] in [−1, 1], small ones together, large ones or those of dense latents one by one; no more
-    of them are in memory than the caller keeps."""
+    """Yield pictures [B, C, H, W] in [−1, 1]: small ones in batches, large ones and those of dense latents one by one.
+    Only pictures that the caller keeps stay in memory."""
     together = max(1, 2**16 // max(size[0] * size[1], 16 * latents.shape[-2] * latents.shape[-1]))
     for some in latents.split(together):
         yield resampler.decode(some, size, canvas)
@@ -267,8 +266,8 @@ def decode_some_at_once(resampler: R2IR, latents: Tensor, size: Size, canvas: tu
 
 @torch.no_grad()
 def clean_samples(resampler: R2IR | None, images: Tensor, size: Size | Grid) -> Tensor:
-    """What is diffused of images [B, C, H, W]: standardised latents of `size` or on that grid, or, without a resampler,
-    the images themselves at that size."""
+    """Return the clean samples of images [B, C, H, W] for diffusion: standardised latents of `size` or on that grid, or
+    without a resampler the images at that size."""
     if resampler:
         return resampler.standardise(resampler.encode(images, size).float())
     lengths = size.size if isinstance(size, Grid) else size
