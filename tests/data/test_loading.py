@@ -426,7 +426,7 @@ class TestFolders:
         with pytest.raises(InputError, match=r"metadata.csv, line 3, has more values than the 2 columns; .* quotes"):
             load_images(tmp_path)
 
-    def test_of_a_list_of_captions_the_first_is_taken_and_that_is_told(self, tmp_path):
+    def test_of_a_list_of_captions_all_are_kept_and_that_is_told(self, tmp_path):
         rows = []
         for name, text in (("a", ["one", "two"]), ("b", ["three"]), ("c", "four")):
             save(picture(1), tmp_path / f"{name}.png")
@@ -434,7 +434,8 @@ class TestFolders:
         (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
         dataset = load_images(tmp_path)
         assert dataset.captions == ("one", "three", "four")
-        assert "left out all but the first of the captions of 1 images" in dataset.found
+        assert dataset.more_captions == (("two",), (), ())
+        assert dataset.found.endswith("captions such as 'one', up to 2 of an image")
         for wrong in ([], [""], [["nested"]], {"en": "one"}):
             rows[0]["text"] = wrong
             (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -514,7 +515,7 @@ class TestHub:
         )
         dataset = load_images("fruit")
         assert dataset.captions == ("one",) and dataset.found.endswith("; left out columns licence")
-        assert "all but the first of the captions of 1 images" in dataset.found
+        assert dataset.more_captions == (("two",),) and "up to 2 of an image" in dataset.found
 
     def test_text_labels_are_not_captions(self, hub):
         hub({"picture": [picture(1)] * 2, "label": ["pear", "fig"]}, {"label": datasets.Value("string")})

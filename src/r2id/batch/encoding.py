@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from r2id.batch.record import Record
-from r2id.data.dataset import ImageDataset
+from r2id.data.dataset import ImageDataset, all_captions, picked
 from r2id.files.checksums import checksum, file_checksum
 from r2id.files.latents import SUFFIX, Latents
 from r2id.geometry.sizes import Size
@@ -39,6 +40,7 @@ def encode(
         InputError: where the folder holds what was made with other settings, or another process is writing such.
     """
     model, size = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1])
+    labels, captions = data.labels, all_captions(data)
     settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
     every = list(batches(range(len(data)), batch_size))
@@ -53,11 +55,15 @@ def encode(
         with progress(total, "encoding", total - encoded) as advance:
             for batch in wanted:
                 images = data.batch(list(batch)).to(resampler.device, resampler.dtype)
-                labels = () if data.labels is None else [data.label_names[data.labels[index]] for index in batch]
+                about: dict[str, Any] = {
+                    "labels": () if labels is None else tuple(data.label_names[labels[index]] for index in batch),
+                    "captions": tuple(captions[index] for index in batch if captions),
+                    "names": picked(data.names, batch) or (),
+                }
                 with torch.inference_mode():
                     values = resampler.encode(images, latent_size)
                 record.write()
-                Latents(values, size, tuple(labels), model, size).save(file(batch))
+                Latents(values, size, model=model, image_size=size, **about).save(file(batch))
                 advance(len(batch))
     return encoded
 
@@ -85,5 +91,5 @@ def encode_one(
             return 0
         latents = encode_file()
         record.write()
-        latents.save(path)
+        replace(latents, names=(file.name,)).save(path)
     return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from r2id.conditioning.text import TextConditioner, text_states
-from r2id.data.dataset import ImageDataset
+from r2id.data.dataset import AnyDataset, all_captions
 
 
 class Captions(nn.Module):
@@ -46,12 +47,24 @@ class Captions(nn.Module):
         return self.conditioner(states.float(), present)
 
 
-def labelled_by_captions(datasets: Iterable[ImageDataset]) -> list[ImageDataset]:
-    """The same images, each with its caption as its label."""
+def labelled_by_captions(datasets: Iterable[AnyDataset]) -> list[AnyDataset]:
+    """The same images, each with its captions as its labels: [N], or [N, K] where an image has up to K, with −1 in
+    place of those that it lacks."""
     datasets = list(datasets)
-    names = tuple(sorted({caption for data in datasets for caption in data.captions or ()}))
+    captions = [all_captions(data) for data in datasets]
+    names = tuple(sorted({text for texts in chain.from_iterable(captions) for text in texts}))
     index = {name: number for number, name in enumerate(names)}
+    rows = [[torch.tensor([index[text] for text in texts]) for texts in some] for some in captions]
+    labels = [pad_sequence(some, batch_first=True, padding_value=-1) for some in rows]
     return [
-        replace(data, labels=torch.tensor([index[caption] for caption in data.captions or ()]), label_names=names)
-        for data in datasets
+        replace(data, labels=some[:, 0] if some.shape[1] == 1 else some, label_names=names)
+        for data, some in zip(datasets, labels, strict=True)
     ]
+
+
+def one_of_each(labels: Tensor, seed: int) -> Tensor:
+    """One label of every image [B]: of labels [B, K], as `labelled_by_captions` gives them, a random one."""
+    if labels.ndim == 1:
+        return labels
+    drawn = torch.randint(2**62, (len(labels),), generator=torch.Generator().manual_seed(seed))
+    return labels.gather(1, (drawn % (labels >= 0).sum(1))[:, None])[:, 0]

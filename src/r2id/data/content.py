@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ class Content:
         count: how many pictures.
         picture: reads the picture of a number below `count`; may be called by several threads.
         description: of the source, in words.
-        labels, label_names, captions: as in `ImageDataset`.
+        labels, label_names: as in `ImageDataset`.
+        captions: one or several texts for each picture; None without captions.
+        names: of the files, relative to the source; None where it has no files.
         left_out: what is there and is not loaded, and why, in words.
     """
 
@@ -36,22 +39,21 @@ class Content:
     description: str
     labels: torch.Tensor | None = None
     label_names: tuple[str, ...] = ()
-    captions: tuple[str, ...] | None = None
+    captions: tuple[tuple[str, ...], ...] | None = None
+    names: tuple[str, ...] | None = None
     left_out: tuple[str, ...] = ()
 
 
-def caption_texts(values: Sequence[Any], origin: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """One caption for each picture, the first where a picture has a list of them, and what this leaves out.
+def caption_texts(values: Sequence[Any], origin: object) -> tuple[tuple[str, ...], ...]:
+    """The captions of each picture, of which a list holds several.
 
     Raises InputError for anything but texts, numbers and lists of these.
     """
-    lists = sum(isinstance(value, (list, tuple)) and len(value) > 1 for value in values)
-    firsts = [value[0] if isinstance(value, (list, tuple)) and value else value for value in values]
-    for value in firsts:
+    lists = [value if isinstance(value, (list, tuple)) and value else [value] for value in values]
+    for value in chain.from_iterable(lists):
         if not isinstance(value, (str, int, float)) or value == "":
             raise InputError(f"{origin} has the caption {value!r}; accepted is a text, or a list of texts.")
-    left_out = (f"all but the first of the captions of {lists} images",) if lists else ()
-    return tuple(map(str, firsts)), left_out
+    return tuple(tuple(map(str, texts)) for texts in lists)
 
 
 def index_values(values: Sequence[Any], origin: object) -> tuple[torch.Tensor, tuple[str, ...]]:

@@ -1,13 +1,20 @@
-"""Images with their labels or captions."""
+"""Images, or their latents, with labels or captions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import TypeAlias, TypeVar
 
 import torch
 
 from r2id.files.images import as_values
+from r2id.geometry.canvas import Canvas, LatentTensor
+from r2id.geometry.sizes import Size
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -19,9 +26,11 @@ class ImageDataset:
         labels: int64 [N], each an index into `label_names`; None without labels.
         label_names: the name of every label, "0" to the largest for labels that are integers; empty without
             labels.
-        captions: one text per image; None without captions.
+        captions: one text per image, the first of several; None without captions.
         source: what was loaded, in words, for model cards.
         found: what was found there and what was left out, in one line.
+        more_captions: the further texts of each image; None where no image has any.
+        names: of the files, relative to the source; None where it has no files.
     """
 
     images: torch.Tensor
@@ -30,9 +39,23 @@ class ImageDataset:
     captions: tuple[str, ...] | None
     source: str
     found: str = ""
+    more_captions: tuple[tuple[str, ...], ...] | None = None
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def parts(self) -> tuple[torch.Tensor, ...]:
+        """What is learnt of, as it is stored."""
+        return (self.images,)
+
+    @property
+    def image_size(self) -> Size:
+        """Height and width of the images."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    canvas = image_size
 
     def batch(self, indices: torch.Tensor | Sequence[int] | slice) -> torch.Tensor:
         """The images at `indices` as float32 [B, C, H, W] in [-1, 1]."""
@@ -47,5 +70,87 @@ class ImageDataset:
             return self
         drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:count]
         labels = None if self.labels is None else self.labels[drawn]
-        captions = None if self.captions is None else tuple(self.captions[index] for index in drawn.tolist())
-        return replace(self, images=self.images[drawn], labels=labels, captions=captions)
+        return replace(
+            self,
+            images=self.images[drawn],
+            labels=labels,
+            captions=picked(self.captions, drawn.tolist()),
+            more_captions=picked(self.more_captions, drawn.tolist()),
+            names=picked(self.names, drawn.tolist()),
+        )
+
+
+@dataclass(frozen=True)
+class LatentDataset:
+    """Latents of one grid and one canvas, as an R2IR encoded them, in place of images.
+
+    Attributes:
+        parts: float16 [N, C, h, w] in [−1, 1], one for each file. As loaded, they are mapped from it.
+        canvas: height and width that give the proportions of the images.
+        image_size: height and width of the images in pixels; None if unknown.
+        model: `R2IR.checksum()` of the weights that encoded them.
+        labels, label_names, captions, source, found, more_captions: as of an `ImageDataset`.
+    """
+
+    parts: tuple[torch.Tensor, ...]
+    canvas: Canvas
+    image_size: Size | None
+    model: int
+    labels: torch.Tensor | None
+    label_names: tuple[str, ...]
+    captions: tuple[str, ...] | None
+    source: str
+    found: str = ""
+    more_captions: tuple[tuple[str, ...], ...] | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the latents."""
+        return self.parts[0].shape[-2], self.parts[0].shape[-1]
+
+    def batch(self, indices: torch.Tensor | Sequence[int]) -> torch.Tensor:
+        """The latents at `indices` as float32 [B, C, h, w], on their canvas."""
+        ends = list(accumulate(map(len, self.parts)))
+        # From the end of their file, which all that come before it do not shift.
+        places = ((bisect_right(ends, index), index) for index in map(int, indices))
+        values = torch.stack([self.parts[part][index - ends[part]] for part, index in places])
+        return LatentTensor.of(values.float(), self.canvas)
+
+
+Dataset: TypeAlias = ImageDataset | LatentDataset
+"""What a training takes."""
+AnyDataset = TypeVar("AnyDataset", ImageDataset, LatentDataset)
+
+
+def first_and_more(
+    captions: Sequence[tuple[str, ...]] | None,
+) -> tuple[tuple[str, ...] | None, tuple[tuple[str, ...], ...] | None]:
+    """The first caption of each image and the further ones; None in place of what no image has."""
+    if not captions:
+        return None, None
+    more = tuple(texts[1:] for texts in captions)
+    return tuple(texts[0] for texts in captions), more if any(more) else None
+
+
+def all_captions(data: Dataset) -> list[tuple[str, ...]]:
+    """The captions of each image; empty without captions."""
+    firsts = data.captions or ()
+    return [(first, *more) for first, more in zip(firsts, data.more_captions or ((),) * len(firsts), strict=True)]
+
+
+def labels_and_captions(data: Dataset) -> str:
+    """What a data set has of them, in words."""
+    labels = "no labels" if data.labels is None else f"{len(data.label_names)} labels"
+    if not data.captions:
+        return f"{labels}; no captions"
+    most = max(map(len, all_captions(data)))
+    each = f", up to {most} of an image" if most > 1 else ""
+    return f"{labels}; captions such as {data.captions[0][:40]!r}{each}"
+
+
+def picked(values: Sequence[Item] | None, indices: Iterable[int]) -> tuple[Item, ...] | None:
+    """Those at these places; None of None."""
+    return None if values is None else tuple(values[index] for index in indices)

@@ -55,7 +55,7 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
     )
     labels: torch.Tensor | None = None
     label_names: tuple[str, ...] = ()
-    captions: tuple[str, ...] | None = None
+    captions: tuple[tuple[str, ...], ...] | None = None
     if metadata is not None:
         present = set(files)
         files, rows = _read_metadata(metadata, folder)
@@ -68,8 +68,7 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
         if caption_column and caption_values is None:
             raise InputError(f"{metadata} has no column {caption_column!r}; accepted is a column of captions.")
         if caption_values is not None:
-            captions, more = caption_texts(caption_values, metadata)
-            left_out += more
+            captions = caption_texts(caption_values, metadata)
         label_values = _column(metadata, rows, LABEL_COLUMN)
         if label_values is not None:
             labels, label_names = index_values(label_values, metadata)
@@ -93,6 +92,7 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
         labels=labels,
         label_names=label_names,
         captions=captions,
+        names=tuple(file.relative_to(folder).as_posix() for file in files),
         left_out=left_out,
     )
 
@@ -118,7 +118,7 @@ def _unread(files: Sequence[Path]) -> tuple[str, ...]:
     return (f"files in no format that can be read ({kinds_text})",)
 
 
-def _caption_files(images: Sequence[Path]) -> tuple[str, ...] | None:
+def _caption_files(images: Sequence[Path]) -> tuple[tuple[str, ...], ...] | None:
     """Texts beside the images; None where no image has one."""
     texts = [
         next((text for suffix in CAPTION_SUFFIXES if (text := image.with_suffix(suffix)).is_file()), None)
@@ -130,7 +130,7 @@ def _caption_files(images: Sequence[Path]) -> tuple[str, ...] | None:
         missing = images[texts.index(None)].with_suffix(CAPTION_SUFFIXES[0])
         raise InputError(f"{missing} does not exist; accepted is a caption for every image, or for none.")
     try:
-        return tuple(" ".join(text.read_text(encoding="utf-8-sig").split()) for text in texts if text)
+        return tuple((" ".join(text.read_text(encoding="utf-8-sig").split()),) for text in texts if text)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"a caption cannot be read ({error}); accepted is text in UTF-8.") from error
 

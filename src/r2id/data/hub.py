@@ -63,9 +63,8 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
             if class_column is not None:
                 label_names = tuple(features[class_column].names)
 
-    captions: tuple[str, ...] | None = None
+    captions: tuple[tuple[str, ...], ...] | None = None
     text_columns = [column for column, kind in features.items() if column != label_column and _is_text(kind)]
-    left_out: tuple[str, ...] = ()
     if caption_column and caption_column not in text_columns:
         raise InputError(
             f"There is no column of strings {caption_column!r} in {name}, only {', '.join(features)}; "
@@ -79,7 +78,7 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
             raise InputError(
                 f"Row {texts.index(None)} of {name} has no {caption_column}; accepted is one for every image."
             )
-        captions, left_out = caption_texts(texts, f"Column {caption_column} of {name}")
+        captions = caption_texts(texts, f"Column {caption_column} of {name}")
     used = {image_column, label_column, caption_column}
     unread = [column for column in features if column not in used]
     pictures = dataset.select_columns([image_column])
@@ -101,7 +100,7 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
         labels=labels,
         label_names=label_names,
         captions=captions,
-        left_out=left_out + ((f"columns {', '.join(unread)}",) if unread else ()),
+        left_out=(f"columns {', '.join(unread)}",) if unread else (),
     )
 
 

@@ -20,7 +20,7 @@ from typing import TypeVar
 from PIL import Image
 
 from r2id.data.content import ACCEPTED_SOURCES, Content
-from r2id.data.dataset import ImageDataset
+from r2id.data.dataset import ImageDataset, first_and_more, labels_and_captions, picked
 from r2id.data.folder import folder_content
 from r2id.data.hub import hub_content
 from r2id.data.idx import IDX_PREFIXES, idx_content, idx_file
@@ -98,7 +98,7 @@ def load_sizes(
             order of the IDX file, the metadata or the hub, and without these in the sorted order of the
             files' paths.
         caption_column: column of the captions, in metadata or on the hub. None, the default, is `text`,
-            `caption` or `prompt`, or on the hub the only column of strings. Of a list of captions, the first is taken.
+            `caption` or `prompt`, or on the hub the only column of strings. A list holds several captions.
         num_workers: threads that decode images; 0, the default, for none beside the caller's.
         pixels: a new file for the pixels, which other processes may map (`map_pixels`); by default a temporary one,
             in the folder that the environment variable TMPDIR names.
@@ -133,14 +133,17 @@ def load_sizes(
 
     buckets = store_pixels(_in_order(fitted, count, num_workers), pixels)
     sizes = f" of {len(buckets)} sizes" if len(buckets) > 1 else ""
+    firsts, others = first_and_more(content.captions)
     source_text = f"{content.description}, split {split}, {count} images{sizes}"
     datasets = [
         ImageDataset(
             images=images,
             labels=None if content.labels is None else content.labels[numbers],
             label_names=content.label_names,
-            captions=None if content.captions is None else tuple(content.captions[index] for index in numbers),
+            captions=picked(firsts, numbers),
             source=source_text,
+            more_captions=picked(others, numbers),
+            names=picked(content.names, numbers),
         )
         for numbers, images in buckets
     ]
@@ -158,8 +161,7 @@ def _found(datasets: Sequence[ImageDataset], stored_sizes: Collection[Size], lef
     parts = [
         f"{first.source}, {'grey' if first.images.shape[1] == 1 else 'RGB'}",
         f"stored at {stored}, taken at {', '.join(taken)}",
-        f"{len(first.label_names)} labels" if first.labels is not None else "no labels",
-        f"captions such as {first.captions[0][:40]!r}" if first.captions else "no captions",
+        labels_and_captions(first),
     ]
     return "; ".join(parts + [f"left out {one}" for one in left_out])
 

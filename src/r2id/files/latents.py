@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ class Encoder(Protocol):
 
 FORMAT = "r2id latents"
 SUFFIX = ".safetensors"
+PER_LATENT = ("labels", "captions", "names")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Latents:
         labels: one name per latent; empty without labels.
         model: `R2IR.checksum()` of the weights that they belong to.
         image_size: height and width in pixels of the pictures that were encoded or sampled; None where none were.
+        captions: one or several texts for each latent; empty without captions.
+        names: of the files that were encoded, one per latent; empty where there were none.
     """
 
     values: Tensor
@@ -47,6 +51,8 @@ class Latents:
     labels: tuple[str, ...]
     model: int
     image_size: Size | None = None
+    captions: tuple[tuple[str, ...], ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def size(self) -> Size:
@@ -73,9 +79,9 @@ class Latents:
 
     def split(self) -> list[Latents]:
         """Every latent on its own."""
-        labels: list[tuple[str, ...]] = [(label,) for label in self.labels] or [()] * len(self.values)
         return [
-            replace(self, values=value[None], labels=label) for value, label in zip(self.values, labels, strict=True)
+            replace(self, values=value[None], **{name: getattr(self, name)[number : number + 1] for name in PER_LATENT})
+            for number, value in enumerate(self.values)
         ]
 
     def check_weights(self, resampler: Encoder, path: Path, model: str) -> None:
@@ -91,12 +97,18 @@ class Latents:
             "mean": values.mean(dim=(0, 2, 3)),
             "std": values.std(dim=(0, 2, 3), correction=0),
         }
-        about = {name: getattr(self, name) for name in ("canvas", "labels", "model", "image_size")}
+        about = {name: getattr(self, name) for name in ("canvas", "model", "image_size", *PER_LATENT)}
         write_whole(Path(path), lambda temporary: save_file(tensors, temporary, {FORMAT: json.dumps(about)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Latents:
         """Read such a file. Raises InputError where it is none, or damaged."""
+        latents = cls.mapped(path)
+        return replace(latents, values=LatentTensor.of(latents.values.float(), latents.canvas))
+
+    @classmethod
+    def mapped(cls, path: str | os.PathLike) -> Latents:
+        """The same with values in half precision, mapped from the file: they take memory when they are looked at."""
         path = Path(path)
         if not path.is_file():
             what = "is not a file" if path.exists() else "does not exist"
@@ -106,18 +118,20 @@ class Latents:
                 metadata = file.metadata() or {}
                 if FORMAT not in metadata:
                     raise InputError(f"{path} holds no latents; accepted is what encode, sample or resample wrote")
-                about, values = json.loads(metadata[FORMAT]), file.get_tensor("latents").float()
+                about, values = json.loads(metadata[FORMAT]), file.get_tensor("latents")
             canvas = check_canvas(about["canvas"])
             image_size = about.get("image_size") and check_size(about["image_size"], "image_size")
-            labels, model = tuple(about["labels"]), int(about["model"])
-            latents = cls(LatentTensor.of(values, canvas), canvas, labels, model, image_size)
+            labels, names = tuple(about["labels"]), tuple(about.get("names", ()))
+            captions = tuple(map(tuple, about.get("captions", ())))
+            latents = cls(values, canvas, labels, int(about["model"]), image_size, captions, names)
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path} cannot be read as latents ({error})") from error
-        if values.ndim != 4 or len(latents.labels) not in (0, len(values)) or not values.isfinite().all():
-            shape = tuple(values.shape)
-            raise InputError(f"{path} is damaged: {len(latents.labels)} labels and latents of shape {shape}")
+        counts = {name: len(getattr(latents, name)) for name in PER_LATENT}
+        if values.ndim != 4 or not {0, len(values)}.issuperset(counts.values()) or not _are_finite(values):
+            found = ", ".join(f"{count} {name}" for name, count in counts.items())
+            raise InputError(f"{path} is damaged: {found} and latents of shape {tuple(values.shape)}")
         return latents
 
     @classmethod
@@ -130,7 +144,31 @@ class Latents:
                     f"latents of {tuple(part.values.shape[1:])} on the canvas {part.canvas} do not belong to those of "
                     f"{tuple(first.values.shape[1:])} on {first.canvas}, or are of other weights"
                 )
-        labels = tuple(label for part in parts for label in part.labels)
+        own: dict[str, Any] = {
+            name: tuple(chain.from_iterable(getattr(part, name) for part in parts)) for name in PER_LATENT
+        }
         sizes = {part.image_size for part in parts}
         image_size = first.image_size if len(sizes) == 1 else None
-        return cls(torch.cat([part.values for part in parts]), first.canvas, labels, first.model, image_size)
+        return replace(first, values=torch.cat([part.values for part in parts]), image_size=image_size, **own)
+
+
+def _are_finite(values: Tensor) -> bool:
+    # In parts: all at once it would take memory in proportion to the file.
+    return all(bool(some.isfinite().all()) for some in values.split(64))
+
+
+def latent_files(path: Path) -> list[Path]:
+    """The files of latents that a path names: itself, or all in a folder that holds nothing else; none of others.
+
+    The records that commands leave beside latents, and hidden files, are not counted.
+    """
+    if path.is_file():
+        return [path] if path.suffix == SUFFIX else []
+    files: list[Path] = []
+    for file in path.rglob("*"):
+        if file.name.startswith(".") or file.suffix == ".json" or file.is_dir():
+            continue
+        if file.suffix != SUFFIX:
+            return []
+        files.append(file)
+    return sorted(files)

@@ -11,7 +11,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from r2id.data.dataset import ImageDataset
+from r2id.data.dataset import Dataset, LatentDataset
 from r2id.geometry.sizes import Size, in_proportion
 from r2id.training.settings import Training
 
@@ -44,12 +44,14 @@ def _epoch_batches(counts: tuple[int, ...], batch_size: int, epoch: int, seed: i
     return [(buckets[place], next(numbers[buckets[place]])) for place in order]
 
 
-def latent_sizes(config: Training, data: Sequence[ImageDataset], some: ImageDataset) -> tuple[Size, ...]:
+def latent_sizes(config: Training, data: Sequence[Dataset], some: Dataset) -> tuple[Size, ...]:
     """The latent grids for some of the data: as they are set or, for images of several sizes, in the proportions of
-    these images."""
+    these images; that of stored latents is their own."""
+    if isinstance(some, LatentDataset):
+        return (some.size,)
     if len(data) == 1:
         return config.latent_sizes
-    return tuple(in_proportion(size, (some.images.shape[-2], some.images.shape[-1])) for size in config.latent_sizes)
+    return tuple(in_proportion(size, some.image_size) for size in config.latent_sizes)
 
 
 def batch_indices(count: int, batch_size: int, batch: int, seed: int) -> Tensor:

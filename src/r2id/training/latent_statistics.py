@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from r2id.data.dataset import ImageDataset
+from r2id.data.dataset import Dataset, ImageDataset
 from r2id.networks.resampler import R2IR
 from r2id.training.batch_order import latent_sizes
 from r2id.training.settings import Training
@@ -33,6 +33,6 @@ def measure_latents(resampler: R2IR, config: Training, data: Sequence[ImageDatas
     resampler.latent_std.copy_((square - mean.square()).clamp_min(1e-6).sqrt())
 
 
-def spread_over(data: ImageDataset, count: int) -> Tensor:
+def spread_over(data: Dataset, count: int) -> Tensor:
     """Indices of `count` images, evenly spaced: data that is sorted by label shows all of them."""
     return torch.linspace(0, len(data) - 1, min(count, len(data))).long()

@@ -22,7 +22,8 @@ from diffusers.utils import make_image_grid
 from torch import Tensor
 from tqdm import tqdm
 
-from r2id.data.dataset import ImageDataset
+from r2id.data.captions import one_of_each
+from r2id.data.dataset import Dataset
 from r2id.errors import InputError
 from r2id.files.atomic import clear_leftovers
 from r2id.files.checksums import checksum
@@ -47,7 +48,7 @@ def train(
     config: Training,
     objective: Objective,
     network: R2IR | R2ID,
-    data: Sequence[ImageDataset],
+    data: Sequence[Dataset],
     save: Callable[[dict[str, Any]], Path],
 ) -> Path:
     """Minimise the objective, with checkpoints, logs and averaged weights.
@@ -94,14 +95,14 @@ def _train(
     config: Training,
     objective: Any,
     network: R2IR | R2ID,
-    data: Sequence[ImageDataset],
+    data: Sequence[Dataset],
     save: Callable[[dict[str, Any]], Path],
     accelerator: Accelerator,
 ) -> Path:
     checkpoints = Checkpoints(config.output / "checkpoints")
     frozen = [parameter for parameter in objective.parameters() if not parameter.requires_grad]
     settings = plain(asdict(config)) | {
-        "data_checksum": checksum(values for one in data for values in (one.images, one.labels) if values is not None),
+        "data_checksum": checksum(values for one in data for values in (*one.parts, one.labels) if values is not None),
         "frozen_weights_checksum": checksum(frozen),
     }
     # Arguments also follow from other settings, such as the reach of R2IR from its first latent size.
@@ -301,21 +302,21 @@ def _step(
     objective: Any,
     optimizer: Any,
     accelerator: Accelerator,
-    data: Sequence[ImageDataset],
+    data: Sequence[Dataset],
     share: Share,
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step on this process's share of the batch: its loss, and the norm of the gradient."""
     bucket, batch = bucket_batch([len(one) for one in data], config.batch_size, step, config.seed)
     some = data[bucket]
-    indices = share.take(batch_indices(len(some), config.batch_size, batch, config.seed))
+    assert some.labels is not None
+    chosen = batch_indices(len(some), config.batch_size, batch, config.seed)
+    indices = share.take(chosen)
+    labels = share.take(one_of_each(some.labels[chosen], mixed_seed(config.seed, "captions", step)))
     torch.manual_seed(mixed_seed(config.seed, "step", step))
     sizes = latent_sizes(config, data, some)
     latent_size = sizes[int(torch.randint(len(sizes), ()))]
-    assert some.labels is not None
     device = accelerator.device
-    images, labels = (
-        part.to(device, non_blocking=device.type == "cuda") for part in (some.batch(indices), some.labels[indices])
-    )
+    images, labels = (part.to(device, non_blocking=device.type == "cuda") for part in (some.batch(indices), labels))
     with autocast(config.precision, accelerator.device):
         loss = objective(images, labels, latent_size)
     optimizer.zero_grad()
@@ -335,14 +336,13 @@ def learning_rate(config: Training, step: int) -> float:
     return config.final_learning_rate + falling * (config.learning_rate - config.final_learning_rate)
 
 
-def _log_preview(
-    accelerator: Accelerator, objective: Any, data: ImageDataset, sizes: tuple[Size, ...], step: int
-) -> None:
+def _log_preview(accelerator: Accelerator, objective: Any, data: Dataset, sizes: tuple[Size, ...], step: int) -> None:
     """Pictures of what has been learnt, at each latent grid, to TensorBoard."""
     module = accelerator.unwrap_model(objective).eval()
     assert data.labels is not None
     shown = spread_over(data, 10)
-    images, names = data.batch(shown).to(accelerator.device), [data.label_names[index] for index in data.labels[shown]]
+    images, labels = data.batch(shown).to(accelerator.device), one_of_each(data.labels[shown], 0)
+    names = [data.label_names[index] for index in labels]
     for height, width in dict.fromkeys(sizes):
         pictures = as_output(module.preview(images, names, (height, width)), "pil")
         grid = make_image_grid(pictures, rows=len(pictures) // len(images), cols=len(images)).convert("RGB")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from r2id.data.captions import Captions
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.diffusion.schedule import cosine_alpha_bar
+from r2id.geometry.canvas import canvas_of
 from r2id.geometry.coordinates import Grid
 from r2id.geometry.sizes import Size
 from r2id.networks.resampler import R2IR, clean_samples
@@ -39,19 +40,19 @@ class Objective(nn.Module, ABC):
 
     def latent_grid(self, latent_size: Size, images: Tensor) -> Grid:
         """Where the latents of images [B, C, H, W] lie in this step."""
-        grid = Grid.of_size(latent_size, (images.shape[-2], images.shape[-1]), images.device)
+        grid = Grid.of_size(latent_size, canvas_of(images) or (images.shape[-2], images.shape[-1]), images.device)
         return grid.jittered(self.latent_jitter) if self.latent_jitter else grid
 
     @abstractmethod
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
-        """The loss of images [B, C, H, W] in [−1, 1] with labels [B], at one latent grid."""
+        """The loss of images [B, C, H, W] in [−1, 1], or of their latents, with labels [B], at one latent grid."""
 
     @abstractmethod
     def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:
         """Images [N, C, H, W] in [−1, 1], N a multiple of len(images), that show what has been learnt.
 
         Args:
-            images: [B, C, H, W] in [−1, 1].
+            images: [B, C, H, W] in [−1, 1], or their latents.
             names: of their labels, or their captions.
             latent_size: one latent grid.
         """
@@ -129,7 +130,7 @@ class DiffusionObjective(Objective):
         return self
 
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
-        canvas = (images.shape[-2], images.shape[-1])
+        canvas = canvas_of(images) or (images.shape[-2], images.shape[-1])
         grid = self.latent_grid(latent_size, images)
         clean = clean_samples(self.resampler, images, grid)
         count, device = len(clean), clean.device
@@ -159,13 +160,14 @@ class DiffusionObjective(Objective):
     def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:
         """Generated pictures of the labels or captions."""
         self.pipeline.set_progress_bar_config(disable=True)
-        size = (images.shape[-2], images.shape[-1])
+        canvas = canvas_of(images)
+        size = self.pipeline.defaults_on(canvas).size if canvas else (images.shape[-2], images.shape[-1])
         generator = torch.Generator("cpu").manual_seed(0)
         return self.pipeline(
             names,
             latent_size,
             [size],
-            canvas=size,
+            canvas=canvas or size,
             generator=generator,
             output_type="pt",
         ).images[0]

@@ -100,6 +100,9 @@ class ResamplerTraining(Training):
 class DiffuserTraining(Training):
     """Train R2ID to generate the latents of a trained R2IR, or pixels."""
 
+    data: str = "ylecun/mnist"
+    """A folder of images, a folder of MNIST-style IDX files, the id of a dataset on the Hugging Face hub, or a file or
+    folder of latents that `r2id encode` wrote. image_size and latent_sizes are then those of the latents."""
     output: Path = Path("runs/diffuser")
     """Folder for checkpoints, logs and the trained pipeline."""
     resampler: str = "runs/resampler/resampler"

@@ -19,14 +19,16 @@ from accelerate.utils import gather_object, parse_flag_from_env
 from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, load_text_encoder
 from r2id.data.captions import Captions, labelled_by_captions
-from r2id.data.dataset import ImageDataset
+from r2id.data.dataset import AnyDataset, Dataset, ImageDataset, LatentDataset
+from r2id.data.latents import load_latents
 from r2id.data.loading import load_sizes
 from r2id.data.pixels import map_pixels
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.atomic import replace_folder
+from r2id.files.latents import latent_files
 from r2id.files.record import plain
-from r2id.geometry.sizes import Size, check_size
+from r2id.geometry.sizes import Size, check_size, with_longer_side
 from r2id.networks.diffuser import R2ID
 from r2id.networks.loading import load_part
 from r2id.networks.resampler import R2IR
@@ -55,7 +57,8 @@ def train_resampler(config: ResamplerTraining) -> Path:
 
     Raises InputError for data, settings or checkpoints that cannot be used.
     """
-    data = _load_data(config)
+    check_settings(config)
+    data = _labelled(config, _load_images(config))
     channels = data[0].images.shape[1]
     torch.manual_seed(config.seed)
     if config.init_from:
@@ -83,16 +86,14 @@ def train_resampler(config: ResamplerTraining) -> Path:
 def train_diffuser(config: DiffuserTraining) -> Path:
     """Train R2ID and its conditioner; returns the folder of the whole pipeline, `config.output`/pipeline.
 
+    Where `config.data` is latents that were stored, their grids replace `config.latent_sizes`.
+
     Raises InputError for data, settings, a resampler, a text encoder or checkpoints that cannot be used.
     """
-    data = _load_data(config)
-    channels, resampler = data[0].images.shape[1], None
-    if config.resampler == "none" and config.latent_jitter:
-        raise InputError(f"latent_jitter is {config.latent_jitter}; pixels cannot move, so without a resampler it is 0")
-    if config.resampler != "none":
-        resampler = _load_resampler(config.resampler, channels)
-        channels = resampler.config.latent_channels
-    canvas = check_size(data[0].images.shape[-2:]) if len(data) == 1 else None
+    check_settings(config)
+    config, data, resampler = _load_samples(config)
+    channels = resampler.config.latent_channels if resampler else data[0].parts[0].shape[1]
+    canvas = data[0].canvas if len({one.canvas for one in data}) == 1 else None
     torch.manual_seed(config.seed)
     start = R2Pipeline.from_pretrained(config.init_from) if config.init_from else None
     if start:
@@ -115,7 +116,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
             }
             | network_arguments(config.model),
         )
-    defaults = _generation_defaults(config, canvas, start)
+    defaults = _generation_defaults(config, canvas and _image_size(data[0], resampler), start)
     captions = None
     if config.text_encoder:
         tokenizer, encoder = load_text_encoder(config.text_encoder)
@@ -144,12 +145,14 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     return train(config, objective, diffuser, data, save)
 
 
-def _generation_defaults(config: DiffuserTraining, canvas: Size | None, start: R2Pipeline | None) -> dict[str, Any]:
+def _generation_defaults(config: DiffuserTraining, size: Size | None, start: R2Pipeline | None) -> dict[str, Any]:
     """What is stored with the model: its sizes, and how the one it started from is sampled. The rest follows from the
-    networks."""
+    networks.
+
+    `size` is that of the pictures, if they have one.
+    """
     how = asdict(start.generation_defaults) if start else {}
-    size = canvas
-    if canvas is None and config.image_size:
+    if size is None and config.image_size:
         size = (round(math.prod(config.image_size) ** 0.5),) * 2
     # A model does best amid the grids that it was trained on; other proportions than the first's are exceptions.
     first = config.latent_sizes[0]
@@ -157,8 +160,49 @@ def _generation_defaults(config: DiffuserTraining, canvas: Size | None, start: R
     return how | {"size": size, "latent_size": alike[len(alike) // 2]}
 
 
-def _load_data(config: Training) -> list[ImageDataset]:
-    """The images, with labels: a data set for each size."""
+def _image_size(data: Dataset, resampler: R2IR | None) -> Size:
+    """Height and width of the pictures; of latents that no pictures were encoded to, those that R2IR learnt."""
+    if data.image_size:
+        return data.image_size
+    assert resampler is not None
+    return with_longer_side(resampler.config.sample_size, data.canvas)
+
+
+def _load_samples(config: DiffuserTraining) -> tuple[DiffuserTraining, Sequence[Dataset], R2IR | None]:
+    """What R2ID learns: images or stored latents, the R2IR whose latents they become or are, and the settings, which
+    stored latents complete."""
+    files = latent_files(Path(config.data).expanduser())
+    if files and config.resampler == "none":
+        raise InputError(f"resampler is none and {config.data} holds latents; give the R2IR that encoded them")
+    if (files or config.resampler == "none") and config.latent_jitter:
+        fixed, case = ("stored latents", "with them") if files else ("pixels", "without a resampler")
+        raise InputError(f"latent_jitter is {config.latent_jitter}; {fixed} cannot move, so {case} it is 0")
+    if not files:
+        images = _labelled(config, _load_images(config))
+        channels = images[0].images.shape[1]
+        return config, images, None if config.resampler == "none" else _load_resampler(config.resampler, channels)
+    resampler, stored = _load_resampler(config.resampler), load_latents(files)
+    if stored[0].model != resampler.checksum():
+        raise InputError(
+            f"{config.data} holds latents of other weights than the resampler {config.resampler}; give the R2IR that "
+            "encoded them"
+        )
+    return _at_stored_grids(config, stored), _labelled(config, stored), resampler
+
+
+def _at_stored_grids(config: DiffuserTraining, stored: Sequence[LatentDataset]) -> DiffuserTraining:
+    """The settings with the grids that latents have: those in `latent_sizes` first, in its order, as the first sets the
+    scale. Of latents of several proportions, it is a square one with as many cells."""
+    grids = list(dict.fromkeys(one.size for one in stored))
+    if len({one.canvas for one in stored}) > 1:
+        grids = [(round(math.prod(grids[0]) ** 0.5),) * 2]
+    set_before = config.latent_sizes
+    grids.sort(key=lambda grid: set_before.index(grid) if grid in set_before else len(set_before))
+    return replace(config, latent_sizes=tuple(grids), image_size=stored[0].image_size)
+
+
+def check_settings(config: Training) -> None:
+    """Raises InputError for a setting that is out of its range."""
     if not config.latent_sizes:
         raise InputError("latent_sizes is empty; it must name at least one HxW")
     for size in config.latent_sizes:
@@ -168,7 +212,11 @@ def _load_data(config: Training) -> list[ImageDataset]:
             if not least <= getattr(config, name, least) <= most:
                 accepted = f"from {least} to {most}" if most < math.inf else f"at least {least}"
                 raise InputError(f"{name} is {getattr(config, name)}; it must be {accepted}")
-    data = _shared(
+
+
+def _load_images(config: Training) -> list[ImageDataset]:
+    """The images: a data set for each size."""
+    return _shared(
         lambda pixels: load_sizes(
             config.data,
             config.split,
@@ -181,13 +229,17 @@ def _load_data(config: Training) -> list[ImageDataset]:
             pixels=pixels,
         )
     )
+
+
+def _labelled(config: Training, data: list[AnyDataset]) -> list[AnyDataset]:
+    """The data with a label for every image, which may be its caption; one line tells what was found."""
     text_encoder = config.text_encoder if isinstance(config, DiffuserTraining) else None
     if text_encoder and data[0].captions is None:
         raise InputError(
             f"text_encoder is {text_encoder} and {data[0].source} has no captions; accepted is a column "
             "text, caption or prompt in metadata.jsonl or metadata.csv, or a text file beside every image"
         )
-    if PartialState().is_main_process:
+    if _this_process().is_main_process:
         unlearnt = isinstance(config, DiffuserTraining) and data[0].captions and not text_encoder
         also = "; captions are learnt only with --text-encoder" if unlearnt else ""
         print(f"r2id: {data[0].found}{also}", file=sys.stderr)
@@ -199,7 +251,7 @@ def _load_data(config: Training) -> list[ImageDataset]:
     return _labels_that_occur(data)
 
 
-def _labels_that_occur(data: Sequence[ImageDataset]) -> list[ImageDataset]:
+def _labels_that_occur(data: Sequence[AnyDataset]) -> list[AnyDataset]:
     """The same images, without names that no image has: nothing could be learnt of them."""
     labels = [some.labels for some in data if some.labels is not None]
     kept, indices = torch.cat(labels).unique(return_inverse=True)
@@ -208,10 +260,14 @@ def _labels_that_occur(data: Sequence[ImageDataset]) -> list[ImageDataset]:
     return [replace(some, labels=part, label_names=names) for some, part in zip(data, parts, strict=True)]
 
 
+def _this_process() -> PartialState:
+    # It does not look at this by itself, and would stay one process for good.
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
 def _shared(load: Callable[[Path | None], list[ImageDataset]]) -> list[ImageDataset]:
     """What `load` returns. Of several processes on a machine, one calls it and all map the pixels that it stored."""
-    # It does not look at this by itself, and would stay one process for good.
-    process = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    process = _this_process()
     if process.num_processes == 1:
         return load(None)
     with tempfile.TemporaryDirectory() as folder:
@@ -249,14 +305,15 @@ def network_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
     return arguments
 
 
-def _load_resampler(name: str, channels: int) -> R2IR:
-    """A trained R2IR, by itself or a pipeline's. Raises InputError where it takes other images than these."""
+def _load_resampler(name: str, channels: int | None = None) -> R2IR:
+    """A trained R2IR, by itself or a pipeline's. Raises InputError where it takes other images than of so many
+    channels."""
     if name == DiffuserTraining.resampler and not Path(name).exists():
         raise InputError(
             f"the resampler {name} is not there; train it first by `r2id train resampler`, or give another"
         )
     resampler: R2IR = load_part(R2IR, name, "resampler")
-    if resampler.config.image_channels != channels:
+    if channels and resampler.config.image_channels != channels:
         raise InputError(
             f"the resampler {name} takes {resampler.config.image_channels} channels and the images "
             f"have {channels}; set channels to {resampler.config.image_channels}"
