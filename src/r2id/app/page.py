@@ -1,4 +1,4 @@
-"""The page of `r2id app`: generate, decode the same latents again, zoom into the field, resample a picture."""
+"""The page of `r2id app`: generate, decode again, zoom, and resample a picture."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from r2id.geometry.sizes import Size, check_size, size_text
 
 UPLOAD_BYTES = "20mb"
 WAITING = 32
-"""Requests that may wait in line."""
+"""Most requests in the queue."""
 SESSIONS = 100
-"""Visitors whose latents are kept."""
+"""Most visitors whose latents are kept."""
 THREADS = 8
-"""For both lines and all files: torch keeps memory for every thread that it was ever called from."""
+"""Threads of both queues and all files. torch keeps memory for every thread that called it."""
 
 TO_THE_PICTURES = """() => {
     const line = document.querySelector("#line");
     if (line.getBoundingClientRect().top > 0.7 * innerHeight) line.scrollIntoView({behavior: "smooth"});
 }"""
-"""On a phone the pictures are below the controls, out of sight of the button."""
+"""Scrolls to the pictures, which on a phone are below the controls and out of sight."""
 
 ABOUT = """# R2ID
 Generate {what} from latents of any height and width, decode the same latents at any size, and zoom into the picture as
@@ -38,7 +38,7 @@ a function of coordinates. Everything runs on this machine."""
 
 
 def said(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """A handler, or generator, whose InputError is shown to the visitor."""
+    """Wrap a handler, or generator, so that its InputError is shown to the visitor."""
     if inspect.isgeneratorfunction(handler):
 
         @wraps(handler)
@@ -61,7 +61,7 @@ def said(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _component(name: str) -> dict[str, Any]:
-    """What gradio's HTML is told of a component whose template, style and perhaps script lie beside this file."""
+    """Return arguments of gradio's HTML for a component whose template, style and script lie beside this file."""
     parts = {"html_template": "html", "css_template": "css", "js_on_load": "js"}
     folder = Path(__file__).parent
     files = {part: folder / f"{name}.{suffix}" for part, suffix in parts.items()}
@@ -70,7 +70,7 @@ def _component(name: str) -> dict[str, Any]:
 
 
 def build(studio: Studio) -> gradio.Blocks:
-    """The page of a studio, with its queue."""
+    """Build the page of a studio, with its queue."""
 
     def size_of(height: float | None, width: float | None, name: str) -> Size:
         if height is None or width is None:
@@ -78,7 +78,7 @@ def build(studio: Studio) -> gradio.Blocks:
         return check_size((height, width), name)
 
     def shown(session: Session, latent: Any) -> Iterator[tuple[Any, ...]]:
-        """At first the pictures alone; then they, the one looked at, the `latent`, a line of text, and the session."""
+        """Yield the pictures alone, then with the picked one, the `latent`, a line of text and the session."""
         of = f"{len(session.latents)} latents" if len(session.latents) > 1 else "1 latent"
         latent_height, latent_width = session.latents.shape[-2:]
         line = f"{of} of {latent_height}x{latent_width}, decoded at {size_text(session.size)}"
@@ -88,7 +88,7 @@ def build(studio: Studio) -> gradio.Blocks:
         yield addresses, data_address(studio.overview(session, pictures)), latent, line, session
 
     def latent_of(session: Session) -> str:
-        """The latent of the picked picture."""
+        """Return the latent of the picked picture."""
         return data_address(studio.channels(session))
 
     @said
@@ -197,7 +197,7 @@ def build(studio: Studio) -> gradio.Blocks:
                     latent = gradio.HTML("", **_component("latent"))
         everything = [strip, viewer, latent, line, session]
         sizes = [latent_height, latent_width, height, width]
-        # Two lines to wait in, or to look would be to wait until another visitor's pictures are generated.
+        # Two queues, so that looking does not wait for pictures of another visitor.
         hidden: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "looking"}
         generating = hidden | {"concurrency_id": "generating"}
         generate_button.click(generate, [labels, *sizes, steps, guidance, seed], everything, **generating)
@@ -212,17 +212,17 @@ def build(studio: Studio) -> gradio.Blocks:
         viewer.select(zoom, session, [viewer, session], **hidden)
         out_button.click(zoom_out, session, [viewer, session], **hidden)
         save_button.click(save, session, files, **hidden)
-    # One of a line at a time: more at once would each take as much longer.
+    # One request per queue at a time; more would slow each other down.
     return page.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
 
 
 def launch(studio: Studio, port: int, browser: bool = False) -> gradio.Blocks:
-    """Serve the page of a studio on this machine alone, until its `close()`.
+    """Serve the page of a studio on this machine only, until its `close()`.
 
     Args:
-        studio: what the page works with.
-        port: of http://127.0.0.1.
-        browser: whether to open it there.
+        studio: the studio behind the page.
+        port: port of http://127.0.0.1.
+        browser: whether to open the page in a browser.
 
     Raises:
         InputError: the port is taken.
@@ -241,7 +241,7 @@ def launch(studio: Studio, port: int, browser: bool = False) -> gradio.Blocks:
             max_threads=THREADS,
             enable_monitoring=False,
             footer_links=[],
-            # The fonts of the visitor's machine: none are fetched.
+            # Fonts of the visitor's machine, so that none are fetched.
             theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         )
     except OSError as error:
@@ -250,7 +250,7 @@ def launch(studio: Studio, port: int, browser: bool = False) -> gradio.Blocks:
 
 
 def data_address(picture: Image.Image) -> str:
-    """A picture as an address that holds it, so that nothing is left on disk."""
+    """Return a picture as a data URL, which leaves nothing on disk."""
     file = io.BytesIO()
     picture.save(file, "png")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""What the web page can do with a pipeline, and its limits. Knows nothing of the page."""
+"""Operations of the web page on a pipeline, and their limits; independent of the page itself."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ MOST_PICTURES = 20
 LARGEST_LATENT = 64
 LARGEST_PICTURE = 2048
 MOST_PIXELS = 2**23
-"""Of all pictures that are decoded at once."""
+"""Most pixels of all pictures of a request."""
 MOST_STEPS = 100
 LONGEST = 120.0
-"""Seconds that a request may take."""
+"""Most seconds of a request."""
 UPLOAD_PIXELS = 2**24
 MOST_FILES = 50
-"""Uploads and downloads that are kept on disk at once."""
+"""Most uploads and downloads kept on disk."""
 SHOWN = 480
-"""Pixels along the longer side of the picture that is looked at."""
+"""Pixels along the longer side of the large view."""
 BAND = 2**19
-"""Pixels between two looks at the clock."""
+"""Pixels between two checks of the time limit."""
 
 SIZES = ((1, 1), (2, 2), (27 / 32, 18 / 32), (18 / 32, 1), (4, 51 / 32), (8, 8), (16, 16))
-"""Pictures that the page proposes, in the model's own height and width."""
+"""Picture sizes that the page offers, as multiples of the model's own height and width."""
 
 View = tuple[float, float, float, float]
 WHOLE: View = (0.0, 0.0, 1.0, 1.0)
@@ -51,7 +51,7 @@ WHOLE: View = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Session:
-    """What one visitor looks at: latents with their labels, the size they are decoded at, and one picture's part."""
+    """State of one visitor: latents with labels, the decoded size, the picked picture and its visible part."""
 
     latents: Tensor
     labels: tuple[str, ...]
@@ -62,7 +62,7 @@ class Session:
 
 
 class Studio:
-    """What the page can do with a pipeline. Raises InputError for anything beyond the limits above."""
+    """Operations of the page on a pipeline. They raise InputError for requests beyond the limits above."""
 
     def __init__(self, pipeline: R2Pipeline) -> None:
         if pipeline.resampler is None:
@@ -74,7 +74,7 @@ class Studio:
         self.sizes = [size for size in own if max(size) <= LARGEST_PICTURE]
         self._temporary = tempfile.TemporaryDirectory(prefix="r2id-")
         self.folder = Path(self._temporary.name)
-        """Where all files of visitors are kept, each in a folder of its own, until the studio ends."""
+        """Folder of all visitors' files, each in its own subfolder, until the studio ends."""
 
     def generate(
         self,
@@ -85,7 +85,7 @@ class Studio:
         guidance_scale: float,
         seed: int,
     ) -> Iterator[list[Image.Image] | Session]:
-        """What every step has made of the noise, decoded small; at the end the session."""
+        """Yield the small decoded pictures of every step, and at the end the session."""
         if not labels:
             raise InputError(
                 "no label is chosen; choose at least one" if self.labels else "there is no text; write one"
@@ -139,12 +139,12 @@ class Studio:
                 if isinstance(one, Session):
                     return
         finally:
-            # A visitor who has left gets no further steps.
+            # Sampling stops when the visitor has left.
             stopped.set()
             thread.join()
 
     def encode(self, path: str | None, latent_size: Size, size: Size) -> Session:
-        """The session of an uploaded picture."""
+        """Return the session of an uploaded picture."""
         if not path:
             raise InputError("no picture is uploaded; choose one first")
         check_within(latent_size, LARGEST_LATENT, "the latent size")
@@ -154,14 +154,14 @@ class Studio:
             check_upload(path)
             levels = read_image(path, channels=self.resampler.config.image_channels)
         except InputError as error:
-            # Visitors know their file, not our folder.
+            # Visitors know their file, not this folder.
             raise InputError(str(error).replace(path, Path(path).name)) from error
         with torch.inference_mode():
             latent = self.resampler.encode(as_values(levels[None]).to(self.resampler.device), latent_size)
         return Session(latent, (), (levels.shape[-2], levels.shape[-1]), size)
 
     def pictures(self, session: Session) -> list[Image.Image]:
-        """All pictures of a session at its size."""
+        """Decode all pictures of a session at its size."""
         check_decoded(session.size, len(session.latents))
         began, (height, width) = time.monotonic(), session.size
         rows, pictures = max(1, BAND // width), []
@@ -176,7 +176,7 @@ class Studio:
         return pictures
 
     def look(self, session: Session) -> Image.Image:
-        """The part of the picked picture that is looked at, rendered from the field as large as the page shows it."""
+        """Render the visible part of the picked picture from the field, as large as the page shows it."""
         top, left, bottom, right = session.view
         height, width = session.size
         scale = SHOWN / max((bottom - top) * height, (right - left) * width)
@@ -188,19 +188,19 @@ class Studio:
             return as_output(field.render(whole, (*first, *last)), "pil")[0]
 
     def overview(self, session: Session, pictures: Sequence[Image.Image]) -> Image.Image:
-        """The whole picked picture as large as the page shows it, made of the session's if those are large enough."""
+        """Return the whole picked picture as large as the page shows it, from `pictures` if they are large enough."""
         if max(session.size) < SHOWN:
             return self.look(replace(session, view=WHOLE))
         height, width = _fitted(session.size, SHOWN)
         return pictures[session.picked].resize((width, height), Image.Resampling.LANCZOS)
 
     def channels(self, session: Session) -> Image.Image:
-        """The picked latent, channel by channel."""
+        """Return the picked latent, channel by channel."""
         latent = session.latents[session.picked][:, None]
         return enlarged(contact_sheet(as_output(latent, "pil"), columns=16))
 
     def files(self, session: Session) -> tuple[Path, Path]:
-        """The picked picture as PNG, decoded in float32, and all latents of the session."""
+        """Write the picked picture as PNG, decoded in float32, and all latents of the session; return both paths."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         self._keep_newest()
         latent = session.latents[session.picked : session.picked + 1]
@@ -214,8 +214,8 @@ class Studio:
 
     @contextmanager
     def _quickly(self) -> Iterator[None]:
-        """What is shown is computed in bfloat16 where the device has it: pictures differ by a level or two of 255, in a
-        third of the time."""
+        """Compute in bfloat16 where the device has it: a third of the time, and pictures differ by a level or
+        two of 255."""
         with torch.inference_mode(), autocast("bf16", self.pipeline.device):
             yield
 
@@ -225,7 +225,7 @@ class Studio:
 
 
 def zoomed(view: View, part: View) -> View:
-    """The part of a part of a picture, each as (top, left, bottom, right) from 0 to 1; no thinner than a millionth."""
+    """Return `part` of the part `view`, each (top, left, bottom, right) from 0 to 1; never thinner than 1e-6."""
     top, left, bottom, right = (min(1.0, max(0.0, float(edge))) for edge in part)
     height, width = view[2] - view[0], view[3] - view[1]
     if (bottom - top) * height < 1e-6 or (right - left) * width < 1e-6:
@@ -234,30 +234,30 @@ def zoomed(view: View, part: View) -> View:
 
 
 def check_number(name: str, value: float | None, least: float, most: float) -> None:
-    """Raises InputError for a number outside of its range."""
+    """Raise InputError for a number outside its range."""
     if value is None or not least <= value <= most:
         raise InputError(f"{name} is {value}; it must be from {least:g} to {most:g}")
 
 
 def check_within(size: Size, most: int, name: str) -> None:
-    """Raises InputError for a size that is none, or beyond the page's limits."""
+    """Raise InputError for an invalid size, or one beyond the page's limits."""
     if max(check_size(size, name)) > most:
         raise InputError(f"{name} is {size_text(size)}; the page takes at most {most} on a side")
 
 
 def check_upload(path: str) -> None:
-    """Raises InputError for a picture of too many pixels, before they are read."""
+    """Raise InputError for a picture of too many pixels, before they are read."""
     try:
         with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
     except Exception:
-        return  # read_image says what is wrong with it
+        return  # read_image names the fault
     if width * height > UPLOAD_PIXELS:
         raise InputError(f"the picture is {height}x{width}; accepted are at most {UPLOAD_PIXELS:,} pixels")
 
 
 def check_decoded(size: Size, count: int) -> None:
-    """Raises InputError for pictures beyond the page's limits."""
+    """Raise InputError for pictures beyond the page's limits."""
     check_within(size, LARGEST_PICTURE, "the picture size")
     if size[0] * size[1] * count > MOST_PIXELS:
         raise InputError(
@@ -267,6 +267,6 @@ def check_decoded(size: Size, count: int) -> None:
 
 
 def _fitted(size: Size, longest: int) -> Size:
-    """The proportions of `size` with at most `longest` on a side."""
+    """Return a size in the proportions of `size` whose longer side is `longest`."""
     scale = longest / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

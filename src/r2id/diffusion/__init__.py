@@ -1,2 +1,2 @@
-"""Generation: noise field, schedule, guidance, pipeline; imports errors, geometry, runtime, files, networks and
-conditioning."""
+"""Generation: noise field, schedule, guidance, pipeline; imports errors, geometry, runtime, files, networks
+and conditioning."""

@@ -1,1 +1,1 @@
-"""Figures of how good a model is; imports errors, geometry, runtime, files, networks, diffusion and data."""
+"""Metrics, the judge, reports; imports errors, geometry, runtime, files, networks, diffusion and data."""

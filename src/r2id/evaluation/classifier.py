@@ -1,6 +1,6 @@
-"""A small digit classifier: the judge of generated digits.
+"""The digit classifier that judges generated digits.
 
-It only ever looks at finished pictures, so unlike the networks it judges it is a plain convolutional net.
+It sees finished pictures only, so it is a plain convolutional network.
 Train and save one with `python -m r2id.evaluation.classifier DATA_FOLDER --output FOLDER`.
 """
 
@@ -29,11 +29,11 @@ BUNDLED = Path(__file__).parent.parent / "pretrained" / "digit-classifier"
 
 
 class DigitClassifier(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Tells which digit a grey picture shows.
+    """Classifies the digit of a grey picture.
 
     Args:
         width: channels of the first stage; the second has twice as many, the third four times.
-        feature_dimension: length of the vector that `features` gives.
+        feature_dimension: length of the vectors from `features`.
     """
 
     @register_to_config
@@ -58,7 +58,7 @@ class DigitClassifier(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         self.head = nn.Linear(feature_dimension, CLASSES)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """What the last layer judges by, for Fréchet distances.
+        """Return the input of the last layer, for Fréchet distances.
 
         Args:
             images: float [B, 1, H, W] in [-1, 1], of any size; resized to 32x32, stretched if not square.
@@ -69,12 +69,12 @@ class DigitClassifier(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         return self.embedding(self.stages(as_judged(images)))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The logits [B, 10] of images, float [B, 1, H, W] in [-1, 1] of any size."""
+        """Return the logits [B, 10] of images, float [B, 1, H, W] in [-1, 1] of any size."""
         return self.head(self.features(images))
 
 
 def as_judged(images: torch.Tensor) -> torch.Tensor:
-    """Images [B, 1, H, W] in [-1, 1] of any size at 32x32, stretched if not square."""
+    """Resize images [B, 1, H, W] in [-1, 1] to 32x32; other proportions are stretched."""
     if images.shape[-2:] == (SIDE, SIDE):
         return images
     return functional.interpolate(images, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
@@ -89,7 +89,7 @@ def _convolution(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 def load_classifier(path: str | Path | None = None) -> DigitClassifier:
-    """The classifier saved in the folder `path`, by default the bundled one, in float32 and ready to judge.
+    """Load the classifier from the folder `path`, by default the bundled one, in float32 and evaluation mode.
 
     Raises:
         InputError: the folder holds no classifier.
@@ -116,12 +116,11 @@ def train_classifier(
     Args:
         train: grey images with labels 0 to 9; 32x32 is fastest, as other sizes are resized in every step.
         epochs: passes over the data.
-        seed: of the initial weights, the order and the augmentation; the caller's random state is left as it
-            was.
-        batch_size: images per step; what does not fill a last batch waits for the next epoch.
-        learning_rate: the peak of a one-cycle schedule.
-        weight_decay: of AdamW.
-        label_smoothing: in [0, 1).
+        seed: seed of the initial weights, the order and the augmentation; the caller's random state is kept.
+        batch_size: images per step; an incomplete last batch is left out of its epoch.
+        learning_rate: peak of a one-cycle schedule.
+        weight_decay: weight decay of AdamW.
+        label_smoothing: label smoothing in [0, 1).
         on_epoch: called with the number of finished epochs and the mean loss of the last one.
 
     Raises:
@@ -157,7 +156,7 @@ def train_classifier(
 
 @torch.inference_mode()
 def accuracy(classifier: DigitClassifier, dataset: ImageDataset, *, batch_size: int = 500) -> float:
-    """The share, 0 to 1, of the data set's digits that the classifier recognises.
+    """Return the accuracy of the classifier on a data set of digits, from 0 to 1.
 
     Raises:
         InputError: the data has no labels, other labels than digits, or colour.
@@ -173,14 +172,13 @@ def accuracy(classifier: DigitClassifier, dataset: ImageDataset, *, batch_size: 
 def save_classifier(classifier: DigitClassifier, folder: str | Path) -> None:
     """Save the classifier in half precision; other files in the folder stay.
 
-    Each file is complete before it takes its name, so that an interrupted save leaves no half-written
-    weights.
+    Each file is written whole or not at all, so an interrupted save leaves no partial weights.
     """
     copy.deepcopy(classifier).half().save_pretrained(folder)
 
 
 def digit_labels(dataset: ImageDataset) -> torch.Tensor:
-    """The labels of a data set of digits [N]. Raises InputError if it has none, others, or colour."""
+    """Return the labels of a data set of digits, [N]. Raises InputError if it has none, others, or colour."""
     if dataset.labels is None:
         raise InputError(f"The data ({dataset.source}) has no labels; accepted are digits labelled 0 to 9.")
     if dataset.label_names != tuple(map(str, range(len(dataset.label_names)))) or len(dataset.label_names) > CLASSES:
@@ -203,7 +201,7 @@ def _augment(images: torch.Tensor) -> torch.Tensor:
     to_source_x = torch.stack([cosine * scale_x, (shear * cosine - sine) * scale_y, uniform(6 / SIDE)], 1)
     to_source_y = torch.stack([sine * scale_x, (shear * sine + cosine) * scale_y, uniform(6 / SIDE)], 1)
     grid = functional.affine_grid(torch.stack([to_source_x, to_source_y], 1), list(images.shape), align_corners=False)
-    # Outside lies what every digit is drawn on: black, which zero padding gives once black is zero.
+    # The background of digits is black, which zero padding gives once black is zero.
     return functional.grid_sample(images + 1, grid, align_corners=False) - 1
 
 

@@ -1,6 +1,6 @@
-"""The denoising error by timestep: how well noise is told from a noisy sample, from no noise to nothing but noise.
+"""Denoising error by timestep: the error of the predicted noise, from clean to pure noise.
 
-The original calls it t-scrape.
+The original project calls it t-scrape.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from r2id.runtime.progress import uncounted
 
 TIMES = tuple(step / 20 for step in range(21))
 TIMES_SHOWN = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Those that are enough to read."""
+"""Times in the printed table."""
 
 BATCH = 64
 
 
 def conditions_of(pipeline: R2Pipeline, data: ImageDataset) -> Sequence[str]:
-    """What the model is told of each image: its label, or its caption for a model of texts.
+    """Return the condition of each image: its label, or its caption for a model of texts.
 
     Raises:
         InputError: the data has none, or a label that the model does not know.
@@ -53,10 +53,10 @@ def measure_denoising_error(
     seed: int,
     on_batch: Callable[[int], object] = uncounted,
 ) -> Iterator[dict[str, object]]:
-    """Rows of E‖ε̂ − ε‖² per value at times t from 0 to 1, with the label and without.
+    """Yield rows of E‖ε̂ − ε‖² per value at times t from 0 to 1, with the label and without.
 
-    ᾱ = cos²(πt/2), shifted by the grid's density as in training. From a velocity v, ε̂ = √(1 − ᾱ)·x_t + √ᾱ·v. The noise
-    of every image is the same at all times. `on_batch` is called with the number of images after each batch.
+    ᾱ = cos²(πt/2), shifted by the grid's density as in training. From a velocity v, ε̂ = √(1 − ᾱ)·x_t + √ᾱ·v. An
+    image has the same noise at all times. `on_batch` receives the number of images of each batch.
 
     Raises:
         InputError: the data has no labels, or one that the model does not know; for a model of texts, no captions.
@@ -88,7 +88,7 @@ def measure_denoising_error(
 
 
 def side_by_side(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A few of the times of one latent size, the errors with the label beside those without."""
+    """Return rows of TIMES_SHOWN for one latent size, with the errors with and without the label side by side."""
     dropped = {row["t"]: row["error"] for row in rows if row["label"] == "dropped"}
     return [
         {"latents": row["latents"], "t": row["t"], "with label": row["error"], "without": dropped[row["t"]]}
@@ -98,7 +98,7 @@ def side_by_side(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def plot_denoising_error(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A curve for every latent size, with the label and without, on a logarithmic axis."""
+    """Plot a curve for every latent size, with the label and without, on a logarithmic axis."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -112,7 +112,7 @@ def plot_denoising_error(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.plot(times, errors, style, color=f"C{index}", label=name)
     axes.set(xlabel="t, from clean to noise", ylabel="mean squared error of the noise")
     axes.set_yscale("log", nonpositive="mask")
-    # At t = 1 there is nothing but noise, and a velocity gives it without error but for rounding.
+    # At t = 1 the sample is the noise, and a velocity model returns it up to rounding.
     axes.set_ylim(bottom=min(float(row["error"]) for row in rows if row["t"] != 1) / 3)
     axes.legend()
     axes.grid(alpha=0.3)
@@ -120,7 +120,7 @@ def plot_denoising_error(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def write_denoising_error(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write rows of `measure_denoising_error` to `folder`: denoising-error.csv, and denoising-error.png, their plot."""
+    """Write rows of `measure_denoising_error` to `folder` as denoising-error.csv and a plot, denoising-error.png."""
 
     def write_csv(path: Path) -> None:
         with path.open("w", newline="") as file:

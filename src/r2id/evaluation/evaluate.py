@@ -1,4 +1,4 @@
-"""All figures of `r2id evaluate`, in order, each seeded."""
+"""All measurements of `r2id evaluate`, in order, each with its own seed."""
 
 from __future__ import annotations
 
@@ -37,31 +37,30 @@ LATENT_SIZES: Factors = ((0.5, 0.5), (1, 1), (1.75, 1.75))
 SIZES: Factors = ((1, 1), (2, 2), (27 / 32, 18 / 32), (0.5, 0.5))
 QUICK_LATENT_SIZES: Factors = ((1, 1),)
 QUICK_SIZES: Factors = ((1, 1), (27 / 32, 18 / 32))
-"""Sizes to measure at, in the model's own height and width."""
+"""Default sizes, as multiples of the model's own height and width."""
 
 MOST = {"consistency": 500}
-"""Images at most. Decoding at four times the size costs as much as twenty reconstructions, and a few images tell."""
+"""Upper limits of images. Decoding at four times the size costs as much as twenty reconstructions."""
 
 QUICK_MOST = {"limit": 100, "consistency": 25, "count": 100, "real": 1000, "denoising_error": 50}
-"""Images at most that a minute on two cores is enough for."""
+"""Upper limits of images for a minute on two cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is measured, as the options of `r2id evaluate` say it.
+    """Options of `r2id evaluate`.
 
     Attributes:
-        quick: measure at most as many as QUICK_MOST has, and fewer sizes by default.
+        quick: apply the limits QUICK_MOST, and measure fewer sizes by default.
         count: pictures to generate at each latent size.
         limit: test images to reconstruct; None for all.
-        denoising_error: test images whose noise is measured at every time.
-        latent_size, size: of the latents and of the pictures, (height, width); by default what
-            LATENT_SIZES and SIZES make of the model's own.
-        seed: of the generated pictures and of all noise.
-        precision: "fp32", or "bf16" for that of generation and of the denoising error, on a device that has it.
-        num_inference_steps, guidance_scale, guidance_interval: how to sample, by default as the model's own
-            defaults say.
-        consistency, real: images to compare sizes on, and real ones to compare generated ones with; None for all.
+        denoising_error: test images for the denoising error.
+        latent_size, size: sizes of the latents and the pictures, (height, width); by default LATENT_SIZES and SIZES
+            times the model's own.
+        seed: seed of the generated pictures and all noise.
+        precision: "fp32" or, on devices that have it, "bf16" for generation and the denoising error.
+        num_inference_steps, guidance_scale, guidance_interval: sampling options, by default the model's own.
+        consistency, real: images for the agreement of sizes, and real images for comparison; None for all.
     Raises:
         InputError: a number is too small, or there is nothing to measure.
     """
@@ -92,7 +91,7 @@ class Plan:
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """How to sample, as arguments of the pipeline's call."""
+        """Sampling options as arguments of the pipeline's call."""
         return {
             "num_inference_steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
@@ -100,7 +99,7 @@ class Plan:
         }
 
     def of(self, images: int, defaults: GenerationDefaults) -> Plan:
-        """The same with every number and size filled in, for a data set of so many images and a model's defaults."""
+        """Return the plan with every number and size filled in, for this number of images and a model's defaults."""
         numbers: dict[str, Any] = dict.fromkeys(("limit", "consistency", "real", "denoising_error"), images)
         numbers["count"] = self.count
         for limits in (asdict(self), MOST, QUICK_MOST if self.quick else {}):
@@ -110,7 +109,7 @@ class Plan:
         latent_factors, factors = (QUICK_LATENT_SIZES, QUICK_SIZES) if self.quick else (LATENT_SIZES, SIZES)
         latent_sizes = self.latent_size or tuple(scaled(defaults.latent_size, factor) for factor in latent_factors)
         sizes = self.size or tuple(scaled(defaults.size, factor) for factor in factors)
-        # What is named twice is measured once.
+        # A repeated size is measured once.
         return replace(
             self, latent_size=tuple(dict.fromkeys(latent_sizes)), size=tuple(dict.fromkeys(sizes)), **numbers
         )
@@ -126,23 +125,21 @@ def evaluate(
     resume: bool = False,
     progress: Progress = unseen,
 ) -> Report:
-    """Measure what a plan says, print it, and keep it; says on standard error what cannot be measured, and why.
+    """Measure, print and keep the figures of a plan. Parts that cannot be measured are named on standard error.
 
     Args:
-        pipeline: what is measured.
-        data: what it is measured on.
-        plan: what to measure.
-        about: what else the figures are to be kept with, such as the model's name.
-        output: folder for evaluation.json, which is whole after every latent size, and the denoising error as CSV and
-            plot.
-        resume: keep the figures that are in `output`, and go on after them; of generated pictures within a minute of
-            where they were interrupted.
-        progress: shows how far it is.
+        pipeline: the model.
+        data: test images.
+        plan: the measurements.
+        about: further settings to keep with the figures, such as the model's name.
+        output: folder for evaluation.json, which is whole after every latent size, and for the denoising error as CSV
+            and plot.
+        resume: keep the figures in `output` and continue after them; at most a minute of generation is lost.
+        progress: display of the progress.
     Raises:
-        InputError: nothing can be measured, or memory does not hold it; or the figures to go on after were measured
-            otherwise.
+        InputError: nothing can be measured, memory is too small, or the figures in `output` have other settings.
         OSError: `output` cannot be written to.
-        KeyboardInterrupt: with a sentence that says where the finished figures are.
+        KeyboardInterrupt: with a sentence that names the file of the finished figures.
     """
     if resume and output is None:
         raise InputError("--resume is given without --output, the folder of the figures to go on after; give both")
@@ -177,7 +174,7 @@ def evaluate(
 
 
 def _measurable(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> Plan:
-    """The plan without what cannot be measured of this model on these data; says so in one sentence for each reason."""
+    """Return the plan without the parts that this model and data do not allow; print one sentence for each reason."""
 
     def check_reconstructs() -> None:
         if pipeline.resampler is None:
@@ -213,10 +210,10 @@ def _measurable(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> Plan:
 
 
 def _check_fits_in_memory(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> None:
-    """Raises InputError for latents or pictures that the memory does not hold in batches, before hours are spent."""
+    """Raise InputError if batches of latents or pictures exceed the memory, before any work."""
     height, width = data.images.shape[-2:]
     channels = data.images.shape[1]
-    # A sample, its features in a block, and the feed-forward's four times as many.
+    # Features of a sample in a block, four times as many in the feed-forward.
     features = 4 * pipeline.diffuser.config.dim
     denoised = max(min(generation.BATCH, plan.count), min(denoising_error.BATCH, plan.denoising_error))
     if plan.limit:
@@ -231,7 +228,7 @@ def _check_fits_in_memory(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) 
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """The parts of an evaluation, each of which leaves out what the report has already."""
+    """The parts of an evaluation, each of which skips rows that the report has."""
 
     pipeline: R2Pipeline
     data: ImageDataset
@@ -241,12 +238,12 @@ class _Evaluation:
     progress: Progress
 
     def missing(self, section: str) -> list[Size]:
-        """The latent sizes of which a section has no rows yet."""
+        """Return the latent sizes without rows in a section."""
         there = {row["latents"] for row in self.report.rows.get(section, ())}
         return [size for size in self.plan.latent_size if size_text(size) not in there]
 
     def reconstruction(self) -> None:
-        """Errors through each latent size, at every size of the pictures."""
+        """Measure reconstruction through each latent size, at every picture size."""
         resampler, data = self.pipeline.resampler, self.data.some(self.plan.limit or 0)
         for latent_size in self.missing("reconstruction"):
             with self.progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
@@ -254,7 +251,7 @@ class _Evaluation:
                 self.report.add("reconstruction", list(rows))
 
     def consistency(self) -> None:
-        """Whether sizes agree."""
+        """Measure the agreement of sizes."""
         data = self.data.some(self.plan.limit or 0).some(self.plan.consistency or 0)
         for latent_size in self.missing("consistency"):
             with self.progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
@@ -262,7 +259,7 @@ class _Evaluation:
                 self.report.add("consistency", [row])
 
     def generation(self) -> None:
-        """What real digits measure, and then the generated ones of each latent size."""
+        """Measure real digits, then generated ones of each latent size."""
         missing = self.missing("generation")
         if not missing:
             return
@@ -296,7 +293,7 @@ class _Evaluation:
                 unfinished.remove()
 
     def unfinished(self, latent_size: Size) -> Unfinished | None:
-        """What an interruption has left of the pictures of a latent size, beside the report; None without a report."""
+        """Return the unfinished pictures of a latent size, kept beside the report; None without a report file."""
         if self.report.path is None:
             return None
         path = self.report.path.with_name(f"{size_text(latent_size)}.unfinished.safetensors")
@@ -304,7 +301,7 @@ class _Evaluation:
         return Unfinished(path, self.plan.size, settings, resume=self.resume)
 
     def denoising_error(self, folder: Path | None) -> None:
-        """How well noise is told from latents of each size; to `folder` as denoising-error.csv and .png."""
+        """Measure the denoising error at each latent size, and write it to `folder` as denoising-error.csv and .png."""
         data, missing = self.data.some(self.plan.denoising_error), self.missing("denoising_error")
         for latent_size in missing:
             with self.progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
@@ -312,6 +309,6 @@ class _Evaluation:
             self.report.add("denoising_error", rows, shown=side_by_side(rows))
             if folder:
                 write_denoising_error(self.report.rows["denoising_error"], folder)
-        # An interruption may have come between the last rows and these files.
+        # An interruption may have come after the last rows and before these files.
         if folder and not missing:
             write_denoising_error(self.report.rows["denoising_error"], folder)

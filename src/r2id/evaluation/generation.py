@@ -1,4 +1,4 @@
-"""Whether generated digits are what was asked for, and distributed as real ones are."""
+"""Accuracy of generated digits, and their distance from the distribution of real ones."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from r2id.runtime.progress import uncounted
 NEIGHBOURS = 3
 BATCH = 100
 KEEP_EVERY = 60.0
-"""Seconds of generation that an interruption costs at most."""
+"""Most seconds of generation that an interruption loses."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Pictures as the judge sees them: [N, 64] features, [N, 1024] pixels at 32×32, [N] labels, [N] what it takes
-    them for."""
+    """Results of the judge for pictures: features [N, 64], pixels at 32×32 [N, 1024], true labels [N] and predicted
+    labels [N]."""
 
     features: Tensor
     pixels: Tensor
@@ -44,9 +44,9 @@ class Judged:
     @classmethod
     @torch.inference_mode()
     def of(cls, classifier: DigitClassifier, pictures: Tensor, labels: Tensor) -> Judged:
-        """Grey or RGB pictures [N, C, H, W] in [−1, 1], resized to 32×32 whatever their proportions.
+        """Judge grey or RGB pictures [N, C, H, W] in [−1, 1], resized to 32×32 whatever their proportions.
 
-        The judge is as precise as it can be, whatever the pictures were made in.
+        The judge runs in float32, whatever the precision of the pictures.
         """
         grey = as_judged(pictures.float().mean(1, keepdim=True))
         with torch.autocast(grey.device.type, enabled=False):
@@ -60,9 +60,10 @@ class Judged:
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Fréchet distance between two sets of features [N, D] taken as Gaussian (Heusel et al. 2017, arXiv:1706.08500).
+    """Return the Fréchet distance between Gaussian fits of two sets of features [N, D] (Heusel et al. 2017,
+    arXiv:1706.08500).
 
-    NaN where a set has fewer than two, and so no covariance.
+    It is NaN if a set has fewer than two features, and so no covariance.
     """
     if min(len(first), len(second)) < 2:
         return math.nan
@@ -74,7 +75,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
 
 
 class _Features(nn.Identity):
-    """Tells torchmetrics that the features are there already."""
+    """Stands in for torchmetrics' network, because the features are given."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -82,11 +83,10 @@ class _Features(nn.Identity):
 
 
 def precision_and_recall(real: Tensor, generated: Tensor) -> tuple[float, float]:
-    """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991), with 3 neighbours.
+    """Return improved precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991), with 3 neighbours.
 
-    Precision is the share of generated features [N, D] that lie no further from some real one than its third nearest
-    real neighbour; recall the same with real and generated exchanged. NaN where a set has fewer than two, and so no
-    neighbours.
+    Precision is the share of generated features [N, D] within the reach of a real one, the distance to its third
+    nearest real neighbour. Recall exchanges real and generated. Both are NaN if a set has fewer than two features.
     """
     if min(len(real), len(generated)) < 2:
         return math.nan, math.nan
@@ -94,15 +94,15 @@ def precision_and_recall(real: Tensor, generated: Tensor) -> tuple[float, float]
 
 
 def _covered(points: Tensor, by: Tensor) -> float:
-    # The nearest of all is the point itself.
+    # The nearest point is the point itself.
     reach = torch.cdist(by, by).kthvalue(min(NEIGHBOURS + 1, len(by)), dim=1).values
     return (torch.cdist(points, by) <= reach).any(dim=1).float().mean().item()
 
 
 def distance_within_labels(pixels: Tensor, labels: Tensor) -> float:
-    """Mean Euclidean distance between two pictures [N, D] of one label, averaged over the labels.
+    """Return the mean Euclidean distance between pictures [N, D] of one label, averaged over the labels.
 
-    NaN where a label has only one.
+    It is NaN if a label has only one picture.
     """
     means = []
     for label in labels.unique():
@@ -114,16 +114,15 @@ def distance_within_labels(pixels: Tensor, labels: Tensor) -> float:
 
 
 def seen_size(data_size: Size, size: Size) -> Size:
-    """At which size real digits of `data_size` are compared with pictures of `size`: enlarging them adds nothing."""
+    """Return the size for comparing real digits of `data_size` with pictures of `size`. They are never enlarged."""
     return min(data_size[0], size[0]), min(data_size[1], size[1])
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What real digits measure: a test set in random order, and one half of it against the other.
+    """Figures of real digits: a test set in random order, and one half of it against the other.
 
-    MNIST's first 5,000 test digits were written by other people, more neatly, than the last: in the order of the file,
-    neither half is like the whole.
+    The order is random because other people wrote MNIST's first 5,000 test digits, more neatly than the last.
     """
 
     size: Size
@@ -135,7 +134,7 @@ class Reference:
     def of(
         cls, classifier: DigitClassifier, data: ImageDataset, size: Size, on_batch: Callable[[int], object] = uncounted
     ) -> Reference:
-        """The digits resized to `size` by `lanczos`, as the judge sees them; `on_batch` gets the number in each batch.
+        """Judge the digits resized to `size` by `lanczos`; `on_batch` receives the number of digits of each batch.
 
         Raises:
             InputError: the data has no labels, or others than digits.
@@ -150,7 +149,7 @@ class Reference:
         return cls(size, judged, distance, frechet_distance(*_halves(judged.features)))
 
     def row(self, count: int) -> dict[str, object]:
-        """The row of real digits, one half against the other; precision and recall are of `count` of each."""
+        """Return the row of real digits, one half against the other; precision and recall use `count` of each."""
         first, second = _halves(self.judged.features)
         precision, recall = precision_and_recall(first[:count], second[:count])
         right = (self.judged.taken_for == self.judged.labels).float().mean().item()
@@ -167,7 +166,7 @@ class Reference:
 
 
 def _ratio(distance: float, real: float) -> float:
-    """NaN where all real pictures are alike."""
+    """Return the ratio, or NaN if all real pictures are equal."""
     return distance / real if real else math.nan
 
 
@@ -177,7 +176,7 @@ def _halves(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_digits(pipeline: R2Pipeline, data: ImageDataset) -> None:
-    """Raises InputError where the judge does not know what a pipeline generates, or `data` shows other things."""
+    """Raise InputError unless both the pipeline's labels and `data` are digits."""
     digit_labels(data)
     names = pipeline.conditioner.label_names
     if names != [str(digit) for digit in range(10)]:
@@ -186,13 +185,13 @@ def check_digits(pipeline: R2Pipeline, data: ImageDataset) -> None:
 
 
 class Unfinished:
-    """The pictures of rows that are not finished, in a file from which an interrupted evaluation goes on.
+    """Judged pictures of unfinished rows, in a file from which an interrupted evaluation continues.
 
     Args:
-        path: safetensors with what is judged of them; it goes with `remove`.
-        sizes: of the pictures, (height, width).
-        settings: how they are made, in what JSON has.
-        resume: take what the file holds, if it is there, whole, and of the same settings.
+        path: safetensors file of the judge's results; `remove` deletes it.
+        sizes: (height, width) of the pictures.
+        settings: settings of the generation, as JSON types.
+        resume: load the file if it exists, is whole and has the same settings.
     """
 
     def __init__(self, path: Path, sizes: Sequence[Size], settings: Mapping[str, Any], *, resume: bool) -> None:
@@ -202,11 +201,11 @@ class Unfinished:
 
     @property
     def done(self) -> int:
-        """How many pictures there were."""
+        """The number of pictures in the file."""
         return min((len(judged.labels) for judged in self.judged.values()), default=0)
 
     def keep(self, judged: Mapping[Size, Sequence[Judged]]) -> None:
-        """Write the pictures so far, if a minute has passed since they were last written."""
+        """Write the pictures so far if a minute has passed since the last write."""
         if time.monotonic() - self.kept < KEEP_EVERY:
             return
         tensors = {
@@ -234,7 +233,7 @@ class Unfinished:
 
 
 def load_judge(device: torch.device) -> DigitClassifier:
-    """The bundled classifier, on a device."""
+    """Load the bundled classifier to a device."""
     classifier = load_classifier()
     classifier.to(device=device)  # type: ignore[call-arg]
     return classifier
@@ -252,13 +251,13 @@ def measure_generation(
     on_batch: Callable[[int], object] = uncounted,
     unfinished: Unfinished | None = None,
 ) -> Iterator[dict[str, object]]:
-    """Rows of figures, one for each size of `references`, of `count` digits generated with latents of one size.
+    """Generate `count` digits with latents of one size, and yield a row of figures for each size of `references`.
 
-    Picture number i is of label i mod 10 and drawn from seed + i; all sizes show the same pictures. Precision and
-    recall compare equally many real and generated digits. Distance is `distance_within_labels`, and the intra-class
-    distance ratio that over that of real digits. Of too few pictures to tell a figure, it is NaN. `sampling` are
-    arguments of the pipeline's call that say how. `on_batch` is called with the number of pictures after each batch.
-    Those that are `unfinished` are not generated again, and new ones kept there.
+    Picture i has the label i mod 10 and the seed `seed` + i. All sizes show the same pictures. Precision and recall
+    compare equal numbers of real and generated digits. Distance is `distance_within_labels`, and the intra-class
+    distance ratio divides it by that of real digits. A figure of too few pictures is NaN. `sampling` holds arguments
+    of the pipeline's call. `on_batch` receives the number of pictures of each batch. Pictures in `unfinished` are not
+    generated again, and new ones are kept there.
     """
     begun = unfinished.judged if unfinished else {}
     judged: dict[Size, list[Judged]] = {size: [begun[size]] if begun else [] for size in references}

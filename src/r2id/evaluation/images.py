@@ -1,4 +1,4 @@
-"""The images that a model is measured on."""
+"""Test images for a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from r2id.geometry.sizes import Size
 
 
 def load_test_images(pipeline: R2Pipeline, data: str, split: str, size: Size | None) -> ImageDataset:
-    """Images of the channels, on the background, and by default of the size that a pipeline was trained on."""
+    """Load images with the channels, the background and by default the size of a pipeline's training."""
     if size is None and pipeline.diffuser.config.canvas is None:
         raise InputError("this model was trained on pictures of several sizes; give --image-size to measure it at one")
     canvas = size or tuple(pipeline.diffuser.config.canvas)

@@ -1,4 +1,4 @@
-"""How true images stay through a latent, at the size they had and at others."""
+"""Reconstruction errors of images through a latent, at their own size and at others."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from r2id.runtime.progress import uncounted
 METHODS = ("R2IR", "R2IR at the trained size, then Lanczos", "Lanczos alone, as many values as the latent")
 BATCH = 50
 SMALLEST_FOR_SSIM = 6
-"""Pixels of a side that its window of 11 reaches from the border."""
+"""Least pixels per side for the SSIM window of 11."""
 
 
 def lanczos(images: Tensor, size: Size) -> Tensor:
-    """Images [B, C, H, W] resized by Pillow's antialiased Lanczos filter, kept within [−1, 1]."""
+    """Resize images [B, C, H, W] by Pillow's antialiased Lanczos filter, clamped to [−1, 1]."""
     if size == tuple(images.shape[-2:]):
         return images
     planes = images.float().cpu().flatten(0, 1).numpy()
@@ -42,12 +42,11 @@ def measure_reconstruction(
     sizes: Sequence[Size],
     on_batch: Callable[[int], object] = uncounted,
 ) -> Iterator[dict[str, object]]:
-    """Rows of errors of images encoded to `latent_size` and decoded at each of `sizes`, in [−1, 1].
+    """Yield rows of errors of images encoded to `latent_size` and decoded at each of `sizes`, in [−1, 1].
 
-    The truth at a size is the source resized by `lanczos`. Beside R2IR stand two baselines (METHODS): decoding at the
-    source's size and resizing that, and no network at all: the source resized to as many values as the latent has, and
-    resized again. PSNR and SSIM are means over the images; PSNR is infinite where one of them is met exactly.
-    `on_batch` is called with the number of images after each batch.
+    The reference at a size is the source resized by `lanczos`. METHODS has two baselines: decoding at the source's size
+    and resizing the result, and resizing the source to as many values as the latent and back. PSNR and SSIM are means
+    over the images; PSNR is infinite for an exact copy. `on_batch` receives the number of images of each batch.
     """
     source_size = (data.images.shape[-2], data.images.shape[-1])
     values_per_point = resampler.config.latent_channels / resampler.config.image_channels
@@ -75,11 +74,11 @@ def measure_reconstruction(
 def measure_consistency(
     resampler: R2IR, data: ImageDataset, latent_size: Size, on_batch: Callable[[int], object] = uncounted
 ) -> dict[str, object]:
-    """One row on whether sizes agree and borders are as good as the inside.
+    """Return one row on the agreement of sizes and the quality of borders.
 
-    The first figures are mean squared errors between a latent decoded at two or four times the source's size, averaged
-    over areas back to it, and decoded there at once. The next two are those of the outermost ring of pixels, and of the
-    pixels inside it, against the source, and the last is the one over the other.
+    The first figures are mean squared errors between decoding at the source's size, and at two or four times it with
+    averaging over areas. The next two are errors against the source: of the outermost ring of pixels, and of those
+    inside. The last is their ratio.
     """
     height, width = data.images.shape[-2:]
     names = ("2x against 1x", "4x against 1x", "outermost ring", "inside")

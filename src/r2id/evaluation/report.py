@@ -1,4 +1,4 @@
-"""Figures as rows: printed as tables while they come, and kept in a file that is whole after every addition."""
+"""Reports: rows of figures, printed as tables and kept in a file that is whole after every addition."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ TITLES = {
     "generation": "{count} generated pictures",
     "denoising_error": "denoising error by timestep of {denoising_error} images",
 }
-"""The sections of a report, and what people read above them; the numbers are settings."""
+"""Headings of the sections of a report; the numbers are settings."""
 
 CALLED = ("model",)
-"""Settings that name what other settings identify, and so may differ on resuming."""
+"""Settings that are only names, and so may differ on resuming."""
 
 
 class Report:
-    """Rows of figures in the sections of TITLES.
+    """Rows of figures by section of TITLES.
 
     Args:
-        settings: what was measured and how, in what JSON has; kept with the rows.
-        path: JSON file to write after every addition; None for none.
+        settings: settings of the measurement, as JSON types; kept with the rows.
+        path: JSON file to write after every addition; None for no file.
     """
 
     def __init__(self, settings: Mapping[str, Any], path: Path | None) -> None:
@@ -40,9 +40,9 @@ class Report:
         self.rows: Rows = {}
 
     def resume(self) -> None:
-        """Take the rows that the file has, if there is one.
+        """Load the rows of the file, if it exists.
 
-        Raises InputError where they were measured otherwise, or the file is damaged.
+        Raises InputError if its settings differ or the file is damaged.
         """
         if self.path is None or not self.path.exists():
             return
@@ -53,12 +53,12 @@ class Report:
         print(f"{sum(map(len, rows.values()))} rows are in {self.path} already", flush=True)
 
     def has(self, section: str, row: Row) -> bool:
-        """Whether there is a row of the same latents and pictures."""
+        """Return whether there is a row of the same latents and pictures."""
         same = {name: row[name] for name in ("latents", "pictures")}
         return any(kept.items() >= same.items() for kept in self.rows.get(section, ()))
 
     def add(self, section: str, rows: Sequence[Row], shown: Sequence[Row] | None = None) -> None:
-        """Keep rows, all at once, and print them, or what of them is `shown`, under the section's heading."""
+        """Keep rows, all at once, and print them, or `shown` in their place, under the section's heading."""
         begun = section in self.rows
         self.rows.setdefault(section, []).extend({name: _finite(value) for name, value in row.items()} for row in rows)
         if self.path:
@@ -71,10 +71,10 @@ class Report:
 
 
 def read_evaluation(path: str | Path) -> tuple[dict[str, Any], Rows]:
-    """The settings and the rows of a file that a `Report` wrote.
+    """Read the settings and the rows of a file that a `Report` wrote.
 
     Raises:
-        InputError: it is not there, damaged, or no such file.
+        InputError: the file is missing, damaged or of another kind.
     """
     try:
         rows = dict(json.loads(Path(path).read_text(encoding="utf-8")))
@@ -93,28 +93,28 @@ def read_evaluation(path: str | Path) -> tuple[dict[str, Any], Rows]:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> list[str]:
-    """The lines of a table."""
+    """Return the lines of a Markdown table."""
     return ["| " + " | ".join(map(str, cells)) + " |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def in_words(parts: Iterable[str]) -> str:
-    """["a", "b", "c"] → "a, b and c"."""
+    """Join parts: ["a", "b", "c"] → "a, b and c"."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def title(section: str, settings: Mapping[str, Any]) -> str:
-    """What people read above a section. Raises KeyError for one, or a number of it, that there is not."""
+    """Return the heading of a section. Raises KeyError for an unknown section or a missing setting."""
     return TITLES[section].format_map(settings)
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinity, which is the PSNR of a perfect copy, and no number for what cannot be told."""
+    """Return None for infinity, the PSNR of a perfect copy, and NaN, which JSON lacks."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _line(cells: Mapping[str, str], row: Row) -> str:
-    """Cells in columns as wide as their heading needs; text to the left, numbers to the right."""
+    """Align cells in columns as wide as their headings; text to the left, numbers to the right."""
     columns = []
     for name, cell in cells.items():
         wide = max(len(name), 8)
@@ -123,7 +123,7 @@ def _line(cells: Mapping[str, str], row: Row) -> str:
 
 
 def figure_text(value: Any) -> str:
-    """Four figures of a number; a dash for what cannot be told, or was kept as none."""
+    """Format a number with four significant figures; None and NaN become a dash."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
