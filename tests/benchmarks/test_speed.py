@@ -84,9 +84,7 @@ def test_the_plain_way_gives_the_same_results():
     torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-3)
     fast, plain = (cases.encode(name, 70)() for name in ("R2IR, float32", "R2IR, baseline"))
     torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
-    fast, plain = (
-        torch.from_numpy(cases.decode(name, 300)()).int() for name in ("R2IR, float32", "R2IR, baseline")
-    )
+    fast, plain = (torch.from_numpy(cases.decode(name, 300)()).int() for name in ("R2IR, float32", "R2IR, baseline"))
     assert fast.shape == (300, 300, 1) and (fast - plain).abs().max() <= 1
 
 

@@ -16,6 +16,18 @@ ROUNDING = 1e-6
 """Tolerance for coordinates beyond an edge, by rounding."""
 
 
+def check_coordinates(coordinates: Tensor, canvas: tuple[float, float]) -> None:
+    """Raises InputError for relative coordinates [..., 2] outside of a canvas around the picture's centre."""
+    largest = 0.5 * torch.tensor(canvas, dtype=coordinates.dtype, device=coordinates.device) + ROUNDING
+    outside = ~(coordinates.abs() <= largest).all(-1)
+    if outside.any():
+        y, x = coordinates[outside][0].tolist()
+        raise InputError(
+            f"coordinates ({y:g}, {x:g}) are outside of the canvas; "
+            f"y must be within ±{canvas[0] / 2:g} and x within ±{canvas[1] / 2:g}"
+        )
+
+
 class Decoder(Protocol):
     """A network that reads a source once and answers each query on its own."""
 
@@ -49,14 +61,7 @@ class ImageField:
         Raises:
             InputError: for coordinates outside the canvas.
         """
-        largest = 0.5 * torch.tensor(canvas, dtype=coordinates.dtype, device=coordinates.device) + ROUNDING
-        outside = ~(coordinates.abs() <= largest).all(-1)
-        if outside.any():
-            y, x = coordinates[outside][0].tolist()
-            raise InputError(
-                f"coordinates ({y:g}, {x:g}) are outside of the canvas; "
-                f"y must be within ±{canvas[0] / 2:g} and x within ±{canvas[1] / 2:g}"
-            )
+        check_coordinates(coordinates, canvas)
         # Each point covers a pixel of the training size, which is square.
         cell = tuple(1 / (self._sample_size * side) for side in self._extent)
         flat = Points(coordinates.reshape(-1, len(cell)).to(self._device, torch.float32), cell, self._extent)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,9 +13,11 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from r2id.errors import InputError
+from r2id.fields.cell_field import CellField
 from r2id.fields.image_field import ImageField
 from r2id.files.checksums import checksum
-from r2id.geometry.canvas import canvas_of, plain
+from r2id.geometry.canvas import LatentTensor, canvas_of, plain
+from r2id.geometry.cells import Cells, Window, cells_of, whole_cells
 from r2id.geometry.coordinates import Grid, Points, Samples
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.geometry.sizes import Size, check_size, size_text
@@ -22,16 +25,20 @@ from r2id.networks.attention import FeatureMap
 from r2id.networks.loading import CheckedLoading
 from r2id.networks.local import LocalDecoder, LocalEncoder
 from r2id.networks.published import GlobalDirection
+from r2id.networks.pyramid import POINTS, Pixels, PyramidDecoder, PyramidEncoder
 from r2id.runtime.memory import CHUNK_PIXELS
 
 
 class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Encoder and decoder between images and latents of any size. A latent is a small picture with values in (−1, 1).
+    """Encoder and decoder between images and latents of any size. A latent is a small picture.
+
+    Its values lie in (−1, 1), except those of the pyramid, which are not bounded.
 
     Args:
         image_channels: 1 for grey, 3 for RGB.
         latent_channels: channels of the latent.
-        attention: "local" for neighbourhoods of a fixed size (design §2), "global" for the published design.
+        attention: "local" for neighbourhoods of a fixed size (design §2), "global" for the published design, "pyramid" for
+            lattices of a canvas measured in cells, for photographs (design §3).
         feature_map: feature map of the global linear attention, "softmax" or "elu".
         dim, num_heads, num_blocks: channels, heads and transformer blocks of each direction.
         num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
@@ -42,6 +49,10 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         radius, basis: reach of local attention in units of 1/latent_size, and its cosines per axis.
         value_dim: channels of an embedded pixel in the local encoder.
         pixel_dim, pixel_blocks: channels and feed-forward blocks of each pixel in the local decoder.
+        widths: channels of the pyramid on its lattices of 8, 4, 2 and 1 points a cell.
+        encoder_blocks, decoder_blocks: blocks of each direction of the pyramid on each of these lattices.
+        read_channels, read_dim: channels that a decoded pixel of the pyramid reads, and that turn them into a colour.
+        pixels_per_cell: pixels along a side of the pyramid's cell, for an image encoded without a latent size.
         training: record of the training, kept with the weights.
     """
 
@@ -50,7 +61,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         self,
         image_channels: int = 1,
         latent_channels: int = 64,
-        attention: Literal["local", "global"] = "local",
+        attention: Literal["local", "global", "pyramid"] = "local",
         feature_map: FeatureMap = "softmax",
         dim: int = 192,
         num_heads: int = 6,
@@ -65,6 +76,12 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         value_dim: int = 8,
         pixel_dim: int = 96,
         pixel_blocks: int = 2,
+        widths: Sequence[int] = (32, 96, 192, 320),
+        encoder_blocks: Sequence[int] = (1, 1, 2, 2),
+        decoder_blocks: Sequence[int] = (2, 8, 6, 4),
+        read_channels: int = 32,
+        read_dim: int = 64,
+        pixels_per_cell: float = 16,
         training: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -96,19 +113,43 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 position(latent_size),
                 position(sample_size, pixel_dim),
             )
+        elif attention == "pyramid":
+            self.encoder = PyramidEncoder(image_channels, latent_channels, widths, encoder_blocks)
+            self.decoder = PyramidDecoder(
+                image_channels, latent_channels, widths, decoder_blocks, read_channels, read_dim
+            )
         else:
-            raise ValueError(f"attention is {attention!r}; it must be 'local' or 'global'")
+            raise ValueError(f"attention is {attention!r}; it must be 'local', 'global' or 'pyramid'")
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
     @apply_forward_hook
-    def encode(self, image: Tensor, size: Size | Grid, canvas: tuple[float, float] | None = None) -> Tensor:
-        """Encode an image [B, C, H, W] in [−1, 1] to a latent [B, latent_channels, h, w] in (−1, 1) of `size` (h, w).
+    def encode(
+        self,
+        image: Tensor,
+        size: Size | Grid | None = None,
+        canvas: tuple[float, float] | None = None,
+        pixels_per_cell: float | None = None,
+    ) -> Tensor:
+        """Encode an image [B, C, H, W] in [−1, 1] to a latent [B, latent_channels, h, w] of `size` (h, w).
 
         Latents lie in even rows and columns, or on a grid given as `size`. `canvas` gives the proportions of the
-        picture, by default those of H × W. Without gradients, images above CHUNK_PIXELS are read in chunks of constant
-        memory. Raises InputError for other channels than the model's or an empty size.
+        picture, by default those of H × W. Without gradients, large images are read in chunks of constant memory.
+
+        Without a size, the pyramid makes one latent for each `pixels_per_cell` pixels along a side, so a larger picture
+        has more latents. The canvas, in cells, travels with them.
+
+        Raises InputError for other channels than the model's, an empty size, or a missing one that the form needs.
         """
+        if self.config.attention == "pyramid":
+            self._check_channels(image, self.config.image_channels, "an image")
+            image_size = (image.shape[-2], image.shape[-1])
+            cells = self._cells(image_size, size, pixels_per_cell)
+            return LatentTensor.of(
+                self.encoder.encode_cells(_region_of(image), image_size, cells).movedim(-1, 1), cells
+            )
+        if size is None:
+            raise InputError(f"no latent size is given, which attention {self.config.attention!r} needs")
         self._check_channels(image, self.config.image_channels, "an image")
         height, width = image_size = (image.shape[-2], image.shape[-1])
         if len(image) * height * width > CHUNK_PIXELS and not torch.is_grad_enabled():
@@ -136,8 +177,11 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             image_size: (height, width) of the whole image.
             size, canvas: as for `encode`.
         Raises:
-            InputError: for other channels than the model's, an empty size, or no chunks.
+            InputError: for other channels than the model's, an empty size, no chunks, or a pyramid, which asks for the
+                regions that it needs (`encode_regions`).
         """
+        if self.config.attention == "pyramid":
+            raise InputError("a pyramid takes no chunks in any order; give encode_regions the regions that it asks for")
         canvas = canvas or image_size
         source = query = summaries = None
         for rows, columns, pixels in chunks:
@@ -152,14 +196,34 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.encoder.answer(summaries, query).movedim(-1, 1)
 
     @apply_forward_hook
+    def encode_regions(
+        self, pixels: Pixels, image_size: Size, size: Size | None = None, pixels_per_cell: float | None = None
+    ) -> Tensor:
+        """`encode` of an image that is read region by region and never lies in memory as a whole, by a pyramid.
+
+        Args:
+            pixels: gives the pixels [B, C, h, w] in [−1, 1] of a region (top, left, bottom, right).
+            image_size: (height, width) of the whole image.
+            size, pixels_per_cell: as for `encode`.
+        Raises:
+            InputError: for an empty size, or a model that is no pyramid.
+        """
+        self._check_pyramid()
+        cells = self._cells(check_size(image_size), size, pixels_per_cell)
+        return LatentTensor.of(self.encoder.encode_cells(pixels, image_size, cells).movedim(-1, 1), cells)
+
+    @apply_forward_hook
     def encode_points(self, colours: Tensor, points: Points, size: Size) -> Tensor:
         """Encode colours [B, N, C] at arbitrary points of a canvas, in any order. Raises InputError for an empty
         size."""
+        if self.config.attention == "pyramid":
+            latent = self.encoder.encode_scattered(colours, points, check_size(size)).movedim(-1, 1)
+            return LatentTensor.of(latent, (float(size[0]), float(size[1])))
         canvas = points.extent
         return self.encoder(colours, points, Grid.of_size(check_size(size), canvas, colours.device)).movedim(-1, 1)
 
     @apply_forward_hook
-    def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField:
+    def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField | CellField:
         """Return the latent [B, latent_channels, h, w] as a function of coordinates.
 
         `canvas` gives the proportions of the latent's picture, by default those that the latent carries, or else those
@@ -167,10 +231,31 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         self._check_channels(latent, self.config.latent_channels, "a latent")
         canvas, latent = canvas or canvas_of(latent), plain(latent)
+        if self.config.attention == "pyramid":
+            values = latent.movedim(1, -1)
+            whole = Window(0, 0, latent.shape[-2], latent.shape[-1])
+            return self._cell_field(lambda window: whole.crop(values, window, 1), cells_of(whole.size, canvas))
         source = Grid.of_size((latent.shape[-2], latent.shape[-1]), canvas, latent.device)
         return ImageField(
             self.decoder, latent.movedim(1, -1), source, self.config.sample_size, self.config.image_channels
         )
+
+    @apply_forward_hook
+    def field_of(self, image: Tensor | Pixels, size: Size, pixels_per_cell: float = 4) -> CellField:
+        """A picture as a function of coordinates, encoded where it is asked and kept nowhere.
+
+        Args:
+            image: [1, C, H, W] in [−1, 1], or a function that gives the pixels of a region, such as of a file larger
+                than memory.
+            size: (H, W) of the image.
+            pixels_per_cell: pixels a cell, along a side; fewer keep more detail.
+        Raises:
+            InputError: for a model that is no pyramid.
+        """
+        self._check_pyramid()
+        pixels = _region_of(image) if isinstance(image, Tensor) else image
+        cells = self._cells(size, None, pixels_per_cell)
+        return self._cell_field(lambda window: self.encoder.encode_window(pixels, size, cells, window), cells)
 
     def decode(self, latent: Tensor, size: Size, canvas: tuple[float, float] | None = None) -> Tensor:
         """Decode a latent [B, latent_channels, h, w] to an image [B, C, H, W] in (−1, 1) of `size` (H, W).
@@ -192,8 +277,9 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @apply_forward_hook
     def destandardise(self, latent: Tensor) -> Tensor:
-        """Invert `standardise`, and clamp to the range of the encoder."""
-        return (latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]).clamp(-1, 1)
+        """Invert `standardise`, and clamp to the range of the encoder where it has one."""
+        plain = latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
+        return plain if self.config.attention == "pyramid" else plain.clamp(-1, 1)
 
     def forward(
         self,
@@ -215,6 +301,9 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         size = (image.shape[-2], image.shape[-1])
         pixels = Grid.of_size(size, device=image.device)
         answers = query or pixels
+        if self.config.attention == "pyramid":
+            cells = self._cells(size, latent_size, None)
+            return self._encode_decode_cells(image, cells, answers, latent_noise)
         latents = _latent_grid(latent_size, size, image.device)
         if self.config.attention == "global":
             # Values are a list, in the order of the points.
@@ -239,6 +328,33 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             latent = latent + latent_noise
         return self.decoder(latent, latents, answers)
 
+    def _check_pyramid(self) -> None:
+        if self.config.attention != "pyramid":
+            raise InputError(f"attention is {self.config.attention!r}; only a pyramid reads a picture region by region")
+
+    def _cells(self, size: Size, latents: Size | Grid | None, pixels_per_cell: float | None) -> Cells:
+        """The canvas in cells: as many as there are latents, or else one for every so many pixels."""
+        if latents is not None:
+            height, width = latents.size if isinstance(latents, Grid) else check_size(latents, "the latent size")
+            return float(height), float(width)
+        side = self.config.pixels_per_cell if pixels_per_cell is None else pixels_per_cell
+        if not 0 < side < math.inf:
+            raise InputError(f"pixels_per_cell is {side}; it must be a number above 0")
+        return size[0] / side, size[1] / side
+
+    def _cell_field(self, latents_of: Callable[[Window], Tensor], cells: Cells) -> CellField:
+        margin, channels = self.decoder.margin, self.config.image_channels
+        return CellField(self.decoder, latents_of, cells, channels, POINTS, margin, self.device)
+
+    def _encode_decode_cells(self, image: Tensor, cells: Cells, query: Grid, latent_noise: Tensor | None) -> Tensor:
+        grid = whole_cells(cells)
+        latent = self.encoder.encode_cells(_region_of(image), (image.shape[-2], image.shape[-1]), cells)
+        if latent_noise is not None:
+            latent = latent + latent_noise.movedim(1, -1)
+        rows, columns = ((axis + 0.5) * side for axis, side in zip(query.axes, cells, strict=True))
+        density = (1 / (query.cell[0] * cells[0]), 1 / (query.cell[1] * cells[1]))
+        return self.decoder.read(self.decoder(latent, Window(0, 0, *grid), grid), rows, columns, density)
+
     def _scattered(self, grid: Grid) -> Points:
         points = grid.points()
         return points.jittered() if self.training and self.config.jitter == "sampled" else points
@@ -250,6 +366,10 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"{name} of shape {tuple(tensor.shape)} does not fit this model; "
                 f"it takes [batch, {channels}, height, width]"
             )
+
+
+def _region_of(image: Tensor) -> Pixels:
+    return lambda region: image[:, :, region[0] : region[2], region[1] : region[3]]
 
 
 def _latent_grid(size: Size | Grid, canvas: tuple[float, float], device: torch.device) -> Grid:

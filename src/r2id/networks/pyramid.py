@@ -1,0 +1,421 @@
+"""The pyramid form of R2IR: a picture on lattices of 8, 4, 2 and 1 points a cell, and one latent for each cell (§3).
+
+A canvas is measured in *cells*. Its lattices belong to the canvas, not to the pixels. The density of pixels enters at
+the two ends alone: one kernel reads pixels to a lattice of 16 points a cell, another reads any place of what was
+decoded. The body between them is convolutional and has a fixed reach, so a window of cells with a margin is encoded and
+decoded exactly as in the whole.
+
+Untrained, encoding is a Haar transform cut off after `latent_channels` coefficients, and decoding is its inverse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from r2id.fields.cell_field import BLOCK
+from r2id.geometry.cells import Cells, Window, whole_cells
+from r2id.geometry.coordinates import Points
+from r2id.geometry.kernels import Reading, cubic, cubic_reading, line_reading, read_separably
+from r2id.geometry.sizes import Region, Size
+
+POINTS = 16
+"""Points a cell, along an axis, of the lattice that pixels are read to. Four of them are one of the finest body's."""
+LATTICES = (8, 4, 2, 1)
+"""Points a cell, along an axis, of the body's lattices."""
+RADIUS = 2
+"""Lattice points that a block's kernel reaches."""
+HAAR = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], dtype=torch.float32)
+"""Mean and three differences (rows) of the four points of a square (columns), times four; it is its own inverse."""
+DESCRIPTION = 8
+"""Numbers that describe a density."""
+
+
+def gather_squares(x: Tensor) -> Tensor:
+    """[B, 2H, 2W, C] → [B, H, W, 4·C]: the four points of each square side by side."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
+
+
+def spread_squares(x: Tensor) -> Tensor:
+    """[B, H, W, 4·C] → [B, 2H, 2W, C], the inverse."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c // 4)
+
+
+def coefficient_orders(widths: Sequence[int], colours: int) -> list[list[tuple[int, int]]]:
+    """For each merge to a coarser lattice, which Haar coefficients its channels hold, coarse ones first.
+
+    Returns:
+        for each width after the first, (band, channel of the finer lattice) of its channels.
+    """
+    # How fine a detail each channel holds: 0 is a mean, 1 the coarsest detail.
+    fineness = [0] * colours + [1] * (3 * colours)
+    orders = []
+    for width in widths[1:]:
+        merged = [
+            (fine + 1 if fine or band else 0, band, channel)
+            for band in range(4)
+            for channel, fine in enumerate(fineness)
+        ]
+        kept = sorted(merged)[:width]
+        orders.append([(band, channel) for _, band, channel in kept])
+        fineness = [fine for fine, _, _ in kept]
+    return orders
+
+
+@torch.no_grad()
+def start_as_haar(
+    finest: nn.Linear,
+    between: Iterable[nn.Linear],
+    coarsest: nn.Linear,
+    widths: Sequence[int],
+    colours: int,
+    inverse: bool,
+) -> None:
+    """Set the layers of an encoder (or, inverted, of a decoder) to a Haar transform."""
+    between, scale = list(between), 1.0 if inverse else 0.25
+    for layer in (finest, coarsest, *between):
+        layer.weight.zero_()
+        layer.bias.zero_()
+    for band in range(4):
+        for child in range(4):
+            for channel in range(colours):
+                place = (colours * child + channel, colours * band + channel)
+                finest.weight[place if inverse else place[::-1]] = scale * HAAR[band, child]
+    coarsest.weight.fill_diagonal_(1)
+    for layer, order, fine in zip(between, coefficient_orders(widths, colours), widths, strict=False):
+        for row, (band, channel) in enumerate(order):
+            for child in range(4):
+                place = (child * fine + channel, row)
+                layer.weight[place if inverse else place[::-1]] = (
+                    HAAR[band, child] if inverse else HAAR[band, child] / 4
+                )
+
+
+def describe(density: Tensor) -> Tensor:
+    """Pixels a cell, [B], as numbers [B, DESCRIPTION]."""
+    octaves = density.log2()[:, None] / 4
+    phases = octaves * torch.arange(1, 4, device=density.device) * (math.pi / 2)
+    return torch.cat([octaves, octaves.square(), phases.sin(), phases.cos()], dim=1)
+
+
+class DepthwiseConv(nn.Conv2d):
+    """A kernel for each channel, on a lattice [B, H, W, C]."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim, 2 * RADIUS + 1, padding=RADIUS, groups=dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, H, W, C] → the same shape. Beyond the edges are zeros."""
+        x = x.permute(0, 3, 1, 2)
+        if x.device.type == "cpu" and torch.is_grad_enabled():
+            # In bfloat16 a CPU takes four times as long to differentiate it.
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.to(self.weight.dtype)).permute(0, 2, 3, 1)
+        return super().forward(x).permute(0, 2, 3, 1)
+
+
+class LatticeBlock(nn.Module):
+    """x ← x + feed-forward(norm(kernel(x)) + what it is told). It starts as x ← x."""
+
+    def __init__(self, dim: int, told: int = 0) -> None:
+        super().__init__()
+        self.mix = DepthwiseConv(dim)
+        self.norm = nn.LayerNorm(dim)
+        self.up = nn.Linear(dim, 2 * dim)
+        self.down = nn.Linear(2 * dim, dim)
+        self.told = nn.Linear(told, dim) if told else None
+        for layer in filter(None, (self.down, self.told)):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
+        """x: [B, H, W, dim]; told: [B, told] → [B, H, W, dim]."""
+        near = self.norm(self.mix(x))
+        if self.told is not None:
+            near = near + self.told(told)[:, None, None]
+        return x + self.down(functional.gelu(self.up(near), approximate="tanh"))
+
+
+def margins(blocks: Sequence[int], lattices: Sequence[int]) -> list[int]:
+    """Cells that each level needs around what is wanted of the last one, by what its own and later blocks reach."""
+    needed, total = [], 0
+    for count, points in reversed(list(zip(blocks, lattices, strict=True))):
+        total += math.ceil(RADIUS * count / points)
+        needed.append(total)
+    return needed[::-1]
+
+
+Pixels = Callable[[Region], Tensor]
+"""Gives the pixels [B, C, h, w] in [−1, 1] of a region of a picture, which may be larger than memory."""
+
+
+def read_to_lattice(pixels: Pixels, size: Size, cells: Cells, window: Window) -> Tensor:
+    """What a window of cells of a picture of `size` looks like on the lattice: [B, POINTS·rows, POINTS·columns, C].
+
+    Where the last cells of the canvas are not whole, the picture's last pixels go on in them.
+    """
+    readings = [
+        cubic_reading(
+            (torch.arange(POINTS * first, POINTS * last, dtype=torch.float64) + 0.5) / POINTS * (count / side),
+            count,
+            count / side / POINTS,
+        )
+        for first, last, count, side in zip(window[:2], window[2:], size, cells, strict=True)
+    ]
+    (top, bottom), (left, right) = ((one.indices.min().item(), one.indices.max().item() + 1) for one in readings)
+    some = pixels((int(top), int(left), int(bottom), int(right)))
+    rows, columns = (
+        Reading((one.indices - first).to(some.device), one.weights.to(some.device))
+        for one, first in zip(readings, (top, left), strict=True)
+    )
+    return read_separably(some, rows, columns).movedim(1, -1)
+
+
+POINT_SPREAD = 0.4
+"""Standard deviation of the kernel that reads scattered points, in distances between them."""
+POINT_CELLS = 4
+"""Cells along a side whose lattice scattered points are read to at once."""
+
+
+def scatter_to_lattice(colours: Tensor, places: Tensor, spacing: tuple[float, float], cells: Size) -> Tensor:
+    """The lattice of scattered colours, [B, POINTS·rows, POINTS·columns, C]: a Gaussian mean of the nearest ones.
+
+    Args:
+        colours: [B, N, C].
+        places: [N, 2], in cells.
+        spacing: distances between neighbouring points along each axis, in cells.
+        cells: rows and columns of whole cells.
+    """
+    scale = places.new_tensor(spacing) * POINT_SPREAD * math.sqrt(2)
+    lattice = colours.new_empty(len(colours), POINTS * cells[0], POINTS * cells[1], colours.shape[-1])
+    reach = max(1.0, 3 * max(spacing))
+    for top in range(0, cells[0], POINT_CELLS):
+        for left in range(0, cells[1], POINT_CELLS):
+            rows, columns = (
+                torch.arange(POINTS * first, POINTS * min(first + POINT_CELLS, count), device=places.device)
+                for first, count in zip((top, left), cells, strict=True)
+            )
+            asked = (torch.cartesian_prod(rows, columns) + 0.5) / POINTS
+            near = ((places > asked[0] - reach) & (places < asked[-1] + reach)).all(-1)
+            near = near if near.any() else torch.ones_like(near)
+            # As a softmax, a place far from every point takes the colour of the nearest.
+            weights = torch.cdist(asked / scale, places[near] / scale).square().neg().softmax(-1)
+            read = (weights @ colours[:, near]).unflatten(1, (len(rows), len(columns)))
+            lattice[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = read
+    return lattice
+
+
+class PyramidEncoder(nn.Module):
+    """From a picture on the lattice of POINTS a cell to one latent a cell.
+
+    Args:
+        image_channels: 1 for grey, 3 for RGB.
+        latent_channels: numbers for each cell.
+        widths: channels on each of LATTICES.
+        blocks: blocks on each of them.
+    """
+
+    def __init__(self, image_channels: int, latent_channels: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
+        super().__init__()
+        self.enter = nn.Linear(4 * image_channels, widths[0])
+        self.levels = nn.ModuleList(
+            nn.ModuleList(LatticeBlock(width, DESCRIPTION) for _ in range(count))
+            for width, count in zip(widths, blocks, strict=True)
+        )
+        self.merges = nn.ModuleList(
+            nn.Linear(4 * fine, coarse) for fine, coarse in zip(widths, widths[1:], strict=False)
+        )
+        self.out = nn.Linear(widths[-1], latent_channels)
+        start_as_haar(self.enter, self.merges, self.out, widths, image_channels, inverse=False)  # type: ignore[arg-type]
+        self.margins = margins(blocks, LATTICES)
+        self.margin = self.margins[0]
+
+    def forward(self, lattice: Tensor, density: Tensor, wanted: Window, canvas: Size) -> Tensor:
+        """Latents [B, h, w, latent_channels] of the cells in `wanted`.
+
+        Args:
+            lattice: [B, POINTS·rows, POINTS·columns, image_channels] of the cells in `wanted.grown(self.margin)`.
+            density: [B], pixels a cell that the picture had before it was read to the lattice.
+            wanted, canvas: which cells, of how many rows and columns.
+        """
+        told = describe(density)
+        window = wanted.grown(self.margin, canvas)
+        x = self.enter(gather_squares(lattice))
+        for level, (blocks, points) in enumerate(zip(self.levels, LATTICES, strict=True)):
+            needed = wanted.grown(self.margins[level], canvas)
+            x, window = window.crop(x, needed, points), needed
+            for block in blocks:  # type: ignore[attr-defined]
+                x = block(x, told)
+            if level < len(self.merges):
+                x = self.merges[level](gather_squares(x))
+        return self.out(window.crop(x, wanted, LATTICES[-1]))
+
+    def encode_cells(self, pixels: Pixels, size: Size, cells: Cells) -> Tensor:
+        """Latents [B, h, w, latent_channels] of a whole picture, block by block where no gradient is wanted.
+
+        Args:
+            pixels: gives the pixels of a region of the picture.
+            size: (H, W) of the picture.
+            cells: its canvas in cells.
+        """
+        grid = whole_cells(cells)
+        step = max(grid) if torch.is_grad_enabled() else BLOCK
+
+        def block(y: int, x: int) -> Tensor:
+            window = Window(y, x, min(y + step, grid[0]), min(x + step, grid[1]))
+            return self.encode_window(pixels, size, cells, window)
+
+        columns = range(0, grid[1], step)
+        return torch.cat([torch.cat([block(y, x) for x in columns], 2) for y in range(0, grid[0], step)], 1)
+
+    def encode_window(self, pixels: Pixels, size: Size, cells: Cells, window: Window) -> Tensor:
+        """The same of a window of cells, from no more pixels than these reach."""
+        grid = whole_cells(cells)
+        lattice = read_to_lattice(pixels, size, cells, window.grown(self.margin, grid)).to(self.out.weight.dtype)
+        density = math.sqrt(size[0] * size[1] / (cells[0] * cells[1]))
+        return self(lattice, lattice.new_full((len(lattice),), density), window, grid)
+
+    def encode_scattered(self, colours: Tensor, points: Points, grid: Size) -> Tensor:
+        """The same of colours [B, N, C] at scattered points, for a grid of (h, w) cells."""
+        spacing = (points.cell[0] * grid[0], points.cell[1] * grid[1])
+        places = (points.relative + 0.5) * points.relative.new_tensor(grid)
+        lattice = scatter_to_lattice(colours, places, spacing, grid)
+        density = lattice.new_full((len(lattice),), 1 / math.sqrt(spacing[0] * spacing[1]))
+        return self(lattice, density, Window(0, 0, *grid), grid)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What places of some cells need to be read.
+
+    Attributes:
+        picture: [B, C, POINTS·rows, POINTS·columns], what the body has drawn itself.
+        finest: [B, LATTICES[0]·rows, LATTICES[0]·columns, C], the finest lattice, for the correction of it.
+        window: which cells.
+    """
+
+    picture: Tensor
+    finest: Tensor
+    window: Window
+
+
+class PyramidDecoder(nn.Module):
+    """From one latent a cell to the colour at any place, of any density.
+
+    Args:
+        image_channels, latent_channels, widths, blocks: as for PyramidEncoder.
+        read_channels: numbers that a place reads of the finest lattice.
+        read_dim: channels of the pointwise network that turns these into a colour.
+    """
+
+    def __init__(
+        self,
+        image_channels: int,
+        latent_channels: int,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        read_channels: int,
+        read_dim: int,
+    ) -> None:
+        super().__init__()
+        self.image_channels = image_channels
+        self.enter = nn.Linear(latent_channels, widths[-1])
+        self.levels = nn.ModuleList(
+            nn.ModuleList(LatticeBlock(width) for _ in range(count))
+            for width, count in reversed(list(zip(widths, blocks, strict=True)))
+        )
+        self.splits = nn.ModuleList(
+            nn.Linear(coarse, 4 * fine) for fine, coarse in reversed(list(zip(widths, widths[1:], strict=False)))
+        )
+        self.out = nn.Linear(widths[0], 4 * image_channels)
+        self.features = nn.Linear(widths[0], 4 * read_channels)
+        self.told = nn.Linear(DESCRIPTION, read_dim)
+        self.lift = nn.Linear(read_channels, read_dim)
+        self.hidden = nn.Linear(read_dim, read_dim)
+        self.colour = nn.Linear(read_dim, image_channels)
+        start_as_haar(self.out, reversed(self.splits), self.enter, widths, image_channels, inverse=True)  # type: ignore[arg-type]
+        nn.init.zeros_(self.colour.weight)
+        nn.init.zeros_(self.colour.bias)
+        self.margins = margins(list(reversed(blocks)), list(reversed(LATTICES)))
+        self.margin = self.margins[0]
+
+    def forward(self, latent: Tensor, wanted: Window, canvas: Size) -> Decoded:
+        """All that places in the cells of `wanted` need; of latents [B, h, w, C] in `wanted.grown(self.margin)`."""
+        window = wanted.grown(self.margin, canvas)
+        x = self.enter(latent)
+        for level, (blocks, points) in enumerate(zip(self.levels, reversed(LATTICES), strict=True)):
+            needed = wanted.grown(self.margins[level], canvas)
+            x, window = window.crop(x, needed, points), needed
+            for block in blocks:  # type: ignore[attr-defined]
+                x = block(x)
+            if level < len(self.splits):
+                x = spread_squares(self.splits[level](x))
+        x = window.crop(x, wanted, LATTICES[0])
+        return Decoded(spread_squares(self.out(x)).permute(0, 3, 1, 2).float(), x, wanted)
+
+    def read(self, decoded: Decoded, rows: Tensor, columns: Tensor, density: tuple[float, float]) -> Tensor:
+        """Colours [B, C, rows, columns] at places in cells, of pixels of which `density` fill a cell along each axis.
+
+        Rows and columns ascend. The body's own picture is read by a cubic kernel as wide as a pixel, and corrected.
+        """
+        window, size = decoded.window, decoded.window.size
+        within = rows - window.top, columns - window.left
+        plain = read_separably(
+            decoded.picture,
+            *(
+                cubic_reading(places * POINTS, POINTS * count, POINTS / per_cell)
+                for places, count, per_cell in zip(within, size, density, strict=True)
+            ),
+        )
+        lines = [
+            line_reading(places * LATTICES[0], LATTICES[0] * count) for places, count in zip(within, size, strict=True)
+        ]
+        some = decoded.finest.index_select(1, lines[0].indices).index_select(2, lines[1].indices)
+        near = self.features(some).unflatten(-1, (2, 2, -1))
+        for axis, line in enumerate(lines, start=1):
+            # One matrix product: picking by index is far slower to differentiate.
+            moved = near.movedim((axis, 3), (0, 1))
+            read = line.weights.to(near.dtype).flatten(1) @ moved.flatten(2).flatten(0, 1)
+            near = read.unflatten(1, moved.shape[2:]).movedim(0, axis)
+        return plain + self._correct(near, density).permute(0, 3, 1, 2).float()
+
+    def read_points(self, decoded: Decoded, places: Tensor, density: tuple[float, float]) -> Tensor:
+        """The same at scattered places [N, 2] in cells, of pixels no larger than a point of the lattice: [B, C, N]."""
+        within = places - places.new_tensor(decoded.window[:2])
+        index, offset, _ = _neighbours(within * POINTS - 0.5, decoded.picture.shape[2:], range(-1, 3))
+        weight = cubic(offset)
+        taken = decoded.picture[:, :, index[..., 0, :, None], index[..., 1, None, :]]
+        plain = (taken * (weight[..., 0, :, None] * weight[..., 1, None, :])).sum((-1, -2))
+        index, offset, inside = _neighbours(within * LATTICES[0] - 0.5, decoded.finest.shape[1:3], range(2))
+        weight = torch.where(inside, (0.5 * math.pi * offset).cos().square(), 0.0)
+        weight = weight / weight.sum(-1, keepdim=True)
+        lines = torch.stack([weight, 2 * weight * offset], dim=-1)  # [N, axis, neighbour, constant or slope]
+        some = decoded.finest[:, index[..., 0, :, None], index[..., 1, None, :]]
+        near = self.features(some).unflatten(-1, (2, 2, -1))
+        near = torch.einsum("nyi,nxj,bnyxijc->bnc", lines[:, 0].to(near), lines[:, 1].to(near), near)
+        return plain + self._correct(near, density).mT.float()
+
+    def _correct(self, near: Tensor, density: tuple[float, float]) -> Tensor:
+        per_cell = torch.full((1,), math.sqrt(density[0] * density[1]), device=near.device)
+        x = functional.gelu(self.lift(near) + self.told(describe(per_cell)), approximate="tanh")
+        return self.colour(functional.gelu(self.hidden(x), approximate="tanh"))
+
+
+def _neighbours(places: Tensor, counts: Sequence[int], steps: range) -> tuple[Tensor, Tensor, Tensor]:
+    """Lattice points around places [N, 2], each [N, 2, len(steps)].
+
+    Returns:
+        their indices, moved to the nearest point of the lattice; offsets of the places from where they lay before; and
+        whether they lay inside.
+    """
+    index = places.floor().long()[..., None] + torch.tensor(list(steps), device=places.device)
+    last = torch.tensor(list(counts), device=places.device)[:, None] - 1
+    kept = index.clamp(min=0).minimum(last)
+    return kept, places[..., None] - index, kept == index

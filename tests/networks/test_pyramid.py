@@ -1,0 +1,156 @@
+"""The pyramid form of R2IR: a Haar transform at first, exact in windows, and told how dense pixels are (design §3)."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from r2id import R2IR
+from r2id.errors import InputError
+from r2id.geometry.coordinates import Grid
+from r2id.networks.pyramid import describe
+
+
+@pytest.fixture
+def pyramid():
+    """A small pyramid with every weight random, so that nothing cancels."""
+    torch.manual_seed(0)
+    network = R2IR(
+        image_channels=3,
+        latent_channels=8,
+        attention="pyramid",
+        widths=(12, 16, 20, 24),
+        encoder_blocks=(1, 1, 1, 1),
+        decoder_blocks=(1, 1, 1, 1),
+        read_channels=4,
+        read_dim=8,
+    )
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network.eval()
+
+
+def picture(height, width, seed=1):
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def means(image, side):
+    return functional.avg_pool2d(image, side)
+
+
+def test_untrained_it_keeps_the_coarsest_haar_coefficients():
+    network = R2IR(image_channels=3, latent_channels=3, attention="pyramid", widths=(12, 12, 12, 12)).eval()
+    image = picture(32, 48)
+    with torch.inference_mode():
+        latent = network.encode(image)
+        decoded = network.decode(latent, (32, 48))
+    torch.testing.assert_close(torch.as_tensor(latent), means(image, 16), rtol=0, atol=1e-5)
+    flat = means(image, 16).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    torch.testing.assert_close(decoded, flat, rtol=0, atol=1e-5)
+
+
+def test_untrained_with_all_coefficients_it_returns_what_it_was_given():
+    network = R2IR(image_channels=1, latent_channels=256, attention="pyramid", widths=(4, 16, 64, 256)).eval()
+    image = picture(32, 16)[:, :1]
+    with torch.inference_mode():
+        torch.testing.assert_close(network.decode(network.encode(image), (32, 16)), image, rtol=0, atol=1e-5)
+
+
+def test_a_larger_picture_has_more_latents_and_the_canvas_travels_with_them(pyramid):
+    latent = pyramid.encode(picture(40, 100), pixels_per_cell=8)
+    assert latent.shape == (1, 8, 5, 13) and latent.canvas == (5, 12.5)
+
+
+def test_a_size_gives_the_latents_of_a_whole_object(pyramid):
+    latent = pyramid.encode(picture(40, 40), (4, 4))
+    assert latent.shape == (1, 8, 4, 4) and latent.canvas == (4, 4)
+
+
+@pytest.mark.parametrize("shape", [(150, 203), (16, 500), (1, 7), (40, 1)])
+@pytest.mark.parametrize("block", [8, 16])
+def test_blocks_give_what_the_whole_gives(pyramid, shape, block, monkeypatch):
+    image, size = picture(*shape), (2 * shape[0] + 1, 2 * shape[1] + 1)
+    with torch.inference_mode():
+        latent = pyramid.encode(image, pixels_per_cell=4)
+        whole = pyramid.decode(latent, size)
+        monkeypatch.setattr("r2id.networks.pyramid.BLOCK", block)
+        monkeypatch.setattr("r2id.fields.cell_field.BLOCK", block)
+        parts = pyramid.encode(image, pixels_per_cell=4)
+        torch.testing.assert_close(parts, latent, rtol=0, atol=1e-6)
+        torch.testing.assert_close(pyramid.decode(latent, size), whole, rtol=0, atol=1e-5)
+        torch.testing.assert_close(pyramid.field_of(image, shape, 4).render(size), whole, rtol=0, atol=1e-5)
+
+
+def test_a_window_reads_no_pixel_beyond_its_reach(pyramid):
+    read = []
+    image = picture(400, 400)
+
+    def pixels(region):
+        read.append(region)
+        return image[:, :, region[0] : region[2], region[1] : region[3]]
+
+    with torch.inference_mode():
+        pyramid.field_of(pixels, (400, 400), 4).render((400, 400), (0, 0, 8, 8))
+    assert max(region[2] for region in read) < 400 or len(read) > 1
+    margin = pyramid.encoder.margin + pyramid.decoder.margin
+    changed = image.clone()
+    changed[:, :, 4 * (20 + margin) :] = 0.5
+    with torch.inference_mode():
+        one, other = (pyramid.decode(pyramid.encode(x, pixels_per_cell=4), (400, 400)) for x in (image, changed))
+    assert torch.equal(one[:, :, :72], other[:, :, :72]) and not torch.equal(one, other)
+
+
+def test_training_decodes_what_decode_does(pyramid):
+    image = picture(32, 32)
+    query = Grid.of_size((48, 48)).crop(slice(3, 20), slice(7, 30))
+    with torch.inference_mode():
+        expected = pyramid.decode(pyramid.encode(image, (2, 2)), (48, 48))[:, :, 3:20, 7:30]
+        given = pyramid(image, (2, 2), query)
+    torch.testing.assert_close(given.clamp(-1, 1), expected, rtol=0, atol=1e-5)
+
+
+def test_a_gradient_reaches_every_weight(pyramid):
+    pyramid.train()
+    pyramid(picture(32, 32), (2, 2)).square().mean().backward()
+    missing = [name for name, one in pyramid.named_parameters() if one.grad is None or not one.grad.any()]
+    assert not missing
+
+
+def test_densities_are_told_apart():
+    told = describe(torch.tensor([3.0, 4.0, 8.0, 16.0]))
+    assert torch.isfinite(told).all()
+    assert torch.cdist(told, told).add(torch.eye(4)).min() > 0.1
+
+
+def test_scattered_colours_are_encoded_as_the_grid_they_came_from(pyramid):
+    image = picture(64, 64)
+    smooth = functional.interpolate(functional.avg_pool2d(image, 16), (64, 64), mode="bicubic", align_corners=False)
+    grid = Grid.of_size((64, 64))
+    order = torch.randperm(64 * 64, generator=torch.Generator().manual_seed(2))
+    points = grid.points()
+    points = type(points)(points.relative[order], points.cell, points.extent)
+    with torch.inference_mode():
+        expected = pyramid.encode(smooth, (4, 4))
+        latent = pyramid.encode_points(smooth.flatten(2).mT[:, order], points, (4, 4))
+    assert (latent - expected).square().mean() < 0.01 * expected.square().mean()
+
+
+@pytest.mark.parametrize("side", [0, -4, math.inf, math.nan])
+def test_impossible_cells_are_refused(pyramid, side):
+    with pytest.raises(InputError, match="pixels_per_cell"):
+        pyramid.field_of(picture(8, 8), (8, 8), side)
+
+
+def test_other_forms_need_a_latent_size():
+    with pytest.raises(InputError, match="no latent size"):
+        R2IR(dim=12, num_heads=2).encode(torch.zeros(1, 1, 8, 8))
+
+
+def test_it_is_saved_and_loaded_whole(pyramid, tmp_path):
+    pyramid.save_pretrained(tmp_path)
+    loaded = R2IR.from_pretrained(tmp_path)
+    image = picture(20, 30)
+    with torch.inference_mode():
+        assert torch.equal(loaded.encode(image), pyramid.encode(image))
