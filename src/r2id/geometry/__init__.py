@@ -1,1 +1,1 @@
-"""Coordinates, canvases, Fourier features, and the noise level by density; imports errors alone."""
+"""Coordinates, canvases, kernels, Fourier features, and the noise level by density; imports errors alone."""

@@ -37,8 +37,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     Args:
         image_channels: 1 for grey, 3 for RGB.
         latent_channels: channels of the latent.
-        attention: "local" for neighbourhoods of a fixed size (design §2), "global" for the published design, "pyramid" for
-            lattices of a canvas measured in cells, for photographs (design §3).
+        attention: "local" for neighbourhoods of a fixed size (design §2), "global" for the published design, "pyramid"
+            for lattices of a canvas measured in cells, for photographs (design §3).
         feature_map: feature map of the global linear attention, "softmax" or "elu".
         dim, num_heads, num_blocks: channels, heads and transformer blocks of each direction.
         num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
