@@ -1,4 +1,4 @@
-"""Which images and which latent grids a step sees: all of it follows from the seed and the step's number."""
+"""Images and latent grids of each step, which follow from the seed and the step's number."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from r2id.training.settings import Training
 
 
 def bucket_batch(counts: Sequence[int], batch_size: int, step: int, seed: int) -> tuple[int, int]:
-    """Which of several data sets, of `counts` images, step `step` takes its batch from, and how many it took before.
+    """Return the data set, of several with `counts` images, that step `step` reads, and the number of its batch.
 
-    A data set's batches go through it again and again. Those that begin in its e-th pass belong to epoch e, in random
-    order among those of the other data sets. So all images are seen equally often, to within a batch.
+    Batches of a data set run through it in consecutive passes. Batches that begin in its e-th pass belong to epoch e,
+    which orders the batches of all data sets at random. All images are thus seen equally often, to within a batch.
     """
-    # Batches that hold the images of so many epochs: there are no fewer.
+    # No fewer batches hold the images of this number of epochs.
     epochs = range(step * batch_size // sum(counts) + 1)
     epoch = bisect_right(epochs, step, key=lambda one: sum(_batches_before(counts, batch_size, one))) - 1
     return _epoch_batches(tuple(counts), batch_size, epoch, seed)[
@@ -36,7 +36,7 @@ def _batches_before(counts: Sequence[int], batch_size: int, epoch: int) -> list[
 
 @lru_cache(maxsize=2)
 def _epoch_batches(counts: tuple[int, ...], batch_size: int, epoch: int, seed: int) -> list[tuple[int, int]]:
-    """The data set and the number in it of every batch of an epoch, in random order."""
+    """Return the data set and the batch number in it of every batch of an epoch, in random order."""
     before, after = (_batches_before(counts, batch_size, one) for one in (epoch, epoch + 1))
     buckets = [bucket for bucket in range(len(counts)) for _ in range(before[bucket], after[bucket])]
     numbers = [itertools.count(first) for first in before]
@@ -45,8 +45,8 @@ def _epoch_batches(counts: tuple[int, ...], batch_size: int, epoch: int, seed: i
 
 
 def latent_sizes(config: Training, data: Sequence[Dataset], some: Dataset) -> tuple[Size, ...]:
-    """The latent grids for some of the data: as they are set or, for images of several sizes, in the proportions of
-    these images; that of stored latents is their own."""
+    """Return the latent grids for `some` of the data: those of the settings, in the images' proportions if images have
+    several sizes. Stored latents have their own grid."""
     if isinstance(some, LatentDataset):
         return (some.size,)
     if len(data) == 1:
@@ -55,8 +55,8 @@ def latent_sizes(config: Training, data: Sequence[Dataset], some: Dataset) -> tu
 
 
 def batch_indices(count: int, batch_size: int, batch: int, seed: int) -> Tensor:
-    """Which of `count` images the given batch (from 0) has: consecutive chunks of one random order per epoch,
-    [batch_size]."""
+    """Return the indices of batch number `batch` (from 0) of `count` images, [batch_size]: consecutive chunks of one
+    random order per epoch."""
     first, end = batch * batch_size, (batch + 1) * batch_size
     chunks = []
     while first < end:
@@ -69,11 +69,11 @@ def batch_indices(count: int, batch_size: int, batch: int, seed: int) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _random_order(count: int, seed: int, use: str, epoch: int) -> Tensor:
-    """All numbers below `count` in random order, [count]. A step takes from few epochs, and long orders take time."""
+    """Return a random permutation, [count]. It is cached, because long ones take time and a step needs few epochs."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(mixed_seed(seed, use, epoch)))
 
 
 def mixed_seed(seed: int, use: str, number: int) -> int:
-    """A seed for one use of one step or epoch, so that no two of them share random numbers."""
+    """Return a seed for one use in one step or epoch, so that no two share random numbers."""
     digest = blake2b(f"{seed} {use} {number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

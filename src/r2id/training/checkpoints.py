@@ -1,4 +1,4 @@
-"""Training checkpoints: everything a run needs to go on exactly where it was."""
+"""Checkpoints of trainings, from which a run continues exactly."""
 
 from __future__ import annotations
 
@@ -29,24 +29,23 @@ MAY_CHANGE = {
     "sample_every",
     "checkpoint_every",
 }
-"""Settings that a resumed training may have otherwise than before."""
+"""Settings that a resumed training may change."""
 
 
 class Checkpoints:
-    """Everything a training needs to go on, one folder per kept step: weights, averaged weights, optimiser, time."""
+    """Checkpoints in one folder per kept step: weights, averaged weights, optimiser state, time."""
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
         self.folder, self.keep = folder, keep
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, ascending."""
+        """Return the steps with a checkpoint, ascending."""
         return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*[0-9]"))
 
     def begin(self, settings: dict[str, Any], resume: bool) -> tuple[int, float]:
-        """The step to start from and the seconds already trained.
+        """Return the step to start from and the seconds already trained.
 
-        Raises InputError where a run would overwrite another, where there is nothing to resume, or where the settings
-        are not those of the run to resume.
+        Raises InputError if a run would overwrite another, there is no run to resume, or its settings differ.
         """
         steps = self.steps()
         if not resume:
@@ -76,14 +75,14 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         is_main_process: bool = True,
     ) -> None:
-        """Write the checkpoint of a step, then drop the oldest beyond the kept ones.
+        """Write the checkpoint of a step, then remove the oldest beyond the kept ones.
 
-        All processes must call this, as each may hold a part of every tensor; the main one writes.
+        All processes must call this, because each may hold a shard of every tensor. The main one writes.
         """
 
-        # Not by torch's distributed checkpoint API, whose files are pickles and which knows no averaged weights.
+        # torch's distributed checkpoint API would write pickles, and has no averaged weights.
         def gathered(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-            # One after the other: together they would not fit where they are spread because they do not fit.
+            # Tensors are gathered one by one. Sharded ones may not fit together.
             whole_ones = ((name, whole(value)) for name, value in named)
             return {name: value.cpu() for name, value in whole_ones if is_main_process}
 
@@ -116,7 +115,7 @@ class Checkpoints:
     ) -> None:
         """Fill weights, averaged weights and optimiser from the checkpoint of a step.
 
-        Raises InputError if it is damaged or of another network.
+        Raises InputError if the checkpoint is damaged or of another network.
         """
         folder = self._path(step)
         try:
@@ -144,13 +143,13 @@ class Checkpoints:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor of which every process may hold a part."""
+    """Return a whole tensor of which each process may hold a shard."""
     tensor = tensor.detach()
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).contiguous()
 
 
 def _part_of(whole: Tensor, like: Tensor) -> Tensor:
-    """The inverse, for a tensor that is spread as `like` is."""
+    """Return this process's shard of a tensor, sharded as `like` is."""
     if isinstance(like, DTensor) and whole.shape == like.shape:
         return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
     return whole

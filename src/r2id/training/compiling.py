@@ -1,4 +1,4 @@
-"""Compiling a network for its training."""
+"""Compilation of networks for training."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from r2id.networks.resampler import R2IR
 
 
 def compile_network(network: R2IR | R2ID) -> None:
-    """Run the network through torch.compile: R2ID block by block, R2IR, which has few of its own, whole.
+    """Compile the network by torch.compile: R2ID block by block, R2IR, which has few blocks, as a whole.
 
-    All blocks of a kind share what is compiled of one; whole, every one would be compiled.
+    All blocks of a kind share one compilation.
     """
-    # Not by diffusers' compile_repeated_blocks, which knows blocks by the names of classes: spread ones have others.
+    # diffusers' compile_repeated_blocks finds blocks by class name, which sharding changes.
     blocks: list[nn.Module] = [module for module in network.modules() if isinstance(module, EncoderBlock)]
     for module in blocks or [network]:
         module.compile()
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raises InputError where torch.compile would find no C++ compiler for the CPU."""
+    """Raise InputError if torch.compile would find no C++ compiler for the CPU."""
     from torch._inductor.cpp_builder import get_cpp_compiler
 
     if device.type == "cpu":
@@ -38,9 +38,9 @@ def check_compiler(device: torch.device) -> None:
 
 @contextmanager
 def compilations(note: Callable[[bool], None]) -> Iterator[None]:
-    """Call `note` with True as torch compiles something within, and with False once it has.
+    """Call `note` with True when torch starts to compile within the context, and with False when it is done.
 
-    An exception drops what is queued to be compiled.
+    An exception cancels queued compilations.
     """
     from torch._dynamo.callback import callback_handler
     from torch._inductor.async_compile import AsyncCompile
@@ -56,7 +56,7 @@ def compilations(note: Callable[[bool], None]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        # Python would compile it all before it ends, for half a minute.
+        # Python would otherwise finish the queue before it ends, for half a minute.
         if AsyncCompile.pool.cache_info().currsize:
             AsyncCompile.pool().shutdown(wait=False, cancel_futures=True)
             AsyncCompile.pool.cache_clear()

@@ -1,4 +1,4 @@
-"""The mean and standard deviation of a resampler's latents."""
+"""Mean and standard deviation of a resampler's latents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from r2id.training.settings import Training
 
 @torch.no_grad()
 def measure_latents(resampler: R2IR, config: Training, data: Sequence[ImageDataset], count: int = 2000) -> None:
-    """Store the mean and standard deviation of every latent channel, over images and latent grids, in the resampler."""
+    """Store mean and standard deviation per latent channel, over images and latent grids, in the resampler."""
     moments, shares = [], []
     for some in data:
         share = len(some) / sum(map(len, data))
@@ -26,7 +26,7 @@ def measure_latents(resampler: R2IR, config: Training, data: Sequence[ImageDatas
             values = torch.cat([resampler.encode(batch, size).movedim(1, 0).flatten(1) for batch in batches], dim=1)
             moments.append(torch.stack([values.mean(1), values.square().mean(1)]))
             shares.append(share)
-    # Every grid counts the same, however many samples it has.
+    # Every grid has the same weight, whatever its number of samples.
     weights = torch.tensor(shares, device=resampler.device)[:, None, None]
     mean, square = (torch.stack(moments) * weights).sum(0) / weights.sum()
     resampler.latent_mean.copy_(mean)
@@ -34,5 +34,5 @@ def measure_latents(resampler: R2IR, config: Training, data: Sequence[ImageDatas
 
 
 def spread_over(data: Dataset, count: int) -> Tensor:
-    """Indices of `count` images, evenly spaced: data that is sorted by label shows all of them."""
+    """Return indices of `count` evenly spaced images, which show all labels of data sorted by label."""
     return torch.linspace(0, len(data) - 1, min(count, len(data))).long()

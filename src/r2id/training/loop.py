@@ -53,21 +53,20 @@ def train(
 ) -> Path:
     """Minimise the objective, with checkpoints, logs and averaged weights.
 
-    All randomness of a step, and its images, follow from the seed and the step's number, so a resumed run continues
-    exactly where it was. Interrupting (Ctrl-C) lets the step finish, or gives it up while it compiles, and writes a
-    checkpoint. While one training runs, no other may have its output folder; what a killed one left there unfinished
-    is removed.
+    The images and random numbers of a step follow from the seed and the step's number, so a resumed run continues
+    exactly. Ctrl-C writes a checkpoint after the step, or before it while the step compiles. Only one training may run
+    in an output folder. Partial files of a killed one are removed.
 
     Args:
         config: settings.
-        objective: module from images, labels and a latent grid to a loss; what it trains requires gradients.
-        network: the part of the objective that `config.compile` compiles; its arguments may not change on resuming.
-        data: the images, with labels; of several sizes, a data set for each.
-        save: called with the record of the training once it is done and the averaged weights are in place.
+        objective: module from images, labels and a latent grid to a loss; trained parameters require gradients.
+        network: part of the objective that `config.compile` compiles; its arguments may not change on resuming.
+        data: images with labels, one data set for each size.
+        save: called with the record of the training once the averaged weights are in place.
     Returns:
-        what `save` returns.
+        The result of `save`.
     """
-    # Accelerate's own would be that of the first training in a process, and bfloat16 on any device.
+    # accelerate would keep the precision of the process's first training, and use bfloat16 on any device.
     accelerator = Accelerator(
         mixed_precision="no",
         log_with="tensorboard",
@@ -105,7 +104,7 @@ def _train(
         "data_checksum": checksum(values for one in data for values in (*one.parts, one.labels) if values is not None),
         "frozen_weights_checksum": checksum(frozen),
     }
-    # Arguments also follow from other settings, such as the reach of R2IR from its first latent size.
+    # Arguments also depend on other settings, such as R2IR's radius on the first latent size.
     arguments = {f"network {name}": value for name, value in plain(dict(network.config)).items() if name[0] != "_"}
     start, elapsed = checkpoints.begin(settings | arguments, config.resume)
     if start > config.steps:
@@ -197,7 +196,7 @@ def _train(
             if config.sample_every and done % config.sample_every == 0:
                 average.store(parameters)
                 average.copy_to(parameters)
-                # Where weights are spread, a block gathers its own from all processes: all of them draw the pictures.
+                # Sharded weights are gathered from all processes, so all of them generate the pictures.
                 if accelerator.is_main_process or config.shard:
                     with outer_weights(objective), torch.compiler.set_stance("force_eager"):
                         _log_preview(accelerator, objective, data[0], latent_sizes(config, data, data[0]), done)
@@ -220,7 +219,7 @@ def _train(
     for name in ("output", "resume", "resampler", "shard", "init_from", "num_workers"):
         record.pop(name, None)
     if config.init_from:
-        # What matters of a start is how its weights came about, not where they lay; the arguments are in the config.
+        # The record keeps how the initial weights were trained, not their path; the arguments are in the config.
         record |= {"model": [], "started_from": network.config.training}
     if config.shard:
         gather_weights(objective)
@@ -230,9 +229,9 @@ def _train(
 
 
 def _in_any_process(here: bool, accelerator: Accelerator) -> bool:
-    """Whether something is so in any process, as it is or is not here.
+    """Return whether a flag is set in any process.
 
-    One process alone does not wait for its GPU, which would idle until the next step.
+    A single process does not wait for its GPU, which would idle until the next step.
     """
     if accelerator.num_processes == 1:
         return here
@@ -242,9 +241,9 @@ def _in_any_process(here: bool, accelerator: Accelerator) -> bool:
 def _end(accelerator: Accelerator) -> None:
     """Close the log and leave the process group.
 
-    Gloo's threads free the tensors of the last gather a little after it, and need Python's lock to do so; the process
-    group's destructor waits for those threads with the lock held (pytorch issue 56297), so it may only run once they
-    are done. They are when all processes have met, for one waits there without the lock.
+    Gloo's threads free the tensors of the last gather later, with Python's lock. The process group's destructor waits
+    for those threads while it holds the lock (pytorch issue 56297), so they must end first. Waiting for all processes,
+    without the lock, gives them the time.
     """
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -255,12 +254,12 @@ def _stopped(steps: int) -> str:
 
 
 class StepAbandoned(KeyboardInterrupt):
-    """A stop was asked for in the middle of a step that may be given up."""
+    """A stop request in the middle of a step that may be abandoned."""
 
 
 @dataclass
 class StopRequests:
-    """Whether a stop was asked for; `at_once` says that the step which runs may be given up for it."""
+    """Whether a stop was requested, and whether it may abandon the running step (`at_once`)."""
 
     asked: bool = False
     at_once: bool = False
@@ -268,7 +267,7 @@ class StopRequests:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequests]:
-    """Note Ctrl-C (SIGINT) and SIGTERM, so that a step is whole before the training stops.
+    """Record Ctrl-C (SIGINT) and SIGTERM, so that the training stops after a whole step.
 
     While `at_once` is set, they raise StepAbandoned. A second signal ends the training at once.
     """
@@ -284,7 +283,7 @@ def stop_requests() -> Iterator[StopRequests]:
         signal.signal(number, before[number])
         if stop.at_once:
             raise StepAbandoned
-        # Not by print: the signal may have come in the middle of one.
+        # os.write, because the signal may interrupt a print.
         os.write(2, b"\nr2id: stopping after this step; once more to stop at once\n")
 
     for number in before:
@@ -305,7 +304,7 @@ def _step(
     data: Sequence[Dataset],
     share: Share,
 ) -> tuple[Tensor, Tensor]:
-    """One optimiser step on this process's share of the batch: its loss, and the norm of the gradient."""
+    """Run an optimiser step on this process's share of the batch; return its loss and the gradient's norm."""
     bucket, batch = bucket_batch([len(one) for one in data], config.batch_size, step, config.seed)
     some = data[bucket]
     assert some.labels is not None
@@ -327,8 +326,8 @@ def _step(
 
 
 def learning_rate(config: Training, step: int) -> float:
-    """Linear warm-up from 0, then a cosine from `learning_rate` to `final_learning_rate`, which the last of the
-    steps, counted from 0, takes."""
+    """Return the learning rate of a step, counted from 0: linear warm-up from 0, then a cosine from `learning_rate` to
+    `final_learning_rate` at the last step."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     share = (step - config.warmup_steps) / max(1, config.steps - 1 - config.warmup_steps)
@@ -337,7 +336,7 @@ def learning_rate(config: Training, step: int) -> float:
 
 
 def _log_preview(accelerator: Accelerator, objective: Any, data: Dataset, sizes: tuple[Size, ...], step: int) -> None:
-    """Pictures of what has been learnt, at each latent grid, to TensorBoard."""
+    """Log preview pictures at each latent grid to TensorBoard."""
     module = accelerator.unwrap_model(objective).eval()
     assert data.labels is not None
     shown = spread_over(data, 10)
@@ -355,7 +354,7 @@ def _log_preview(accelerator: Accelerator, objective: Any, data: Dataset, sizes:
 
 
 def describe_machine(accelerator: Accelerator) -> str:
-    """The device and versions that a training ran on, for its record."""
+    """Return the device and versions of a training, for its record."""
     device = accelerator.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     return f"{accelerator.num_processes} × {name}, {platform.machine()}, torch {torch.__version__}"

@@ -1,4 +1,4 @@
-"""What each network learns: one module per training, from a batch of images to its loss."""
+"""Objectives: modules from a batch of images to the loss of a training."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from r2id.runtime.processes import Share
 
 
 class Objective(nn.Module, ABC):
-    """What a training minimises. The parameters that require gradients are the ones it trains.
+    """The loss of a training, and its networks. Trained parameters require gradients.
 
     Attributes:
-        share: which part of the batch the images are, where several processes each take one.
-        latent_jitter: standard deviation, in cells, by which rows and columns of the latents move.
+        share: this process's share of the batch.
+        latent_jitter: standard deviation, in cells, of the jitter of latent rows and columns.
     """
 
     share = Share()
     latent_jitter = 0.0
 
     def draw(self, distribution: Callable[..., Tensor], count: int, *shape: int, device: torch.device) -> Tensor:
-        """Random numbers [count, *shape] for `count` images.
+        """Draw random numbers [count, *shape] for `count` images.
 
-        All processes draw those of the whole batch and each takes its own, so that what is learnt does not depend on
-        how many there are.
+        Every process draws those of the whole batch and takes its own share, so that training does not depend on their
+        number.
         """
         return self.share.take(distribution(self.share.count * count, *shape, device=device))
 
     def latent_grid(self, latent_size: Size, images: Tensor) -> Grid:
-        """Where the latents of images [B, C, H, W] lie in this step."""
+        """Return the grid of the latents of images [B, C, H, W] in this step."""
         grid = Grid.of_size(latent_size, canvas_of(images) or (images.shape[-2], images.shape[-1]), images.device)
         return grid.jittered(self.latent_jitter) if self.latent_jitter else grid
 
     @abstractmethod
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
-        """The loss of images [B, C, H, W] in [−1, 1], or of their latents, with labels [B], at one latent grid."""
+        """Return the loss of images [B, C, H, W] in [−1, 1], or their latents, with labels [B] at one latent grid."""
 
     @abstractmethod
     def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:
-        """Images [N, C, H, W] in [−1, 1], N a multiple of len(images), that show what has been learnt.
+        """Return preview images [N, C, H, W] in [−1, 1], with N a multiple of len(images).
 
         Args:
             images: [B, C, H, W] in [−1, 1], or their latents.
-            names: of their labels, or their captions.
+            names: their label names or captions.
             latent_size: one latent grid.
         """
 
@@ -65,7 +65,7 @@ class ReconstructionObjective(Objective):
         resampler: the R2IR to train.
         latent_noise: σ.
         pixel_share: share of the rows, and of the columns, that are decoded.
-        latent_jitter: standard deviation, in cells, by which rows and columns of the latents move.
+        latent_jitter: standard deviation, in cells, of the jitter of latent rows and columns.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ReconstructionObjective(Objective):
 
     @torch.no_grad()
     def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:
-        """The images, then their reconstructions."""
+        """Return the images, then their reconstructions."""
         size = (images.shape[-2], images.shape[-1])
         return torch.cat([images, self.resampler.decode(self.resampler.encode(images, latent_size), size)])
 
@@ -98,16 +98,15 @@ class ReconstructionObjective(Objective):
 class DiffusionObjective(Objective):
     """E‖network(√ᾱ·x + √(1 − ᾱ)·ε, ᾱ) − target‖² with ᾱ = cos²(πt/2), t uniform in [0, 1], one stratum per image.
 
-    ᾱ is then shifted by the density of the grid, where the diffuser asks for that (`noise_reference_size`).
-
-    The target is ε, or the velocity √ᾱ·ε − √(1 − ᾱ)·x (Salimans & Ho 2022, arXiv:2202.00512).
+    With `noise_reference_size`, ᾱ is then shifted by the density of the grid. The target is ε, or the velocity
+    √ᾱ·ε − √(1 − ᾱ)·x (Salimans & Ho 2022, arXiv:2202.00512).
 
     Args:
-        pipeline: its diffuser and its conditioner are trained together. Its resampler is frozen and makes the
-            standardised latents x; without one, pixels are diffused, resized to the grid.
+        pipeline: its diffuser and conditioner are trained together. Its frozen resampler makes the standardised
+            latents x. Without a resampler, x are pixels, resized to the grid.
         label_dropout: share of the labels replaced by "no label".
-        latent_jitter: standard deviation, in cells, by which rows and columns of the latents move.
-        captions: where labels stand for captions, these, in place of the pipeline's conditioner.
+        latent_jitter: standard deviation, in cells, of the jitter of latent rows and columns.
+        captions: conditioner in place of the pipeline's, if labels are indices of captions.
     """
 
     def __init__(
@@ -145,20 +144,20 @@ class DiffusionObjective(Objective):
         return (prediction.float() - target).square().mean()
 
     def alpha_bar(self, time: Tensor, size: Size) -> Tensor:
-        """The signal's share of the variance at times in [0, 1], in samples of a grid of `size`."""
+        """Return the signal's share of the variance at times in [0, 1], in samples of a grid of `size`."""
         return cosine_alpha_bar(time, size, self.diffuser.config.noise_reference_size)
 
-    # Independent numbers are how any one grid sees a white field.
+    # On any single grid, the white field is independent noise.
     noise = staticmethod(torch.randn)
 
     @staticmethod
     def _strata(count: int, device: torch.device) -> Tensor:
-        """Times in [0, 1], one in each of `count` equal parts."""
+        """Return times in [0, 1], one in each of `count` equal parts."""
         return (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
 
     @torch.no_grad()
     def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:
-        """Generated pictures of the labels or captions."""
+        """Return generated pictures of the labels or captions."""
         self.pipeline.set_progress_bar_config(disable=True)
         canvas = canvas_of(images)
         size = self.pipeline.defaults_on(canvas).size if canvas else (images.shape[-2], images.shape[-1])

@@ -1,4 +1,4 @@
-"""The presets: settings of trainings that are known to work."""
+"""Presets: settings of trainings that are known to work."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ _DIFFUSER = DiffuserTraining(
     beta2=0.98,
     precision="bf16",
     compile=True,
-    # On 16×16 latents, neighbours and positions must be told apart as finely, or what the noise leaves is not read.
+    # The kernel and the positions must resolve 16×16 latents, or R2ID cannot average out the noise.
     model=("encoder_blocks=4", "decoder_blocks=4", "sample_size=16", "basis=10"),
 )
 
 DIFFUSER_PRESETS = {
     "mnist": _DIFFUSER,
-    # What an area of noise means on other grids cannot be learnt from one: the noise is the schedule's own. Rows and
-    # columns move, or latents in between would be met for the first time on other grids.
+    # One grid cannot teach the noise of an area on others, so the noise is the schedule's own. Rows and columns move,
+    # so that training covers the latents between grid points.
     "mnist-one-size": replace(
         _DIFFUSER,
         latent_sizes=((4, 4),),
@@ -104,7 +104,7 @@ DIFFUSER_PRESETS = {
         warmup_steps=2_000,
         precision="bf16",
         compile=True,
-        # The neighbourhood is one and a half cells of 16x16 latents, as it is of 4x4 in preset mnist.
+        # The radius is one and a half cells of 16x16 latents, as of 4x4 in preset mnist.
         model=(*_RGB, "time_dim=256", "token_dim=1024", "sample_size=16", "noise_reference_size=16", "radius=0.09375"),
     ),
 }

@@ -1,4 +1,4 @@
-"""What a training run is made of, as typed settings that also make the command line.
+"""Typed settings of trainings, which also define the command line.
 
 This file imports neither torch nor diffusers, so that help is instant.
 """

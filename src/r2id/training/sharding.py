@@ -1,4 +1,4 @@
-"""Weights spread over several processes (FSDP), for networks that would not fit otherwise."""
+"""Weights sharded over several processes (FSDP), for networks that exceed one device."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from r2id.training.checkpoints import whole
 
 
 def shard(objective: nn.Module, device_type: str, processes: int) -> None:
-    """Spread the weights over the processes. A block's come together while it computes, what is outside of blocks for
-    all of a step."""
-    # Not by accelerate's FSDP2 plugin, which on CPUs copies the weights to every process without a word.
+    """Shard the weights over the processes. Weights of a block are gathered while it computes, all others for a whole
+    step."""
+    # accelerate's FSDP2 plugin silently replicates the weights on CPUs.
     mesh = init_device_mesh(device_type, (processes,))
     for module in list(objective.modules()):
-        # Blocks that are read by parts, those of the published R2IR, would not see their weights come together.
+        # Blocks of the published R2IR are called by parts, for which weights would not be gathered.
         if isinstance(module, (EncoderBlock, SelfBlock)):
             fully_shard(module, mesh=mesh)
     fully_shard(objective, mesh=mesh)
@@ -29,7 +29,7 @@ def shard(objective: nn.Module, device_type: str, processes: int) -> None:
 
 @contextmanager
 def outer_weights(objective: Any) -> Iterator[None]:
-    """Every process has the weights outside of blocks for a while, where they are spread over the processes."""
+    """Gather sharded weights outside of blocks for the duration of the context."""
     if not isinstance(objective, FSDPModule):
         yield
         return
@@ -39,13 +39,13 @@ def outer_weights(objective: Any) -> Iterator[None]:
 
 
 def gather_weights(objective: nn.Module) -> None:
-    """Give every process all of the weights for good."""
+    """Give every process all weights permanently."""
     for module in objective.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if isinstance(parameter, DTensor):
                 setattr(module, name, nn.Parameter(whole(parameter), parameter.requires_grad))
         if isinstance(module, FSDPModule):
-            # Its hooks would wait for the other processes, to gather what is here by now. Torch has no public way to
-            # take them off: a full state dict of its checkpoint API needs every network a second time, built anew.
+            # Its hooks would wait for other processes to gather weights that are already here. Torch has no public way
+            # to remove them: a full state dict of its checkpoint API needs every network a second time.
             module._forward_pre_hooks.clear()  # type: ignore[attr-defined]
             module._forward_hooks.clear()  # type: ignore[attr-defined]
