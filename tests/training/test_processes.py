@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from r2id import cli
+from r2id.files.latents import Latents
 
 DIGITS = Path(__file__).parent.parent / "fixtures" / "digits"
 COMMON = (
@@ -173,6 +174,26 @@ def test_two_processes_learn_what_one_learns_even_if_killed(network, first, then
         torch.testing.assert_close(
             two[name], value, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_two_processes_learn_stored_latents_as_one_does(make_resampler, tmp_path):
+    resampler = make_resampler(sample_size=8)
+    resampler.save_pretrained(tmp_path / "resampler")
+    for part in range(2):
+        values = torch.rand(12, 3, 2, 2 + part) * 2 - 1
+        latents = Latents(values, (8, 8), ("a", "b", "c") * 4, resampler.checksum(), (8, 8))
+        latents.save(tmp_path / "latents" / f"{part}.safetensors")
+    arguments = (*NETWORKS["diffuser"], "--data", tmp_path / "latents", "--resampler", tmp_path / "resampler")
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    with patch.object(sys, "argv", ["r2id", "train", *map(str, arguments), "--output", str(alone)]):
+        cli.main()
+    process = by_two_processes(*arguments, "--shard", "--output", together)
+    printed = printed_by(process)
+    assert process.returncode == 0 and printed.count("24 latents of 2x2, 2x3; 3 labels") == 1, printed
+    one, two = weights(alone), weights(together)
+    assert one.keys() == two.keys() and one
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_each_process_holds_half_and_whole_weights_of_one_block_only(tmp_path):

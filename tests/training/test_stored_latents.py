@@ -121,6 +121,25 @@ def test_several_grids_are_learnt_by_turns_and_a_resumed_training_goes_on(encode
     assert pipeline.diffuser.config.noise_reference_size == 3 and pipeline.generation_defaults.latent_size == (2, 3)
 
 
+def test_latents_of_several_proportions_are_learnt_at_a_square_scale(resampler, tmp_path):
+    model = R2IR.from_pretrained(resampler).checksum()
+    for count, canvas, grid in ((4, (9, 16), (2, 4)), (2, (16, 9), (4, 2)), (1, (8, 8), (3, 3))):
+        latents = Latents(torch.rand(count, 3, *grid) * 2 - 1, canvas, (), model)
+        latents.save(tmp_path / "latents" / f"{count}.safetensors")
+    train_diffuser(training(tmp_path / "latents", resampler, tmp_path, steps=9, batch_size=1, sample_every=9))
+    pipeline = R2Pipeline.from_pretrained(tmp_path / "pipeline")
+    assert pipeline.diffuser.config.canvas is None and pipeline.diffuser.config.noise_reference_size == 3
+    assert pipeline.generation_defaults.latent_size == (3, 3) and pipeline.generation_defaults.size == (8, 8)
+
+
+def test_latents_of_no_pictures_give_the_size_that_the_resampler_learnt(resampler, tmp_path):
+    model = R2IR.from_pretrained(resampler).checksum()
+    Latents(torch.rand(4, 3, 2, 4) * 2 - 1, (1, 2), (), model).save(tmp_path / "one.safetensors")
+    train_diffuser(training(tmp_path / "one.safetensors", resampler, tmp_path, steps=1, sample_every=1))
+    pipeline = R2Pipeline.from_pretrained(tmp_path / "pipeline")
+    assert tuple(pipeline.diffuser.config.canvas) == (1, 2) and pipeline.generation_defaults.size == (4, 8)
+
+
 def test_one_file_is_enough(encoded, resampler, tmp_path):
     train_diffuser(training(encoded / "2x2" / "00000300.safetensors", resampler, tmp_path, steps=1))
 

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 
@@ -13,10 +14,11 @@ def checksum(tensors: Iterable[Tensor]) -> int:
     """A number that tells these values from others, wherever they came from."""
     total = 0
     for tensor in tensors:
-        # Weights kept in half precision are the same ones, in whichever precision they were loaded.
-        exact = tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
-        # Not as bytes, which would be a copy: images may be larger than memory.
-        total = zlib.crc32(exact.cpu().contiguous().numpy().reshape(-1).view("uint8").data, total)
+        # In parts, of which a copy takes little memory: images and latents may be larger than it.
+        for part in torch.atleast_1d(tensor.detach()).split(1024):
+            # Weights kept in half precision are the same ones, in whichever precision they were loaded.
+            exact = part.float() if part.is_floating_point() else part
+            total = zlib.crc32(exact.cpu().contiguous().numpy().reshape(-1).view("uint8").data, total)
     return total
 
 
