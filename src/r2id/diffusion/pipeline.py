@@ -1,4 +1,4 @@
-"""R2Pipeline: labels → latents → pictures of any size. What a user calls."""
+"""R2Pipeline: labels or texts → latents → pictures of any size."""
 
 from __future__ import annotations
 
@@ -45,10 +45,9 @@ class R2PipelineOutput(BaseOutput):
     """Pictures and the latents they were decoded from.
 
     Attributes:
-        images: one picture per label, as PIL images, or stacked: numpy [B, H, W, C] in [0, 1], or tensors
-            [B, C, H, W] in [−1, 1]. Where several sizes were asked for, a list of that for each size. The latents,
-            where they were asked for in place of pictures.
-        latents: [B, C, h, w] as the resampler decodes them, in [−1, 1]. Their `canvas` gives the proportions.
+        images: one picture per label, as PIL images, numpy [B, H, W, C] in [0, 1] or tensors [B, C, H, W] in [−1, 1].
+            Several sizes give a list of these, one for each size. With output_type "latent", the latents.
+        latents: [B, C, h, w] in [−1, 1]; their `canvas` gives the proportions of the picture.
     """
 
     images: Any
@@ -64,11 +63,11 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         resampler: the R2IR whose latents the diffuser generates; None if it generates pixels.
         scheduler: any diffusers scheduler for a variance-preserving process, such as DDIM, DPM-Solver++ or Euler;
             by default UniPC with the cosine schedule.
-        text_encoder, tokenizer: of transformers; None for a model of labels.
-        generation_defaults: fields of `GenerationDefaults`, which are saved with the model; those not given follow from
-            the networks.
+        text_encoder, tokenizer: those of transformers; None for a model of labels.
+        generation_defaults: fields of `GenerationDefaults`, saved with the model; missing ones follow from the
+            networks.
     Raises:
-        InputError: for generation_defaults that a call would not take.
+        InputError: for generation_defaults that a call would refuse.
     """
 
     _optional_components = ["resampler", "scheduler", "text_encoder", "tokenizer"]
@@ -88,8 +87,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         super().__init__()
         defaults = GenerationDefaults.of(diffuser, resampler, generation_defaults)
         self.register_to_config(generation_defaults=asdict(defaults))
-        # Noise alone tells a velocity what to become; noise predicted in it says nothing of the picture, and the first
-        # step is taken from a little below. Not every setting is UniPC's: the config carries them to other schedulers.
+        # At pure noise, a velocity says something of the picture, and predicted noise nothing, so its first step starts
+        # lower. Some settings are not UniPC's own; the config carries them to other schedulers.
         scheduler = scheduler or UniPCMultistepScheduler.from_config(
             {
                 "beta_schedule": "squaredcos_cap_v2",
@@ -109,26 +108,26 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> R2Pipeline:
-        """Load a pipeline: a folder, the name of bundled weights ("mnist"), or a Hugging Face hub id. A folder that
-        holds a pipeline comes before bundled weights of the same name.
+        """Load a pipeline from a folder, by the name of bundled weights ("mnist") or by a Hugging Face hub id.
 
-        Moved to `device`, if that is given. Raises InputError where there is no complete pipeline of that name. Other
-        arguments are `DiffusionPipeline.from_pretrained`'s.
+        A folder with a pipeline comes before bundled weights of the same name. `device` moves the pipeline. Other
+        arguments are those of `DiffusionPipeline.from_pretrained`. Raises InputError if no complete pipeline has that
+        name.
         """
         return load_pretrained(super().from_pretrained, pretrained_model_name_or_path, "model_index.json", **kwargs)
 
     @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """diffusers' own, which `from_pretrained` calls: the code that lies in the folder is not run."""
+        """Return the config for `from_pretrained`, so that code in the folder is not run."""
         config = super().load_config(*args, **kwargs)
         return importable(config, cls.__name__) if isinstance(config, dict) else config
 
     @classmethod
     def download(cls, pretrained_model_name: str | os.PathLike, **kwargs: Any) -> str:
-        """Fetch a pipeline from the Hugging Face hub, or find it in the cache; returns its folder.
+        """Fetch a pipeline from the Hugging Face hub or its cache; returns its folder.
 
-        Arguments are `DiffusionPipeline.download`'s; of them `variant`, `revision`, `cache_dir`, `token`,
-        `force_download` and `local_files_only` count. Code is not fetched to be run, and pickles not at all.
+        Arguments are those of `DiffusionPipeline.download`; `variant`, `revision`, `cache_dir`, `token`,
+        `force_download` and `local_files_only` have an effect. Fetched code is not run, and pickles are not fetched.
         """
         names = ("revision", "cache_dir", "token", "force_download", "local_files_only")
         where = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
@@ -148,9 +147,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
 
         Args:
             save_directory: the folder; other files in it stay.
-            push_to_hub: upload it, too; then `repo_id` and other arguments of `push_to_hub` may be given.
-            card: the README.md to write. By default one is made from what is known, unless another than such a one is
-                there.
+            push_to_hub: upload it too, with `repo_id` and other arguments of `push_to_hub`.
+            card: the README.md to write. The default is generated, unless the folder has a card of its own.
             kwargs: further arguments of `DiffusionPipeline.save_pretrained`, such as `variant`.
         """
         folder, uploading = Path(save_directory), for_upload(save_directory, kwargs)
@@ -166,22 +164,22 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
 
     @property
     def generation_defaults(self) -> GenerationDefaults:
-        """What a call takes where nothing is given; `register_to_config(generation_defaults=…)` changes it."""
+        """Defaults of a call; `register_to_config(generation_defaults=…)` changes them."""
         return GenerationDefaults.of(self.diffuser, self.resampler, self.config["generation_defaults"])
 
     def defaults_on(self, canvas: Canvas | None) -> GenerationDefaults:
-        """The same for pictures of such proportions, which change the sizes of a model that was trained on many."""
+        """Return the defaults for a canvas, which sets the sizes of a model of many proportions."""
         defaults = self.generation_defaults
         return defaults.on(canvas) if canvas and self.diffuser.config.canvas is None else defaults
 
     def checksum(self) -> int:
-        """A number that tells the weights of this pipeline from others."""
+        """Return a checksum of all weights."""
         networks = (self.diffuser, self.conditioner, self.resampler, self.text_encoder)
         return checksum(chain.from_iterable(network.state_dict().values() for network in networks if network))
 
     @torch.no_grad()
     def tokens(self, labels: Sequence[str | int | None]) -> Tensor:
-        """Tokens [B, T, token_dim] of labels or texts; None stands for none.
+        """Return tokens [B, T, token_dim] of labels or texts; None means no label or text.
 
         Raises InputError for a label that the model does not know.
         """
@@ -193,8 +191,8 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         indices = [conditioner.no_label if label is None else conditioner.index(label) for label in labels]
         return conditioner(torch.tensor(indices, device=self._execution_device))
 
-    # As in all of diffusers' pipelines, so that what comes out may go into a training, which tensors of inference_mode
-    # may not. Around a call, inference_mode works as well; it saves a few per cent of a single digit, and less of many.
+    # no_grad, as in all of diffusers' pipelines: results may enter a training, which tensors of inference_mode may not.
+    # A caller may use inference_mode, which saves a few per cent of the time of a single digit.
     @torch.no_grad()
     def __call__(
         self,
@@ -215,32 +213,31 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     ) -> R2PipelineOutput:
         """Generate one picture for each label or text.
 
-        Sizes, steps and guidance that are not given are the model's own, `generation_defaults`.
+        Sizes, steps and guidance default to the model's own, `generation_defaults`.
 
         Args:
-            class_labels: what each picture shows: labels that the model knows, for the bundled one "0" … "9" or 0 … 9,
-                or for a model of texts one text or several.
-            latent_size: height and width of the latents; for a model of pixels, of the generated image.
-            size: height and width of the pictures, or a list of several (none, for
-                the latents alone), all decoded from the same latents.
+            class_labels: a label for each picture, "0" … "9" or 0 … 9 for the bundled model. A model of texts takes
+                one text or several.
+            latent_size: height and width of the latents; for a model of pixels, those of the generated image.
+            size: height and width of the pictures, or a list of sizes, all decoded from the same latents. An empty list
+                decodes nothing.
             num_inference_steps: steps of the scheduler.
-            guidance_scale: strength of classifier-free guidance; 1 is none, and twice as cheap in the decoder blocks.
-            guidance_interval: from which to which time, 0 clean to 1 noise, guidance is applied (Kynkäänniemi et al.
-                2024, arXiv:2404.07724). Without it near 1, pictures of one label differ more; near 0 it changes little.
-            generator: one for all, or a list with one for each picture, which makes each independent of the others.
-            latents: noise [B, C, h, w] to start from instead of the generator's; then `latent_size` is unused.
-            canvas: proportions of the picture; by default those the model was trained on, or, if these were many, those
-                of `size`, of several the first. A `size` of other proportions shows the same picture stretched.
-            output_type: "pil", "np" or "pt"; "latent" for the latents in place of pictures, whatever `size`.
-            callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}); may return new latents, and set
-                `pipeline._interrupt` to end with what is there. A `PipelineCallback` of diffusers, or several.
-            callback_on_step_end_tensor_inputs: what the callback is given; there are only "latents".
-            prompt: the texts under the name that they have in other pipelines, one or several; then without
-                `class_labels`.
-            return_dict: False for a tuple of pictures and latents.
+            guidance_scale: strength of classifier-free guidance; 1 turns it off, and halves the cost of decoder blocks.
+            guidance_interval: times, from 0 (clean) to 1 (noise), between which guidance is applied (Kynkäänniemi et
+                al. 2024, arXiv:2404.07724). Guidance near 1 lowers variety; near 0 it changes little.
+            generator: one for all pictures, or a list with one for each, which makes them independent of each other.
+            latents: initial noise [B, C, h, w] in place of the generator's; `latent_size` is then unused.
+            canvas: proportions of the picture. The default is those of training or, if these were many, those of the
+                first `size`. A `size` of other proportions stretches the picture.
+            output_type: "pil", "np" or "pt"; "latent" returns latents in place of pictures, whatever `size`.
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}). It may return new latents, and
+                set `pipeline._interrupt` to stop. A `PipelineCallback` of diffusers, or several, works too.
+            callback_on_step_end_tensor_inputs: tensors for the callback; only "latents" exists.
+            prompt: one text or several, in place of `class_labels`, as in other pipelines.
+            return_dict: False returns a tuple of pictures and latents.
         Raises:
-            InputError: for an unknown label, a size below 1, a canvas that is none, generators that are not as many as
-                the labels, or pictures that would not fit in memory.
+            InputError: for an unknown label, a size below 1, an invalid canvas, another number of generators than of
+                labels, or pictures that exceed the memory.
         """
         size, class_labels = _plain(size), _plain(class_labels)
         defaults = self.generation_defaults
@@ -283,10 +280,10 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             raise InputError(f"no class_labels given; this model knows {', '.join(self.conditioner.label_names)}")
         image_channels = self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels
         check_fits_in_memory(sizes, len(class_labels), image_channels)
-        # A sample, its features in a block, and the feed-forward's four times as many.
+        # Features of a sample in a block, four times as many in the feed-forward.
         check_fits_in_memory([latent_size], len(class_labels), 4 * self.diffuser.config.dim)
         if latents is None:
-            # The field on its finest grid, and the parts that it is put together from.
+            # The field on its finest grid, and the parts that compose it.
             check_fits_in_memory([finest_grid(latent_size)], len(class_labels), 2 * self.diffuser.config.channels)
         if isinstance(generator, (list, tuple)) and len(generator) != len(class_labels):
             raise InputError(
@@ -317,7 +314,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         step_arguments = {"generator": generator} if "generator" in accepted else {}
         self._interrupt, self._num_timesteps = False, len(scheduler.timesteps)
         self._guidance_scale = guidance_scale
-        # Some schedulers begin with numbers, and take differences, that half precision does not hold.
+        # Some schedulers need initial values and differences beyond the range of half precision.
         sample = plain(latents).to(self._execution_device, torch.float32) * scheduler.init_noise_sigma
         for step, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
             if self._interrupt:
@@ -347,22 +344,22 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         elif single:
             images = images[0]
         result = R2PipelineOutput(images=images, latents=sample)
-        # Annotated for what nearly everybody asks for, who would have to tell it from a tuple otherwise.
+        # The annotation leaves out the tuple, which few callers ask for.
         return result if return_dict else result.to_tuple()  # type: ignore[return-value]
 
     @torch.no_grad()
     def decode(self, latents: Tensor, size: Size, canvas: Canvas | None = None, output_type: str = "pil") -> Any:
-        """Pictures of the latents that a call returned, at another size, without sampling again.
+        """Decode latents of a call at another size, without sampling again.
 
         Args:
             latents: [B, C, h, w], as in `R2PipelineOutput.latents`.
             size: height and width of the pictures.
-            canvas: proportions of the picture; by default those that the latents were generated with. Of latents from
-                elsewhere, those the model was trained on, or, if these were many, those of `size`.
+            canvas: proportions of the picture. The default is the canvas of the latents, or else that of training or,
+                if training had many, the proportions of `size`.
             output_type: "pil", "np" or "pt", as in `R2PipelineOutput.images`.
         Raises:
-            InputError: for a size below 1, a canvas that is none, another output_type, or pictures that would not
-                fit in memory.
+            InputError: for a size below 1, an invalid canvas, another output_type, or pictures that exceed the
+                memory.
         """
         check_output_type(output_type)
         size = check_size(size)
@@ -378,24 +375,24 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
 
     @property
     def num_timesteps(self) -> int:
-        """Steps of the call that runs, or ran last, for callbacks."""
+        """Steps of the current or last call, for callbacks."""
         return self._num_timesteps
 
     @property
     def guidance_scale(self) -> float:
-        """Strength of guidance in the call that runs, or ran last, for callbacks; they may set `_guidance_scale`."""
+        """Guidance scale of the current or last call, for callbacks; they may set `_guidance_scale`."""
         return self._guidance_scale
 
     @property
     def interrupt(self) -> bool:
-        """Whether a callback has asked the call that runs to end."""
+        """Whether a callback has stopped the current call."""
         return self._interrupt
 
     def check_scheduler(self, num_inference_steps: int) -> None:
-        """Raises InputError where the scheduler cannot sample from the diffuser in so many steps."""
+        """Raise InputError if the scheduler cannot sample the diffuser in this number of steps."""
         check_scheduler(self.scheduler, self.diffuser.config.prediction_type, num_inference_steps)
 
 
 def _plain(value: Any) -> Any:
-    """A list in place of an array of numpy or torch; anything else as it is."""
+    """Return arrays of numpy or torch as lists, and other values unchanged."""
     return value.tolist() if hasattr(value, "tolist") else value

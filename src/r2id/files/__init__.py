@@ -1,1 +1,1 @@
-"""Everything on disk: whole files, locks, images of any size, latents; imports errors, geometry and runtime."""
+"""Files: atomic writing, locks, images of any size, latents; imports errors, geometry and runtime."""

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent."""
+"""Atomic writing: files and folders are whole or absent."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from safetensors import SafetensorError
 from r2id.errors import InputError
 
 TEMPORARY = ".writing-"
-"""How the name of every temporary folder begins."""
+"""Prefix of every temporary folder."""
 
 
 def file_name(text: str) -> str:
-    """A label or text as part of a file's name: "T-shirt/top" must stay one name inside a folder."""
+    """Return a label or text as part of a file name; "T-shirt/top" must not name a subfolder."""
     return re.sub(r"[^\w.-]+", "_", text)[:80]
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where they are not there; raises NotADirectoryError where a file is."""
+    """Create a folder and its parents if they do not exist. Raises NotADirectoryError if one is a file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -36,28 +36,27 @@ def make_folder(folder: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raises, before the work for it is done, where no file can be written at `path`; leaves nothing there.
+    """Check, before any work, that a file can be written at `path`, and leave nothing there.
 
-    Raises InputError where `path` is a folder, and the system's OSError, with the name `path`, where it cannot be
-    written for another reason.
+    Raises InputError if `path` is a folder, and the system's OSError, with the name `path`, for other reasons.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the path of a file")
     folder = _nearest(path.parent)
     if not folder.is_dir():
         raise _not_a_folder(folder, path)
-    # Permissions alone do not tell: of a read-only disk, of /proc.
+    # Permissions do not show a read-only disk or /proc.
     with writing(path), tempfile.TemporaryFile(dir=folder, prefix=TEMPORARY):
         pass
 
 
 def free_space(path: Path) -> int:
-    """Bytes that are free on the disk where `path` is, or would be."""
+    """Return the free bytes on the disk of `path`, which need not exist."""
     return shutil.disk_usage(_nearest(path)).free
 
 
 def _nearest(path: Path) -> Path:
-    """The path itself or, of those above it, the first that is there."""
+    """Return the path, or its nearest parent that exists."""
     return next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
 
 
@@ -66,7 +65,7 @@ def _not_a_folder(file: Path, path: Path) -> NotADirectoryError:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file of the same name, then move it to `path`; makes the folder if needed."""
+    """Let `write` fill a temporary file of the same name, then move it to `path`, whose folder is created."""
     with writing(path):
         make_folder(path.parent)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMPORARY) as folder:
@@ -77,10 +76,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary folder, then put it in the place of `folder`.
+    """Let `write` fill a temporary folder, then replace `folder` by it.
 
-    Interrupted at any moment, `folder` is the old one or the new one; only if the process is killed between two renames
-    does the old one lie hidden beside it, until `clear_leftovers`.
+    An interruption leaves the old or the new folder. A kill between the two renames leaves the old one hidden beside it
+    until `clear_leftovers`.
     """
     with writing(folder):
         make_folder(folder.parent)
@@ -101,7 +100,7 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> Path:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder so that no part of it is left under its name if this is interrupted."""
+    """Remove a folder so that an interruption leaves no part of it under its name."""
     with _temporary_folder(folder.parent) as temporary:
         folder.rename(temporary / "new")
 
@@ -120,9 +119,9 @@ def fill_folder(folder: Path, write: Callable[[Path], object]) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what killed processes left of their writing in `folder`, where nobody else may be writing.
+    """Remove partial files of killed processes in `folder`. No other process may be writing there.
 
-    A folder that was to be replaced, by a process killed between the two renames, comes back.
+    A folder whose replacement was killed between the two renames is restored.
     """
     for left in folder.glob(f"{TEMPORARY}*"):
         for old in left.glob("old/*"):
@@ -132,11 +131,11 @@ def clear_leftovers(folder: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Errors of writing name `path`: the caller knows it by this name, not by a temporary one."""
+    """Let errors of writing name `path`, not a temporary file."""
     try:
         yield
     except SafetensorError as error:
-        # A full disk is an error of another type here, with the system's number in its text.
+        # safetensors reports a full disk by another type of error, with the system's number in its text.
         number = re.search(r"os error (\d+)", str(error))
         if not number:
             raise
@@ -157,16 +156,16 @@ def _bring_back(old: Path, folder: Path) -> None:
 
 
 def _make_readable(folder: Path) -> None:
-    """Undo the narrow permissions of temporary files, as far as the umask says."""
+    """Widen the permissions of temporary files to those of the umask."""
     for path in (folder, *folder.rglob("*")):
         path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
 
 
 def _umask() -> int:
-    """The permissions that files of this process do not get."""
+    """Return the umask of this process."""
     with suppress(OSError), open("/proc/self/status") as status:
         return next(int(line.split()[1], 8) for line in status if line.startswith("Umask"))
-    # Elsewhere it is read by setting it, for a moment and for all threads.
+    # Other systems read it by setting it, for a moment and for all threads.
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Many pictures on one."""
+"""Contact sheets: many pictures in one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE_WIDTH = 1000
 
 
 def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
-    """The pictures, all of one size, in rows of at most `columns`, pixel for pixel with a thin gap."""
+    """Return a sheet of pictures of one size in rows of at most `columns`, unscaled with a thin gap."""
     columns = min(columns, len(pictures))
     width, height = pictures[0].width + GAP, pictures[0].height + GAP
     rows = -(-len(pictures) // columns)
@@ -27,9 +27,9 @@ def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def overview(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str] = (), side: int = 96) -> Image.Image:
-    """One row per size, every picture enlarged or reduced to the same height, pixels of small ones left visible.
+    """Return a sheet with a row per size, each picture resized to the same square; pixels of small ones stay visible.
 
-    With `titles`, one stands before each row.
+    `titles` are written before the rows.
     """
     cells = []
     for pictures in rows:
@@ -57,6 +57,6 @@ def _with_titles(sheet: Image.Image, titles: Sequence[str], row_height: int) -> 
 
 
 def enlarged(sheet: Image.Image) -> Image.Image:
-    """The sheet with every pixel as a square of pixels, as large as the page is wide."""
+    """Return the sheet with every pixel enlarged to a square, up to the page's width."""
     times = max(1, PAGE_WIDTH // sheet.width)
     return sheet.resize((times * sheet.width, times * sheet.height), Image.Resampling.NEAREST)

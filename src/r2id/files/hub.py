@@ -1,4 +1,4 @@
-"""The Hugging Face hub, where it does not answer."""
+"""The Hugging Face hub when it does not answer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 SECONDS = 10.0
-"""How long the hub has for its first answer."""
+"""Seconds to wait for the hub's first answer."""
 
 
 @contextmanager
 def hub_or_cache(name: str, kind: str = "model") -> Iterator[None]:
-    """Within it, the hub's clients read their cache alone where the hub does not answer, as with HF_HUB_OFFLINE=1.
+    """Let the hub's clients read only their cache if the hub does not answer, as with HF_HUB_OFFLINE=1.
 
-    They would try again for half a minute, which is long for a mistyped name.
+    They would otherwise retry for half a minute.
     """
     places = [constants, *([sys.modules["datasets"].config] if "datasets" in sys.modules else [])]
     before = [place.HF_HUB_OFFLINE for place in places]
@@ -35,9 +35,9 @@ def _answers(name: str, kind: str) -> bool:
     try:
         HfApi().repo_info(name, repo_type=kind, timeout=SECONDS)
     except (HfHubHTTPError, OfflineModeIsEnabled, ValueError):
-        # It has answered, or is not to be asked, or this is no name: the loader says so.
+        # It answered, is switched off, or the name is invalid, which the loader reports.
         return True
     except Exception:
-        # The hub's client has changed the library whose errors these are.
+        # The library behind these errors differs between versions of the hub's client.
         return False
     return True

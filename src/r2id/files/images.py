@@ -1,4 +1,4 @@
-"""Image files, 8-bit pixels and numbers in [−1, 1]."""
+"""Image files, and conversion between 8-bit pixels and values in [−1, 1]."""
 
 from __future__ import annotations
 
@@ -19,35 +19,34 @@ from r2id.files.tiff import eight_bit, read_tiff
 from r2id.geometry.sizes import Size
 
 LARGE = 1 << 24
-"""Pictures of more pixels than this are written and read in tiles."""
+"""Most pixels of pictures that are written and read whole; larger ones use tiles."""
 
 
 def is_large(size: Size) -> bool:
-    """Whether a picture of this size is written and read in tiles."""
+    """Return whether a picture of this size is written and read in tiles."""
     return size[0] * size[1] > LARGE
 
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
-# Of whatever name. Pillow knows more, of which some start other programs (EPS) or unpack without end.
+# Accepted under any name. Pillow has more, but some start other programs (EPS) or unpack without end.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI", "ICO", "PCX", "SGI")
-# Only of their own name: nothing in them tells them from other files.
+# Accepted by suffix only, because their content does not identify them.
 FORMATS_BY_SUFFIX = ("TGA",)
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0
-"""A TIFF's tag for the meaning of its levels, which Pillow does not heed in pixels of 16 bits."""
+"""TIFF tag of inverted levels, which Pillow ignores for 16-bit pixels."""
 ACCEPTED_IMAGES = f"accepted are whole {', '.join(IMAGE_SUFFIXES)} files, and AVIF, JPEG 2000, TGA and the like"
 
 
 def read_image(path: str | Path, *, channels: int | None, background: int = 0) -> torch.Tensor:
     """Read one image file as uint8 [C, H, W].
 
-    16 bits become 8, the orientation that a camera noted is applied, and of an animation the
-    first frame is taken.
+    16 bits become 8, EXIF orientation is applied, and an animation gives its first frame.
 
     Args:
         path: a file in one of the `FORMATS`, or TGA.
         channels: 1 for grey, 3 for RGB, None for grey if the file is stored as grey, else RGB.
-        background: the grey level, 0 (black, the default) to 255, that transparent pixels are composited on.
+        background: grey level, 0 (black) to 255, behind transparent pixels.
 
     Raises:
         InputError: the file is missing, truncated, too large or not an image, or an argument is not accepted.
@@ -58,26 +57,26 @@ def read_image(path: str | Path, *, channels: int | None, background: int = 0) -
 
 
 def check_image_suffix(path: Path) -> None:
-    """Raises InputError unless the file's suffix names an image type that Pillow writes."""
+    """Raise InputError unless the file's suffix names an image type that Pillow writes."""
     Image.init()
     if Image.EXTENSION.get(path.suffix.lower()) not in Image.SAVE:
         raise InputError(f"{path} has no suffix of an image type that can be written; take .png, .jpg, .webp or .tif")
 
 
 def save_image(picture: Image.Image, path: Path) -> None:
-    """Write a picture, of the type its suffix names, whole or not at all."""
+    """Write a picture in the format of its suffix, whole or not at all."""
     write_whole(path, picture.save)
 
 
 def formats_of(path: Path) -> tuple[str, ...]:
-    """The formats that a file of this name may have."""
+    """Return the accepted formats of a file of this name."""
     Image.init()
     named = Image.EXTENSION.get(path.suffix.lower())
     return (*FORMATS, named) if named in FORMATS_BY_SUFFIX else FORMATS
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is a picture, by its suffix or else by how it begins. It may still be damaged."""
+    """Return whether a file is a picture, by its suffix or its first bytes. It may still be damaged."""
     formats = formats_of(path)
     if Image.EXTENSION.get(path.suffix.lower()) in formats:
         return True
@@ -93,11 +92,11 @@ def is_picture(path: Path) -> bool:
 
 
 def open_picture(path: Path, background: int) -> Image.Image:
-    """The picture in a file, as `flatten` makes it."""
+    """Read the picture of a file and `flatten` it."""
     if not path.is_file():
         raise InputError(f"{path} is not a file; accepted is the path of an image.")
     try:
-        # Of odd metadata, and of sizes that are large but accepted.
+        # Pillow warns of odd metadata, and of sizes that are large but accepted.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tiff = read_tiff(path)
@@ -112,7 +111,7 @@ def open_picture(path: Path, background: int) -> Image.Image:
 
 
 def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
-    """The picture upright, opaque, in the colours of sRGB and in mode L or RGB."""
+    """Return the picture upright, opaque, in sRGB and in mode L or RGB."""
     try:
         profile = picture.info.get("icc_profile")
         inverted = getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
@@ -122,7 +121,7 @@ def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
         grey = picture.mode in ("1", "L", "LA")
         transparent = picture.info.get("transparency")
         if picture.mode == "RGB" and isinstance(transparent, tuple) and max(transparent) > 255:
-            # Pillow keeps the upper 8 bits of 16-bit pixels, and all 16 of the colour that stands for transparency.
+            # Pillow keeps the upper 8 bits of 16-bit pixels, but all 16 bits of the transparent colour.
             picture.info["transparency"] = tuple(level >> 8 for level in transparent)
         if picture.has_transparency_data:
             canvas = Image.new("RGBA", picture.size, (background, background, background, 255))
@@ -136,9 +135,9 @@ def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
 
 
 def _in_srgb(picture: Image.Image, profile: bytes | None, grey: bool) -> Image.Image:
-    """A picture whose levels mean what an ICC profile says, in sRGB.
+    """Convert a picture from its ICC profile to sRGB.
 
-    It stays as it is if the profile is sRGB's own, damaged or of another kind of picture.
+    It is unchanged if the profile is sRGB's own, damaged or of another kind of picture.
     """
     if not profile:
         return picture
@@ -170,13 +169,13 @@ def _in_eight_bits(picture: Image.Image, inverted: bool, background: int, name: 
 
 
 def as_values(levels: torch.Tensor) -> torch.Tensor:
-    """8-bit pixels as numbers in [−1, 1], which is what both networks take."""
+    """Return 8-bit pixels as values in [−1, 1], the range of both networks."""
     return levels.float() / 127.5 - 1
 
 
 def unreadable(name: str, error: Exception) -> InputError:
-    """What to say of a file that cannot be read."""
-    # Damaged files make decoders raise nearly every built-in type, so callers cannot list narrower ones.
+    """Return the error for a file that cannot be read."""
+    # Decoders raise nearly every built-in type for damaged files, so callers catch them all.
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         tiles = (
@@ -192,43 +191,43 @@ def unreadable(name: str, error: Exception) -> InputError:
 
 
 def in_channels(picture: Image.Image, channels: int | None) -> Image.Image:
-    """A flattened picture as grey (1), RGB (3), or as it is (None)."""
+    """Return a flattened picture as grey (1), RGB (3) or unchanged (None)."""
     mode = {None: picture.mode, 1: "L", 3: "RGB"}[channels]
     return picture if picture.mode == mode else picture.convert(mode)
 
 
 def pixels(picture: Image.Image) -> numpy.ndarray:
-    """A flattened picture as uint8 [C, H, W]."""
+    """Return a flattened picture as uint8 [C, H, W]."""
     values = numpy.array(picture)
     return values[None] if values.ndim == 2 else numpy.ascontiguousarray(values.transpose(2, 0, 1))
 
 
 def check_channels(channels: int | None) -> None:
-    """Raises InputError for a number of channels that pictures are not read in."""
+    """Raise InputError unless `channels` is 1, 3 or None."""
     if channels not in (None, 1, 3):
         raise InputError(f"channels is {channels}; accepted are 1 (grey), 3 (RGB), or None for what the data has.")
 
 
 def check_background(background: int) -> None:
-    """Raises InputError for anything but a grey level."""
+    """Raise InputError unless `background` is a grey level."""
     if not 0 <= background <= 255:
         raise InputError(f"background is {background}; accepted is a grey level from 0 to 255.")
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error, in the middle of a sentence."""
+    """Return the first line of an error, for use within a sentence."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def check_output_type(output_type: str, accepted: Sequence[str] = ("pil", "np", "pt")) -> None:
-    """Raises InputError for another kind of output."""
+    """Raise InputError unless `output_type` is accepted."""
     if output_type not in accepted:
         names = ", ".join(map(repr, accepted[:-1]))
         raise InputError(f"output_type is {output_type!r}; it must be {names} or {accepted[-1]!r}")
 
 
 def as_output(pictures: Tensor, output_type: str) -> Any:
-    """Pictures [B, C, H, W] in [−1, 1] as PIL images, as numpy [B, H, W, C] in [0, 1], or as they are."""
+    """Return pictures [B, C, H, W] in [−1, 1] as PIL images, as numpy [B, H, W, C] in [0, 1], or unchanged."""
     if output_type == "pt":
         return pictures
     if output_type == "np":
@@ -237,10 +236,10 @@ def as_output(pictures: Tensor, output_type: str) -> Any:
 
 
 def as_levels(picture: Tensor) -> numpy.ndarray:
-    """A picture [C, H, W] in [−1, 1] as 8-bit pixels [H, W, C]."""
+    """Return a picture [C, H, W] in [−1, 1] as 8-bit pixels [H, W, C]."""
     return picture.float().add(1).mul_(127.5).round_().clamp_(0, 255).to("cpu", torch.uint8).movedim(0, -1).numpy()
 
 
 def _as_image(levels: numpy.ndarray) -> Image.Image:
-    """A PIL image of 8-bit pixels [H, W, C], grey if C is 1."""
+    """Return a PIL image of 8-bit pixels [H, W, C], grey if C is 1."""
     return Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)

@@ -23,17 +23,17 @@ from r2id.runtime.memory import CHUNK_PIXELS, check_fits_in_memory
 LARGEST_CHUNK = 1 << 26
 
 SIDEWAYS = (5, 6, 7, 8)
-"""A TIFF's orientations of which rows become columns."""
+"""TIFF orientations that exchange rows and columns."""
 
 
 class LargeImage:
-    """A tiled TIFF that is read tile by tile, as `R2IR.encode_chunks` takes it.
+    """A tiled TIFF that is read tile by tile, for `R2IR.encode_chunks`.
 
     Args:
         path: the file: 8 or 16 bits, grey or RGB, with or without transparency.
         channels, background: as for `read_image`.
     Raises:
-        InputError: for a file that cannot be read so.
+        InputError: for a file that cannot be read in tiles.
     """
 
     def __init__(self, path: Path, channels: int, background: int = 0) -> None:
@@ -57,14 +57,14 @@ class LargeImage:
                 f"{path} is stored in chunks of {chunk} pixels; "
                 f"accepted are at most {LARGEST_CHUNK}, such as a TIFF with tiles of 256x256"
             )
-        # A damaged size would be read as endless empty tiles.
+        # A damaged size would give endless empty tiles.
         if listed != needed:
             raise InputError(
                 f"{path} is damaged: its {size_text(self.size)} pixels are in {needed} chunks and it lists {listed}"
             )
 
     def chunks(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip. Can be read once."""
+        """Yield rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip. Works once."""
         try:
             for levels, (_, _, top, left, _), (_, height, width, samples) in self._page.segments(maxworkers=1):
                 if levels is None:
@@ -90,7 +90,7 @@ class LargeImage:
 
 
 def tiff_size(path: Path) -> Size | None:
-    """Height and width of a TIFF as it is to be seen, from its header; None for any other file."""
+    """Return height and width of a TIFF after its orientation, from its header; None for other files."""
     if path.suffix.lower() not in TIFF_SUFFIXES:
         return None
     try:
@@ -103,9 +103,9 @@ def tiff_size(path: Path) -> Size | None:
 
 
 def fits_at_once(path: Path, size: Size) -> bool:
-    """Whether a TIFF that cannot be read in tiles is read as a whole: within Pillow's limit and the free memory.
+    """Return whether a TIFF without readable tiles is read whole, within Pillow's limit and the free memory.
 
-    Raises InputError where the memory alone is in the way.
+    Raises InputError if only the memory is too small.
     """
     with contextlib.suppress(Exception), tifffile.TiffFile(path) as file:
         if is_read_in_tiles(file.pages.first):
@@ -117,6 +117,6 @@ def fits_at_once(path: Path, size: Size) -> bool:
 
 
 def is_read_in_tiles(page: Any) -> bool:
-    """Whether the tiles of a page can be read one by one: Pillow reads the others, where they fit in memory."""
+    """Return whether the tiles of a page can be read one by one. Pillow reads other pages, if they fit in memory."""
     upright = page.tags.valueof("Orientation", 1) not in range(2, 9)
     return upright and page.axes != "SYX" and has_known_pixels(page) and is_decodable(page)

@@ -1,4 +1,4 @@
-"""Pictures larger than memory, written tile by tile, so that an interrupted one goes on."""
+"""Pictures larger than memory, written tile by tile and resumable."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ LONGEST_SIDE = 2**31 - 1
 
 
 def check_suffix(path: Path, size: Size) -> None:
-    """Raises InputError unless the file's suffix names a type of image that can be written, a large one in tiles."""
+    """Raise InputError unless the file's suffix names a format that can be written, in tiles for a large size."""
     check_image_suffix(path)
     if is_large(size):
         check_large_suffix(path)
 
 
 def check_large_suffix(path: Path) -> None:
-    """Raises InputError unless the file's suffix names a type that can be written in tiles."""
+    """Raise InputError unless the file's suffix names a format that can be written in tiles."""
     if path.suffix.lower() not in (*TIFF_SUFFIXES, ".png"):
         raise InputError(f"{path} cannot be written in tiles; a picture of over {LARGE} pixels needs .tif or .png")
 
 
 def check_output(path: Path, size: Size, channels: int) -> None:
-    """Raises, before a picture is made, where it cannot be written to `path`; leaves nothing there.
+    """Check, before any work, that a picture can be written to `path`, and leave nothing there.
 
-    Raises InputError for another suffix, a size over the format's limit, a folder, or too little free disk space for a
-    large picture; OSError where the system lets nothing be written there.
+    Raises InputError for another suffix, a size over the format's limit, a folder, or too little disk space for a large
+    picture; OSError if the system refuses.
     """
     check_suffix(path, size)
     check_writable(path)
@@ -54,7 +54,7 @@ def check_output(path: Path, size: Size, channels: int) -> None:
 
 
 class Field(Protocol):
-    """What is rendered, an `ImageField`."""
+    """A picture that can be rendered: an `ImageField`."""
 
     channels: int
 
@@ -69,21 +69,21 @@ def write_large(
     identity: dict[str, Any],
     progress: Progress,
 ) -> None:
-    """Render a field of one picture to a tiled BigTIFF or a PNG, in memory that does not grow with the picture.
+    """Render a field of one picture to a tiled BigTIFF or a PNG, in constant memory.
 
-    Tiles are kept beside `path` under its name with a dot before and .partial behind, as an uncompressed BigTIFF. If
-    interrupted, the same call goes on after the last whole tile; what interrupts it says so.
+    Tiles are kept beside `path` in an uncompressed BigTIFF, `.NAME.partial`. After an interruption, the same call
+    continues after the last whole tile.
 
     Args:
-        field: what to render, a batch of one.
+        field: a field with a batch of one.
         size, region: as for `ImageField.render`.
         path: file to write, .tif or .png.
-        identity: what tells this picture from others, in what JSON has; tiles of another are not gone on with.
-        progress: shows how far it is.
+        identity: description of the picture, as JSON types; tiles with another one are refused.
+        progress: display of the progress.
     Raises:
-        InputError: for another suffix or size, too little free disk space, tiles of another picture or damaged ones, or
-            where another process is writing the same file.
-        OSError: where the disk is full, or the system lets nothing be written for another reason.
+        InputError: for another suffix or size, too little disk space, tiles that are damaged or of another picture, or
+            another process that writes the same file.
+        OSError: if the disk is full or the system refuses.
         KeyboardInterrupt: at Ctrl-C.
     """
     check_large_suffix(path)
@@ -103,7 +103,7 @@ def write_large(
 
 
 class _Tiles:
-    """The tiles of a picture that is being written, in order, and how many are there."""
+    """The tiles of a picture in writing, in order, and the number of finished ones."""
 
     def __init__(self, size: Size, channels: int, path: Path) -> None:
         if max(size) > LONGEST_SIDE:
@@ -117,12 +117,12 @@ class _Tiles:
         self.tile_bytes = TILE * TILE * channels
 
     def place(self, index: int) -> Region:
-        """Where a tile lies in the picture."""
+        """Return the region of a tile in the picture."""
         y, x = divmod(index, self.columns)
         return y * TILE, x * TILE, min((y + 1) * TILE, self.size[0]), min((x + 1) * TILE, self.size[1])
 
     def begin(self, identity: dict[str, Any]) -> None:
-        """Take up what an interrupted run left, or start anew."""
+        """Resume an interrupted picture, or start a new one."""
         self.identity = identity
         if self.progress.exists() and self.partial.exists():
             self._resume()
@@ -130,10 +130,10 @@ class _Tiles:
             self._create()
 
     def check_space(self) -> None:
-        """Raises InputError where the disk has less space than the tiles and the picture may need."""
+        """Raise InputError if the disk has less space than the tiles and the picture may need."""
         needed = self.count * self.tile_bytes
         if self.path.suffix.lower() not in TIFF_SUFFIXES:
-            # Noise does not compress: a byte more for each row, and deflate's own and the chunks' heads.
+            # Incompressible pixels need a byte more for each row, and the headers of deflate and chunks.
             rows = self.size[0] * (self.size[1] * self.channels + 1)
             needed += rows + rows // 1000 + 4096
         if self.partial.exists():
@@ -147,7 +147,7 @@ class _Tiles:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Whatever interrupts the work says which tiles are kept."""
+        """Let interruptions and errors name the tiles that are kept."""
         try:
             yield
         except KeyboardInterrupt:
@@ -159,7 +159,7 @@ class _Tiles:
             raise OSError(error.errno, why, error.filename) from error
 
     def append(self, levels: numpy.ndarray) -> None:
-        """Write the next tile, uint8 [height, width, channels]; then count it."""
+        """Write and count the next tile, uint8 [height, width, channels]."""
         padded = numpy.zeros((TILE, TILE, self.channels), numpy.uint8)
         padded[: levels.shape[0], : levels.shape[1]] = levels
         with self.partial.open("r+b") as file:
@@ -168,7 +168,7 @@ class _Tiles:
         self._note(self.done + 1)
 
     def finish(self, progress: Progress) -> None:
-        """Put the whole picture in its place."""
+        """Move the whole picture to its path."""
         if self.path.suffix.lower() in TIFF_SUFFIXES:
             self.partial.replace(self.path)
         else:
@@ -215,7 +215,7 @@ class _Tiles:
             photometric="minisblack" if self.channels == 1 else "rgb",
             metadata=None,
         )
-        # The file is full of holes, and others could fill the disk meanwhile.
+        # The file is sparse, and others could fill the disk meanwhile.
         if hasattr(os, "posix_fallocate"):
             with self.partial.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, self.partial.stat().st_size)
@@ -224,7 +224,7 @@ class _Tiles:
         return self.size if self.channels == 1 else (*self.size, self.channels)
 
     def _read_offsets(self) -> None:
-        """Where the tiles lie in their file. Raises an error of any type if it is not as `_create` leaves it."""
+        """Read the offsets of the tiles. Raises an error of any type if the file is not as `_create` made it."""
         with tifffile.TiffFile(self.partial) as file:
             page: Any = file.pages.first
             found = page.shape, page.dtype, page.tile, page.compression
@@ -245,7 +245,7 @@ class _Tiles:
         self.done = done
 
     def _put(self, path: Path, write: Callable[[Path], object]) -> None:
-        """Write a file whole; always under the same temporary name, so that killed processes leave no more than one."""
+        """Write a file whole, under one temporary name, so that killed processes leave at most one file."""
         try:
             write(self.unfinished)
             self.unfinished.replace(path)

@@ -1,4 +1,4 @@
-"""Latents on disk: what `r2id encode` and `sample` leave, and `decode` and `resample` read."""
+"""Files of latents, which `r2id encode` and `sample` write, and `decode` and `resample` read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from r2id.geometry.sizes import Size, check_size, with_longer_side
 
 
 class Encoder(Protocol):
-    """What made latents, an `R2IR`."""
+    """The encoder of latents, an `R2IR`."""
 
     def checksum(self) -> int: ...
 
@@ -34,13 +34,13 @@ PER_LATENT = ("labels", "captions", "names")
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents of one size, and what is needed to decode them.
+    """Latents of one size, with the settings to decode them.
 
     Attributes:
-        values: [N, C, h, w] in [−1, 1], as R2IR encodes them, on the canvas. Kept in half precision on disk.
-        canvas: height and width that give the proportions of the pictures.
+        values: [N, C, h, w] in [−1, 1], in half precision on disk.
+        canvas: proportions (height, width) of the pictures.
         labels: one name per latent; empty without labels.
-        model: `R2IR.checksum()` of the weights that they belong to.
+        model: `R2IR.checksum()` of their weights.
         image_size: height and width in pixels of the pictures that were encoded or sampled; None where none were.
         captions: one or several texts for each latent; empty without captions.
         names: of the files that were encoded, one per latent; empty where there were none.
@@ -63,7 +63,7 @@ class Latents:
     def of(
         cls, pipeline: Any, values: Tensor, labels: Sequence[str | int] = (), image_size: Size | None = None
     ) -> Latents:
-        """What a call of a pipeline returned as `latents`, with what decoding them needs, such as their canvas.
+        """Return the `latents` of a call of a pipeline with the settings to decode them.
 
         Raises InputError for a pipeline without a resampler.
         """
@@ -73,24 +73,24 @@ class Latents:
         return cls(values, check_canvas(canvas), tuple(map(str, labels)), pipeline.resampler.checksum(), image_size)
 
     def picture_size(self, longer_side: int) -> Size:
-        """Height and width of the pictures: `image_size`, or else in the canvas's proportions with so many pixels along
-        the longer side."""
+        """Return height and width of the pictures: `image_size`, or else the canvas's proportions with `longer_side`
+        pixels along the longer side."""
         return self.image_size or with_longer_side(longer_side, self.canvas)
 
     def split(self) -> list[Latents]:
-        """Every latent on its own."""
+        """Return each latent on its own."""
         return [
             replace(self, values=value[None], **{name: getattr(self, name)[number : number + 1] for name in PER_LATENT})
             for number, value in enumerate(self.values)
         ]
 
     def check_weights(self, resampler: Encoder, path: Path, model: str) -> None:
-        """Raises InputError where another R2IR than the one of `model` made the latents of `path`."""
+        """Raise InputError if another R2IR than that of `model` made the latents of `path`."""
         if self.model != resampler.checksum():
             raise InputError(f"{path} holds latents of other weights than model {model}; give theirs")
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write safetensors: the `latents`, every channel's `mean` and `std`, and the rest as metadata."""
+        """Write safetensors with the `latents`, `mean` and `std` per channel, and the rest as metadata."""
         values = self.values.detach().float().cpu()
         tensors = {
             "latents": values.half().contiguous(),
@@ -102,13 +102,13 @@ class Latents:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Latents:
-        """Read such a file. Raises InputError where it is none, or damaged."""
+        """Read a file of latents. Raises InputError if it is damaged or of another kind."""
         latents = cls.mapped(path)
         return replace(latents, values=LatentTensor.of(latents.values.float(), latents.canvas))
 
     @classmethod
     def mapped(cls, path: str | os.PathLike) -> Latents:
-        """The same with values in half precision, mapped from the file: they take memory when they are looked at."""
+        """Read a file with values in half precision, mapped into memory on access."""
         path = Path(path)
         if not path.is_file():
             what = "is not a file" if path.exists() else "does not exist"
@@ -136,7 +136,7 @@ class Latents:
 
     @classmethod
     def joined(cls, parts: list[Latents]) -> Latents:
-        """All of several files. Raises InputError where they do not belong together."""
+        """Join latents of several files. Raises InputError if their shapes, canvases or weights differ."""
         first = parts[0]
         for part in parts[1:]:
             if (part.canvas, part.model, part.values.shape[1:]) != (first.canvas, first.model, first.values.shape[1:]):
@@ -153,14 +153,14 @@ class Latents:
 
 
 def _are_finite(values: Tensor) -> bool:
-    # In parts: all at once it would take memory in proportion to the file.
+    # In parts, so that memory does not grow with the file.
     return all(bool(some.isfinite().all()) for some in values.split(64))
 
 
 def latent_files(path: Path) -> list[Path]:
-    """The files of latents that a path names: itself, or all in a folder that holds nothing else; none of others.
+    """Return the files of latents at a path: itself, or all in a folder of latents only; otherwise none.
 
-    The records that commands leave beside latents, and hidden files, are not counted.
+    Records beside latents and hidden files are ignored.
     """
     if path.is_file():
         return [path] if path.suffix == SUFFIX else []

@@ -1,7 +1,7 @@
-"""Who may write where: locks that end with the process that holds them, however it ends.
+"""File locks between processes, which end with the process that holds them.
 
-They are advisory locks on a hidden file (`flock`), seen by all processes of a machine, and of several machines where
-the file system passes them on. Where there are none, as on Windows, nothing is held and nobody is refused.
+They are advisory locks on a hidden file (`flock`), between all processes of a machine, and of several machines if the
+file system supports it. Without them, as on Windows, nothing is held and nothing is refused.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ except ImportError:
 
 
 ATTEMPTS = 20
-"""How often the folder of a lock may vanish as it is opened, before that is taken for an error."""
+"""Attempts to open a lock whose folder is removed meanwhile."""
 
 
 @contextmanager
 def alone(path: Path, taken: str) -> Iterator[bool]:
-    """Hold the lock file `path` alone.
+    """Hold the lock file `path` exclusively.
 
-    Yields whether it is held; it is not where there are no locks. Raises InputError with the sentence `taken` where
-    another process holds it.
+    Yields whether it is held, False without locks. Raises InputError with the sentence `taken` if another process holds
+    it.
     """
     with _open(path, shared=False) as (file, is_first):
         if file is not None and not is_first:
@@ -42,10 +42,10 @@ def alone(path: Path, taken: str) -> Iterator[bool]:
 
 @contextmanager
 def together(path: Path, settings: dict[str, Any], begin: Callable[[], object]) -> Iterator[None]:
-    """Hold the lock file `path` with all processes of the same settings, which it contains.
+    """Share the lock file `path` with all processes of the same settings, which it contains.
 
-    `begin` is called where nobody else holds it, before anybody can. Raises InputError where those who hold it have
-    other settings.
+    The first holder calls `begin` before any other can hold it. Raises InputError if the holders have other
+    settings.
     """
     with _open(path, shared=True) as (file, is_first):
         if file is not None:
@@ -61,9 +61,9 @@ def together(path: Path, settings: dict[str, Any], begin: Callable[[], object]) 
 
 @contextmanager
 def _open(path: Path, shared: bool) -> Iterator[tuple[int | None, bool]]:
-    """The open lock file, None without locks, and whether this is the first to hold it, who has it alone.
+    """Yield the open lock file, None without locks, and whether this process is the first, exclusive holder.
 
-    Whoever is last removes it, and the folder if that was made for it.
+    The last holder removes it, and the folder if it was created for the lock.
     """
     made = not path.parent.exists()
     file, is_first = _lock(path, shared) if fcntl else (None, False)
@@ -80,7 +80,7 @@ def _open(path: Path, shared: bool) -> Iterator[tuple[int | None, bool]]:
 
 
 def _lock(path: Path, shared: bool) -> tuple[int | None, bool]:
-    """What `_open` yields. If others hold it, a shared one is shared, and another is open but not held."""
+    """Return the values of `_open`. If others hold the lock, a shared one is joined; another is open but not held."""
     while True:
         file = _open_or_make(path)
         is_first = True
@@ -90,7 +90,7 @@ def _lock(path: Path, shared: bool) -> tuple[int | None, bool]:
             is_first = False
             if not shared:
                 return file, is_first
-            # Waits only while the first begins.
+            # This waits only while the first holder begins.
             fcntl.flock(file, fcntl.LOCK_SH)
         except OSError:
             os.close(file)

@@ -1,4 +1,4 @@
-"""Records of what files were made with: JSON beside them, which the settings of whoever adds to them must equal."""
+"""Records of the settings that files were made with, as JSON beside them; later runs must have equal settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from r2id.files.atomic import write_whole
 
 
 def plain(value: Any) -> Any:
-    """The same value in what JSON has: folders as text, tuples as lists."""
+    """Return the value as JSON types: paths as text, tuples as lists."""
     return json.loads(json.dumps(value, default=str))
 
 
@@ -23,9 +23,9 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_record(path: Path, advice: str, **kinds: Callable[[Any], Any]) -> dict[str, Any]:
-    """What a record holds; its entries of `kinds` must be there, and are converted.
+    """Read a record. Its entries in `kinds` must exist, and are converted.
 
-    Raises InputError, which ends with `advice`, where the file is missing or damaged.
+    Raises InputError, which ends with `advice`, if the file is missing or damaged.
     """
     try:
         record = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -37,17 +37,17 @@ def read_record(path: Path, advice: str, **kinds: Callable[[Any], Any]) -> dict[
 def check_settings(
     settings: Mapping[str, Any], before: Mapping[str, Any], made: str, advice: str, may_differ: Container[str] = ()
 ) -> None:
-    """Raises InputError for the first setting that is not as it was before.
+    """Raise InputError for the first setting that differs from a record.
 
     Args:
-        settings: what is asked for.
-        before: the settings of a record, which may have more than those asked for.
-        made: what has the settings of before, up to the value: "what out/ holds was made with".
-        advice: what to do, the end of the sentence.
+        settings: the new settings.
+        before: the settings of the record, which may have more.
+        made: the sentence up to the recorded value: "what out/ holds was made with".
+        advice: the end of the sentence, which says what to do.
         may_differ: names of settings that are not compared.
     """
     for name, value in plain(settings).items():
-        # As text too: one nan is like another.
+        # The comparison as text makes nan equal to nan.
         same = before.get(name) == value or json.dumps(before.get(name)) == json.dumps(value)
         if name not in may_differ and not same:
             raise InputError(f"{name} is {value}; {made} {before.get(name)}; {advice}")

@@ -1,4 +1,4 @@
-"""TIFFs of 16 bits or with transparency, which Pillow misreads or refuses in most of their arrangements."""
+"""TIFFs of 16 bits or with transparency, most of which Pillow misreads or refuses."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ ALPHA = {tifffile.EXTRASAMPLE.ASSOCALPHA: ("La", "RGBa"), tifffile.EXTRASAMPLE.U
 
 
 def read_tiff(path: Path) -> Image.Image | None:
-    """The first picture of a TIFF of 16 bits or with transparency; None for any other file, which Pillow reads.
+    """Read the first picture of a TIFF of 16 bits or with transparency; return None for files that Pillow reads.
 
-    Compressions that tifffile does not know, such as LZW, are left to Pillow.
+    Pillow also reads compressions that tifffile does not have, such as LZW.
     """
     with contextlib.ExitStack() as stack:
         try:
             page: Any = stack.enter_context(tifffile.TiffFile(path)).pages.first
             needed = page.dtype == numpy.uint16 or page.extrasamples
         except Exception:
-            # Not a TIFF, or one of which Pillow may say what is wrong.
+            # Not a TIFF, or one whose fault Pillow reports.
             return None
         if not (needed and has_known_pixels(page) and is_decodable(page)):
             return None
-        # Pillow's own limit, against files that unpack without end.
+        # Pillow's own limit against decompression bombs.
         if Image.MAX_IMAGE_PIXELS and page.imagelength * page.imagewidth > 2 * Image.MAX_IMAGE_PIXELS:
             raise Image.DecompressionBombError(f"{page.imagelength * page.imagewidth} pixels")
         if max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))) > path.stat().st_size:
@@ -44,7 +44,7 @@ def read_tiff(path: Path) -> Image.Image | None:
 
 
 def has_known_pixels(page: Any) -> bool:
-    """Whether a page has grey or RGB pixels of 8 or 16 bits, with or without transparency."""
+    """Return whether a page has grey or RGB pixels of 8 or 16 bits, with or without transparency."""
     colours = 3 if page.photometric == tifffile.PHOTOMETRIC.RGB else 1
     return (
         page.axes in ("YX", "YXS", "SYX")
@@ -57,15 +57,15 @@ def has_known_pixels(page: Any) -> bool:
 
 
 def is_decodable(page: Any) -> bool:
-    """Whether tifffile unpacks a page without a package of further codecs."""
+    """Return whether tifffile decodes a page without further codecs."""
     return page.compression in tifffile.TIFF.DECOMPRESSORS and page.predictor in (*tifffile.TIFF.UNPREDICTORS, 1)
 
 
 def as_picture(levels: numpy.ndarray, page: Any) -> Image.Image:
-    """Pixels [H, W, C] of a page, as stored → a picture in mode L, LA, RGB or RGBA, with the page's colour profile."""
+    """Return stored pixels [H, W, C] of a page as a picture in mode L, LA, RGB or RGBA, with its colour profile."""
     colours = levels.shape[-1] - len(page.extrasamples)
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        # The colour alone: transparency has one meaning.
+        # Only colour is inverted, not transparency.
         most = numpy.iinfo(levels.dtype).max
         levels = numpy.concatenate([most - levels[..., :colours], levels[..., colours:]], -1)
     if levels.dtype == numpy.uint16:
@@ -84,5 +84,5 @@ def as_picture(levels: numpy.ndarray, page: Any) -> Image.Image:
 
 
 def eight_bit(levels: numpy.ndarray) -> numpy.ndarray:
-    """Levels of 16 bits, rounded to 8."""
+    """Return levels of 16 bits, rounded to 8."""
     return ((levels.astype(numpy.uint32) + 128) // 257).astype(numpy.uint8)
