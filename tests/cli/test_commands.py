@@ -1,10 +1,13 @@
 """The command line, end to end on the bundled weights, and every bad input a user may give it."""
 
+import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy
@@ -15,13 +18,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from r2id import cli
-from r2id.cli import models, parsing
+from r2id.cli import models, parsing, program
 from r2id.conditioning.labels import LabelConditioner
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.large_writer import _Tiles
 from r2id.files.latents import Latents
+from r2id.networks.diffuser import R2ID
 from r2id.networks.loading import PRETRAINED
+from r2id.networks.resampler import R2IR
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 QUICK = ("--num-inference-steps", "2")
@@ -320,10 +325,10 @@ def test_an_interrupted_evaluation_says_where_its_rows_are_and_goes_on(capsys, m
 
 
 def test_ctrl_c_says_that_it_stopped(capsys, monkeypatch):
-    def interrupted(self, *arguments, **settings):
+    def interrupted(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tyro.extras.SubcommandApp.cli", interrupted)
+    monkeypatch.setattr("r2id.cli.program.read", interrupted)
     assert run(capsys, monkeypatch, "info") == (130, "", "r2id: stopped\n")
 
 
@@ -380,10 +385,10 @@ def test_evaluate_refuses_bad_input_by_name(arguments, expected, capsys, monkeyp
     [("torchmetrics", "pip install 'r2id[eval]'"), ("tifffile", "pip install r2id")],
 )
 def test_a_package_that_is_missing_is_named_with_its_remedy(missing, remedy, capsys, monkeypatch):
-    def imported(self, *arguments, **settings):
+    def imported(arguments):
         raise ModuleNotFoundError(f"No module named '{missing}.part'", name=f"{missing}.part")
 
-    monkeypatch.setattr("tyro.extras.SubcommandApp.cli", imported)
+    monkeypatch.setattr("r2id.cli.program.read", imported)
     status, _, error = run(capsys, monkeypatch, "evaluate")
     assert status == 2 and f"{missing} is not installed" in error and remedy in error
 
@@ -609,6 +614,62 @@ def test_the_version_is_said(capsys, monkeypatch):
     import r2id
 
     assert run(capsys, monkeypatch, "--version") == (0, f"r2id {r2id.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("sample", "--output", "x", "--lables", "3"), "--labels"),
+        (("train", "resampler", "mnist", "--stepss", "3"), "--steps"),
+        (("train", "diffuser", "mnist", "--lable-dropout", "3"), "--label-dropout"),
+    ],
+)
+def test_a_typo_is_answered_with_options_of_this_command(arguments, wanted, capsys, monkeypatch):
+    status, _, error = run(capsys, monkeypatch, *arguments)
+    command = " ".join(arguments[: 1 if arguments[0] == "sample" else 3])
+    assert status == 2 and wanted in error and f"run r2id {command} --help" in error
+    assert error.count("--help") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("sample", "--output", "x", "--num-inference-steps", "3.5"), "'3.5' is not a whole number"),
+        (("sample", "--output", "x", "--guidance-scale", "high"), "'high' is not a number"),
+        (("train", "resampler", "mnist", "--steps", "x"), "'x' is not a whole number"),
+        (("train", "resampler", "mnist", "--learning-rate", "x"), "'x' is not a number"),
+        (("train", "resampler", "mnist", "--image-size", "32"), "size '32' is not HxW"),
+    ],
+)
+def test_what_is_no_number_is_said_in_a_sentence(arguments, expected, capsys, monkeypatch):
+    status, _, error = run(capsys, monkeypatch, *arguments)
+    assert status == 2 and error.startswith(f"r2id: {expected}")
+
+
+COMMANDS = [*program.COMMANDS, "train resampler mnist", "train diffuser rgb-16x"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_breaks_lines_only_where_they_are_full(command, width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    status, text, _ = run(capsys, monkeypatch, *command.split(), "--help")
+    assert status == 0
+    lines = [line[2:-2] for line in text.splitlines() if len(line) == width]
+    margin = max((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    for line, following in pairwise(lines):
+        if all(one.startswith(" " * margin) and one.strip() for one in (line, following)):
+            start = re.split("[ ,-]", following.strip())[0]
+            is_full = len(line.rstrip()) + 1 + len(start) >= width - 4
+            assert is_full or "=" in start or following.strip().startswith("(default:"), following
+
+
+def test_help_of_training_lists_the_arguments_of_the_network(capsys, monkeypatch):
+    for part, network in (("resampler", R2IR), ("diffuser", R2ID)):
+        _, text, _ = run(capsys, monkeypatch, "train", part, "mnist", "--help")
+        for parameter in list(inspect.signature(network).parameters.values())[:-1]:
+            assert f"{parameter.name}={parameter.default}" in text
+    assert "time_dim=128: channels of the time embedding" in text
 
 
 def test_help_of_resume_says_what_happens_to_another_folder(capsys, monkeypatch, tmp_path):

@@ -5,7 +5,6 @@ set and runs/ holds the bundled weights. Commands are read by the programs' own 
 """
 
 import ast
-import functools
 import re
 import shlex
 import shutil
@@ -16,10 +15,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tyro.extras import SubcommandApp
 
-from r2id.cli import main
-from r2id.cli.program import SIZES, OptionError, app
+from r2id.cli import main, program
+from r2id.cli.parsing import OptionError
 from r2id.files import images
 from r2id.networks.loading import PRETRAINED
 
@@ -199,18 +197,7 @@ def launched(program: str, arguments: list[str]) -> list[str]:
 def read_r2id(arguments: list[str]) -> list[str]:
     """Read the arguments of r2id with its own command line, which calls nothing; returns them."""
     try:
-        idle(app).cli(prog="r2id", args=arguments, registry=SIZES, console_outputs=False)
+        program.read(arguments)
     except (SystemExit, OptionError) as error:
         raise AssertionError(f"r2id {' '.join(arguments)} is not accepted") from error
     return arguments
-
-
-def idle(commands: SubcommandApp) -> SubcommandApp:
-    """The same command line, whose commands do nothing."""
-    same = SubcommandApp()
-    for name, command in commands._subcommands.items():
-        if isinstance(command.target, SubcommandApp):
-            same.command(idle(command.target), name=name)
-        else:
-            same.command(functools.wraps(command.target)(lambda config: None), name=name)
-    return same

@@ -77,10 +77,10 @@ def _read_option(parse: Callable[[str], Any], text: str) -> Any:
         raise OptionError(str(error)) from error
 
 
-SIZES = tyro.constructors.ConstructorRegistry()
+RULES = tyro.constructors.ConstructorRegistry()
 
 
-@SIZES.primitive_rule
+@RULES.primitive_rule
 def _size_rule(
     type_info: tyro.constructors.PrimitiveTypeInfo,
 ) -> tyro.constructors.PrimitiveConstructorSpec | None:
@@ -92,6 +92,29 @@ def _size_rule(
         instance_from_str=lambda arguments: _read_option(parse_size, arguments[0]),
         is_instance=lambda value: isinstance(value, tuple) and len(value) == 2,
         str_from_instance=lambda size: [f"{size[0]}x{size[1]}"],
+    )
+
+
+@RULES.primitive_rule
+def _number_rule(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    if type_info.type not in (int, float):
+        return None
+    kind, name = type_info.type, {int: "a whole number", float: "a number"}[type_info.type]
+
+    def read(arguments: list[str]) -> float:
+        try:
+            return kind(arguments[0])
+        except ValueError:
+            raise OptionError(f"{arguments[0]!r} is not {name}") from None
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.__name__.upper(),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, (kind, int)),
+        str_from_instance=lambda number: [str(number)],
     )
 
 

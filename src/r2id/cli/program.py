@@ -3,38 +3,49 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tyro
 
 import r2id
-from r2id.cli.evaluate import evaluate
-from r2id.cli.info import info
-from r2id.cli.parsing import SIZES, OptionError
-from r2id.cli.publish import card, export
-from r2id.cli.resample import decode, encode, resample
-from r2id.cli.sample import sample
-from r2id.cli.show import demo, serve
+from r2id.cli.evaluate import Evaluate, evaluate
+from r2id.cli.help import explain, network_options
+from r2id.cli.info import Info, info
+from r2id.cli.parsing import RULES, OptionError
+from r2id.cli.publish import Card, Export, card, export
+from r2id.cli.resample import Decode, Encode, Resample, decode, encode, resample
+from r2id.cli.sample import Sample, sample
+from r2id.cli.show import App, Demo, demo, serve
 from r2id.cli.train import train_diffuser, train_resampler
 from r2id.errors import InputError
+from r2id.training.presets import DIFFUSER_PRESETS, PRESET_NOTES, RESAMPLER_PRESETS
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
+    "sample": (Sample, sample),
+    "resample": (Resample, resample),
+    "encode": (Encode, encode),
+    "decode": (Decode, decode),
+    "info": (Info, info),
+    "evaluate": (Evaluate, evaluate),
+    "demo": (Demo, demo),
+    "export": (Export, export),
+    "card": (Card, card),
+    "app": (App, serve),
+}
+TRAININGS: dict[str, tuple[Mapping[str, Any], Callable[[Any], None], tuple[str, str]]] = {
+    "resampler": (RESAMPLER_PRESETS, train_resampler, ("resampler.py", "R2IR")),
+    "diffuser": (DIFFUSER_PRESETS, train_diffuser, ("diffuser.py", "R2ID")),
+}
+"""Of each network its presets, the command, and the file and the class that name its arguments."""
 
 app = tyro.extras.SubcommandApp()
 train_app = tyro.extras.SubcommandApp()
 app.command(train_app, name="train", help="Train one of the two networks, from a preset.")
-train_app.command(name="resampler")(train_resampler)
-train_app.command(name="diffuser")(train_diffuser)
-for command, name in (
-    (sample, "sample"),
-    (resample, "resample"),
-    (encode, "encode"),
-    (decode, "decode"),
-    (info, "info"),
-    (evaluate, "evaluate"),
-    (demo, "demo"),
-    (export, "export"),
-    (card, "card"),
-    (serve, "app"),
-):
-    app.command(name=name)(command)  # type: ignore[type-var]
+for _name, _training in TRAININGS.items():
+    train_app.command(name=_name)(_training[1])
+for _name, _command in COMMANDS.items():
+    app.command(name=_name)(_command[1])
 
 DESCRIPTION = "Generate and resample images at any resolution. `r2id --version` says which version this is."
 
@@ -53,13 +64,37 @@ EXTRAS = {
 """Packages that only some commands need, and the extra that brings them."""
 
 
+def read(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
+    """The command that a command line names, and its settings.
+
+    A command is read by itself, so that its errors are about its own options.
+    """
+    match arguments:
+        case ["train", network, preset, *options] if network in TRAININGS and preset in TRAININGS[network][0]:
+            presets, command, source = TRAININGS[network]
+            explain(type(presets[preset]), {"model": f"\n\n{network_options(*source)}"})
+            how = {"default": presets[preset], "description": PRESET_NOTES[preset]}
+            return command, _settings(type(presets[preset]), f"train {network} {preset}", options, **how)
+        case [name, *options] if name in COMMANDS:
+            settings, command = COMMANDS[name]
+            explain(settings)
+            return command, _settings(settings, name, options, config=(tyro.conf.DisallowNone,))
+    # No command is named in full: tyro answers with help, or with an error that names the commands there are.
+    sys.exit(app.cli(prog="r2id", description=DESCRIPTION, args=arguments, registry=RULES))
+
+
+def _settings(settings: type, command: str, options: Sequence[str], **how: Any) -> Any:
+    return tyro.cli(settings, prog=f"r2id {command}", args=options, registry=RULES, **how)
+
+
 def main() -> None:
     """Run the command line; errors a user can mend end it with one sentence and exit status 2."""
     if sys.argv[1:] == ["--version"]:
         print(f"r2id {r2id.__version__}")
         return
     try:
-        app.cli(prog="r2id", description=DESCRIPTION, registry=SIZES)
+        command, settings = read(sys.argv[1:])
+        command(settings)
     except (InputError, OptionError) as error:
         print(f"r2id: {error}", file=sys.stderr)
         sys.exit(2)

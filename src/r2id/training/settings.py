@@ -76,9 +76,8 @@ class Training:
     checkpoint_every: int = 1000
     """Steps between checkpoints; the last two are kept."""
     model: tuple[str, ...] = ()
-    """Arguments of the network that differ from its defaults, as NAME=VALUE; replaces the preset's. The names are
-    those of R2IR and R2ID in the reference; another name is answered with all of them. With init_from, the arguments
-    are those of the network there."""
+    """Arguments of the network that differ from its defaults, as NAME=VALUE; replaces the preset's. The help lists the
+    names with their defaults. With init_from, the arguments are those of the network there."""
     init_from: str | None = None
     """Bundled name, folder or hub id of a trained pipeline (or, for R2IR, of an R2IR alone) whose weights to go on
     from, in place of random ones."""
