@@ -217,6 +217,17 @@ def test_encoding_keeps_all_captions_and_the_names_of_the_files(captioned, resam
     assert data.found.endswith("no labels; captions such as 'a red square', up to 3 of an image")
 
 
+def test_encoding_does_not_go_on_beside_latents_of_other_captions(captioned, resampler, tmp_path, capsys):
+    encode = ("encode", "--model", resampler, "--latent-size", "2x2", "--data", captioned, "--output", tmp_path / "out")
+    r2id(*encode)
+    metadata = captioned / "metadata.jsonl"
+    metadata.write_text(metadata.read_text().replace("blue", "azure").replace('"text"', '"long"'))
+    for more in ((), ("--resume",)):
+        with pytest.raises(SystemExit):
+            r2id(*encode, "--caption-column", "long", *more)
+        assert "labels_and_captions is" in capsys.readouterr().err
+
+
 class TestSeveralCaptions:
     def test_one_of_them_is_drawn_of_each_image_alike_for_one_seed(self, captioned):
         (data,) = labelled_by_captions([load_images(captioned)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +42,10 @@ def encode(
         InputError: where the folder holds what was made with other settings, or another process is writing such.
     """
     model, size = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1])
-    labels, captions = data.labels, all_captions(data)
+    labels = () if data.labels is None else picked(data.label_names, data.labels.tolist())
+    about: dict[str, Any] = {"labels": labels, "captions": all_captions(data), "names": data.names or ()}
     settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
+    settings["labels_and_captions"] = zlib.crc32(json.dumps(about).encode())
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
     every = list(batches(range(len(data)), batch_size))
     mine = [every[number] for number in Share.of_this_process().of(len(every))]
@@ -55,15 +59,11 @@ def encode(
         with progress(total, "encoding", total - encoded) as advance:
             for batch in wanted:
                 images = data.batch(list(batch)).to(resampler.device, resampler.dtype)
-                about: dict[str, Any] = {
-                    "labels": () if labels is None else tuple(data.label_names[labels[index]] for index in batch),
-                    "captions": tuple(captions[index] for index in batch if captions),
-                    "names": picked(data.names, batch) or (),
-                }
                 with torch.inference_mode():
                     values = resampler.encode(images, latent_size)
                 record.write()
-                Latents(values, size, model=model, image_size=size, **about).save(file(batch))
+                of_batch: dict[str, Any] = {name: picked(given, batch) for name, given in about.items() if given}
+                replace(Latents(values, size, (), model, size), **of_batch).save(file(batch))
                 advance(len(batch))
     return encoded
 

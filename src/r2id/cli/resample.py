@@ -97,6 +97,8 @@ class Encode(ModelChoice):
     """Height and width of the latents; by default the model's own."""
     background: int = 0
     """Grey level, 0 to 255, behind transparent pixels."""
+    caption_column: str | None = None
+    """Column of the captions that are kept, by default text, caption or prompt."""
     batch_size: int = 1000
     """Images per file."""
     resume: bool = False
@@ -142,6 +144,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         image_size=config.image_size,
         channels=resampler.config.image_channels,
         background=config.background,
+        caption_column=config.caption_column,
     )
     made = run(resampler, data, latent_size, config.output, config.batch_size, config.resume, progress)
     latents_of = "latent" if made == 1 else "latents"

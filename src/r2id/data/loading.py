@@ -41,13 +41,22 @@ def load_images(
     channels: int | None = None,
     background: int = 0,
     limit: int | None = None,
+    caption_column: str | None = None,
 ) -> ImageDataset:
     """Load a data set of images of one size.
 
     The arguments are those of `load_sizes`, and so are the errors. With `image_size` None, the images' own size must be
     the same for all.
     """
-    datasets = load_sizes(source, split, image_size=image_size, channels=channels, background=background, limit=limit)
+    datasets = load_sizes(
+        source,
+        split,
+        image_size=image_size,
+        channels=channels,
+        background=background,
+        limit=limit,
+        caption_column=caption_column,
+    )
     if len(datasets) > 1:
         one, other = (size_text((data.images.shape[-2], data.images.shape[-1])) for data in datasets[:2])
         raise InputError(
