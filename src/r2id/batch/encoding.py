@@ -1,4 +1,4 @@
-"""Many latents: encoded by several processes, a file for each batch, gone on with if interrupted."""
+"""Encoding of data sets by several processes, resumable, with a file for each batch."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def encode(
     resume: bool,
     progress: Progress,
 ) -> int:
-    """Encode this process's share of a data set, a file of latents for every batch; returns how many were encoded.
+    """Encode this process's share of a data set to a file per batch; returns the number of encoded images.
 
     Args:
-        resampler: what encodes.
+        resampler: the encoder.
         data: the images.
         latent_size, folder, batch_size: as for `r2id encode`.
-        resume: keep the files that are there, if they were made with the same settings.
-        progress: shows how far it is.
+        resume: keep existing files, if they have the same settings.
+        progress: display of the progress.
     Raises:
-        InputError: where the folder holds what was made with other settings, or another process is writing such.
+        InputError: if files in the folder, or of another process writing there, have other settings.
     """
     model, size = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1])
     labels = () if data.labels is None else picked(data.label_names, data.labels.tolist())
@@ -71,16 +71,16 @@ def encode(
 def encode_one(
     encode_file: Callable[[], Latents], file: Path, settings: dict[str, Any], folder: Path, resume: bool
 ) -> int:
-    """Encode a data set of one picture, by the first process alone; returns how many were encoded.
+    """Encode a data set of one picture, in the first process only; returns the number of encoded pictures.
 
     Args:
-        encode_file: what encodes it.
+        encode_file: encodes the picture.
         file: the picture.
-        settings: what the latent depends on beside the picture, in what JSON has.
+        settings: settings of the latent, as JSON types.
         folder, resume: as for `r2id encode`.
     Raises:
-        InputError: where the folder holds what was made of another picture or with other settings, or another process
-            is writing such.
+        InputError: if files in the folder, or of another process writing there, are of another picture or have other
+            settings.
     """
     if Share.of_this_process().index:
         return 0

@@ -1,4 +1,4 @@
-"""A single picture: from a file to a latent, and from a latent to a file, of any size."""
+"""Encoding one image file and decoding one latent to a file, of any size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from r2id.runtime.progress import Progress, unseen
 
 
 def read_latent(resampler: R2IR, path: Path, model: str) -> Latents:
-    """The one latent that a file holds. Raises InputError for more, or of other weights than those of `model`."""
+    """Read a file of one latent. Raises InputError for more latents, or other weights than those of `model`."""
     latents = Latents.load(path)
     latents.check_weights(resampler, path, model)
     if len(latents.values) != 1:
@@ -32,7 +32,7 @@ def read_latent(resampler: R2IR, path: Path, model: str) -> Latents:
 def encode_file(
     resampler: R2IR, path: Path, latent_size: Size, background: int = 0, progress: Progress = unseen
 ) -> Latents:
-    """The latent of an image file. A large TIFF is read tile by tile, where it is stored so."""
+    """Encode an image file. A large tiled TIFF is read tile by tile."""
     channels = resampler.config.image_channels
     size = tiff_size(path)
     if size and is_large(size) and not fits_at_once(path, size):
@@ -48,7 +48,7 @@ def encode_file(
 
 
 def shown_size(size: Size, region: Region | None) -> Size:
-    """Size of a picture, or of the region of it that is rendered. Raises InputError for a region outside of it."""
+    """Return the size of a picture, or of its rendered region. Raises InputError for a region outside it."""
     if region:
         check_region(region, size)
     return (region[2] - region[0], region[3] - region[1]) if region else size
@@ -64,12 +64,12 @@ def write_picture(
     precision: str,
     progress: Progress = unseen,
 ) -> Size:
-    """Decode one latent at `size`, or a region of that, to a file, a large one in tiles; returns the picture's size."""
+    """Decode one latent at `size`, or a region of it, to a file, in tiles if large; returns the picture's size."""
     shown = shown_size(size, region)
     with autocast(precision, resampler.device):
         field = resampler.field(latent, canvas)
         if is_large(shown):
-            # Latents depend on the precision too, which is the more readable difference.
+            # Latents depend on the precision too; an error that names it is easier to read.
             usable = usable_precision(precision, resampler.device)
             identity = {
                 "precision": usable,

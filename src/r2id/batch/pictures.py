@@ -1,6 +1,6 @@
-"""Many pictures: shared between processes, written as they are made, gone on with if interrupted.
+"""Generation of many pictures by several processes, resumable.
 
-Under `accelerate launch` or `torchrun`, every process does its share and needs no word from the others.
+Under `accelerate launch` or `torchrun`, every process does its share without communication.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from r2id.runtime.processes import Share, batches
 from r2id.runtime.progress import Progress
 
 GRID_PICTURES = 400
-"""Pictures that a grid of all shows at most."""
+"""Most pictures of a contact sheet."""
 
 
 class Pictures(NamedTuple):
-    """Where generated pictures go: folder/<H>x<W>/<index>-<label>.png, and a grid of them for each size beside these.
+    """Files of generated pictures: folder/<H>x<W>/<index>-<label>.png, and a contact sheet for each size.
 
-    With `keeps_latents`, the latent that each is decoded from goes to folder/latents/<index>.safetensors.
+    With `keeps_latents`, the latent of each goes to folder/latents/<index>.safetensors.
     """
 
     folder: Path
@@ -38,15 +38,15 @@ class Pictures(NamedTuple):
     keeps_latents: bool = False
 
     def file(self, index: int, size: Size) -> Path:
-        """The file of a picture at a size."""
+        """Return the file of a picture at a size."""
         return self.folder / size_text(size) / f"{index}-{file_name(self.labels[index])}.png"
 
     def latent_file(self, index: int) -> Path:
-        """The file of a latent, such that the names are in the order of the indices."""
+        """Return the file of a latent; names sort by index."""
         return self.folder / "latents" / f"{index:08d}{SUFFIX}"
 
     def missing(self, indices: Iterable[int]) -> list[int]:
-        """Those of which a size is not there, or the latent."""
+        """Return the indices that lack a picture or the latent."""
         return [index for index in indices if not all(path.exists() for path in self._files(index))]
 
     def _files(self, index: int) -> list[Path]:
@@ -54,7 +54,7 @@ class Pictures(NamedTuple):
         return [self.file(index, size) for size in self.sizes] + latents
 
     def write_grids(self, columns: int) -> None:
-        """A contact sheet of the first pictures of each size."""
+        """Write a contact sheet of the first pictures of each size."""
         for size in self.sizes:
             shown = [Image.open(self.file(index, size)) for index in range(min(len(self.labels), GRID_PICTURES))]
             save_image(contact_sheet(shown, columns), self.folder / f"{size_text(size)}.png")
@@ -71,18 +71,18 @@ def generate(
     arguments: dict[str, Any],
     progress: Progress,
 ) -> int:
-    """Generate this process's share of the pictures, picture i from seed + i; returns how many were made.
+    """Generate this process's share of the pictures, picture i from seed + i; returns the number generated.
 
     Args:
-        pipeline: what generates.
-        pictures: what to generate and where to.
+        pipeline: the pipeline.
+        pictures: labels, sizes and files of the pictures.
         latent_size, seed, batch_size: as for `r2id sample`.
-        resume: keep the pictures that are there, if they were made with the same settings.
-        settings: what the pictures depend on, in what JSON has.
+        resume: keep existing pictures, if they have the same settings.
+        settings: settings of the pictures, as JSON types.
         arguments: further arguments of the pipeline.
-        progress: shows how far it is.
+        progress: display of the progress.
     Raises:
-        InputError: where the folder holds what was made with other settings, or another process is writing such.
+        InputError: if files in the folder, or of another process writing there, have other settings.
     """
     record = Record(pictures.folder / "sample.json", settings)
     mine = Share.of_this_process().of(len(pictures.labels))

@@ -1,4 +1,4 @@
-"""Many files in one folder, all made with the same settings, by one process or several at once."""
+"""Folders of files with the same settings, written by one or several processes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from r2id.files.record import check_settings, plain, read_record, write_record
 
 
 class Record:
-    """What the files in a folder were made with, kept beside them.
+    """The settings of the files in a folder, kept beside them.
 
     Args:
         path: a JSON file.
-        settings: what the files depend on, in what JSON has.
+        settings: settings of the files, as JSON types.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path, self.settings = path, plain(settings)
 
     def write(self) -> None:
-        """Leave the settings beside the files."""
+        """Write the settings beside the files."""
         write_record(self.path, self.settings)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Make files with other processes of the same settings; raises InputError where others make some, or made."""
+        """Write files together with processes of the same settings. Raises InputError if other settings are in use."""
         folder = self.path.parent
 
         def clear() -> None:

@@ -1,1 +1,1 @@
-"""What can be trained on and measured on; imports errors, geometry, files and conditioning."""
+"""Data sets of images and latents; imports errors, geometry, files and conditioning."""

@@ -1,4 +1,4 @@
-"""Captions of a data set, encoded once, so that a training step pays nothing for the text encoder."""
+"""Captions of a data set, encoded once, so that training steps do not run the text encoder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from r2id.data.dataset import AnyDataset, all_captions
 
 
 class Captions(nn.Module):
-    """A text conditioner as a conditioner of labels: label i is the i-th text. The states are kept in half precision.
+    """A text conditioner that takes labels: label i is the i-th text. States are kept in half precision.
 
     Args:
-        conditioner: reads the states; trained.
-        tokenizer, encoder: as `load_text_encoder` gives them.
-        texts: the captions, each once.
+        conditioner: the trained part, which reads the states.
+        tokenizer, encoder: from `load_text_encoder`.
+        texts: the distinct captions.
         progress: whether to show a progress bar.
     """
 
@@ -31,7 +31,7 @@ class Captions(nn.Module):
     ) -> None:
         super().__init__()
         self.conditioner = conditioner
-        # The empty text stands for none.
+        # The empty text means no text.
         texts, self.no_label = [*texts, ""], len(texts)
         self.states: list[Tensor] = []
         for start in tqdm(range(0, len(texts), 64), desc="encoding captions", leave=False, disable=not progress):
@@ -39,7 +39,7 @@ class Captions(nn.Module):
             self.states += [one[which].to("cpu", torch.float16) for one, which in zip(states, present, strict=True)]
 
     def forward(self, indices: Tensor) -> Tensor:
-        """Indices of texts [B] → tokens [B, num_tokens, dim]."""
+        """Map indices of texts [B] to tokens [B, num_tokens, dim]."""
         chosen = [self.states[index] for index in indices.tolist()]
         states = pad_sequence(chosen, batch_first=True).to(indices.device)
         lengths = torch.tensor([len(one) for one in chosen], device=indices.device)
@@ -48,8 +48,7 @@ class Captions(nn.Module):
 
 
 def labelled_by_captions(datasets: Iterable[AnyDataset]) -> list[AnyDataset]:
-    """The same images, each with its captions as its labels: [N], or [N, K] where an image has up to K, with −1 in
-    place of those that it lacks."""
+    """Return the data with captions as labels: [N], or [N, K] if an image has up to K captions, filled up with −1."""
     datasets = list(datasets)
     captions = [all_captions(data) for data in datasets]
     names = tuple(sorted({text for texts in chain.from_iterable(captions) for text in texts}))
@@ -63,7 +62,7 @@ def labelled_by_captions(datasets: Iterable[AnyDataset]) -> list[AnyDataset]:
 
 
 def one_of_each(labels: Tensor, seed: int) -> Tensor:
-    """One label of every image [B]: of labels [B, K], as `labelled_by_captions` gives them, a random one."""
+    """Return one label per image, [B]: a random one of labels [B, K] from `labelled_by_captions`."""
     if labels.ndim == 1:
         return labels
     drawn = torch.randint(2**62, (len(labels),), generator=torch.Generator().manual_seed(seed))

@@ -1,4 +1,4 @@
-"""What a source of images holds, before it is in memory."""
+"""Contents of a source of images, before they are loaded."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ACCEPTED_SOURCES = "accepted is a folder of images or of MNIST-style IDX files, 
 
 @dataclass(frozen=True)
 class Content:
-    """What a source holds.
+    """Contents of a source.
 
     Attributes:
-        count: how many pictures.
-        picture: reads the picture of a number below `count`; may be called by several threads.
-        description: of the source, in words.
+        count: number of pictures.
+        picture: reads the picture of an index below `count`; several threads may call it.
+        description: the source in words.
         labels, label_names: as in `ImageDataset`.
         captions: one or several texts for each picture; None without captions.
-        names: of the files, relative to the source; None where it has no files.
-        left_out: what is there and is not loaded, and why, in words.
+        names: names of the files, relative to the source; None without files.
+        left_out: contents that are not loaded, with the reason, in words.
     """
 
     count: int
@@ -45,9 +45,9 @@ class Content:
 
 
 def caption_texts(values: Sequence[Any], origin: object) -> tuple[tuple[str, ...], ...]:
-    """The captions of each picture, of which a list holds several.
+    """Return the captions of each picture; a list holds several.
 
-    Raises InputError for anything but texts, numbers and lists of these.
+    Raises InputError unless they are texts, numbers or lists of these.
     """
     lists = [value if isinstance(value, (list, tuple)) and value else [value] for value in values]
     for value in chain.from_iterable(lists):
@@ -57,7 +57,7 @@ def caption_texts(values: Sequence[Any], origin: object) -> tuple[tuple[str, ...
 
 
 def index_values(values: Sequence[Any], origin: object) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Labels from a file: whole numbers are indices already, anything else is a name."""
+    """Return labels and their names: whole numbers are indices, anything else is a name."""
     texts = [str(value) for value in values]
     if not all(re.fullmatch(r"-?(0|[1-9]\d*)", text) for text in texts):
         return index_names(texts)

@@ -1,4 +1,4 @@
-"""Images, or their latents, with labels or captions."""
+"""Data sets of images or latents, with labels or captions."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Images of one size, with their labels or captions where the data has them.
+    """Images of one size, with labels or captions if the data has them.
 
     Attributes:
-        images: uint8 [N, C, H, W]; C is 1 (grey) or 3 (RGB). As loaded, they are mapped from a file.
+        images: uint8 [N, C, H, W], mapped from a file; C is 1 (grey) or 3 (RGB).
         labels: int64 [N], each an index into `label_names`; None without labels.
-        label_names: the name of every label, "0" to the largest for labels that are integers; empty without
-            labels.
+        label_names: names of the labels, "0" to the largest for integer labels; empty without labels.
         captions: one text per image, the first of several; None without captions.
-        source: what was loaded, in words, for model cards.
-        found: what was found there and what was left out, in one line.
-        more_captions: the further texts of each image; None where no image has any.
-        names: of the files, relative to the source; None where it has no files.
+        source: the source in words, for model cards.
+        found: one line about the loaded and the ignored contents.
+        more_captions: further texts of each image; None if no image has any.
+        names: names of the files, relative to the source; None without files.
     """
 
     images: torch.Tensor
@@ -47,7 +46,7 @@ class ImageDataset:
 
     @property
     def parts(self) -> tuple[torch.Tensor, ...]:
-        """What is learnt of, as it is stored."""
+        """The stored tensors of the data."""
         return (self.images,)
 
     @property
@@ -58,13 +57,13 @@ class ImageDataset:
     canvas = image_size
 
     def batch(self, indices: torch.Tensor | Sequence[int] | slice) -> torch.Tensor:
-        """The images at `indices` as float32 [B, C, H, W] in [-1, 1]."""
+        """Return the images at `indices` as float32 [B, C, H, W] in [-1, 1]."""
         return as_values(self.images[indices])
 
     def some(self, count: int) -> ImageDataset:
-        """`count` images, always the same, drawn at random; or all if there are no more.
+        """Return `count` images, drawn at random with a fixed seed, or all if there are no more.
 
-        The first would not do: MNIST's first 5,000 test digits are by other people than the last, and neater.
+        The first images are no random sample: other people wrote MNIST's first 5,000 test digits, more neatly.
         """
         if count >= len(self):
             return self
@@ -82,11 +81,11 @@ class ImageDataset:
 
 @dataclass(frozen=True)
 class LatentDataset:
-    """Latents of one grid and one canvas, as an R2IR encoded them, in place of images.
+    """Latents of one grid and one canvas, encoded by an R2IR, in place of images.
 
     Attributes:
-        parts: float16 [N, C, h, w] in [−1, 1], one for each file. As loaded, they are mapped from it.
-        canvas: height and width that give the proportions of the images.
+        parts: float16 [N, C, h, w] in [−1, 1], one for each file, mapped from it.
+        canvas: proportions (height, width) of the images.
         image_size: height and width of the images in pixels; None if unknown.
         model: `R2IR.checksum()` of the weights that encoded them.
         labels, label_names, captions, source, found, more_captions: as of an `ImageDataset`.
@@ -112,23 +111,23 @@ class LatentDataset:
         return self.parts[0].shape[-2], self.parts[0].shape[-1]
 
     def batch(self, indices: torch.Tensor | Sequence[int]) -> torch.Tensor:
-        """The latents at `indices` as float32 [B, C, h, w], on their canvas."""
+        """Return the latents at `indices` as float32 [B, C, h, w] on their canvas."""
         ends = list(accumulate(map(len, self.parts)))
-        # From the end of their file, which all that come before it do not shift.
+        # Indices from the end of a file do not depend on the files before it.
         places = ((bisect_right(ends, index), index) for index in map(int, indices))
         values = torch.stack([self.parts[part][index - ends[part]] for part, index in places])
         return LatentTensor.of(values.float(), self.canvas)
 
 
 Dataset: TypeAlias = ImageDataset | LatentDataset
-"""What a training takes."""
+"""Data of a training."""
 AnyDataset = TypeVar("AnyDataset", ImageDataset, LatentDataset)
 
 
 def first_and_more(
     captions: Sequence[tuple[str, ...]] | None,
 ) -> tuple[tuple[str, ...] | None, tuple[tuple[str, ...], ...] | None]:
-    """The first caption of each image and the further ones; None in place of what no image has."""
+    """Return the first caption of each image and the further ones; None for those that no image has."""
     if not captions:
         return None, None
     more = tuple(texts[1:] for texts in captions)
@@ -136,13 +135,13 @@ def first_and_more(
 
 
 def all_captions(data: Dataset) -> list[tuple[str, ...]]:
-    """The captions of each image; empty without captions."""
+    """Return the captions of each image; empty without captions."""
     firsts = data.captions or ()
     return [(first, *more) for first, more in zip(firsts, data.more_captions or ((),) * len(firsts), strict=True)]
 
 
 def labels_and_captions(data: Dataset) -> str:
-    """What a data set has of them, in words."""
+    """Describe the labels and captions of a data set."""
     labels = "no labels" if data.labels is None else f"{len(data.label_names)} labels"
     if not data.captions:
         return f"{labels}; no captions"
@@ -152,5 +151,5 @@ def labels_and_captions(data: Dataset) -> str:
 
 
 def picked(values: Sequence[Item] | None, indices: Iterable[int]) -> tuple[Item, ...] | None:
-    """Those at these places; None of None."""
+    """Return the values at these indices; None for None."""
     return None if values is None else tuple(values[index] for index in indices)

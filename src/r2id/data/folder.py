@@ -1,7 +1,7 @@
-"""Folders of images, with labels and captions from their names, from metadata or from texts beside them."""
+"""Folders of images, with labels from folder names or metadata, and captions from metadata or texts beside them."""
 
-# Not by the imagefolder of datasets (tried: 5.2). It omits linked label folders, .caption files and unread pictures
-# without a word, refuses one text beside lists of them, shifts columns at an unquoted comma, and sorts 10 before 2.
+# The imagefolder of datasets (tried: 5.2) silently omits linked label folders, .caption files and unread pictures. It
+# refuses one text beside lists of texts, shifts columns at an unquoted comma, and sorts 10 before 2.
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
     is_flat = any(file.parent == root for file in found)
     subfolders = {file.relative_to(root).parts[0] for file in found if file.parent != root}
     split_names = subfolders & SPLIT_FOLDERS
-    # A label may well be called "train", the vehicle; but not with "test" beside it, nor as the only one.
+    # A label may be called "train", the vehicle, but not beside "test" nor as the only label.
     has_splits = len(split_names) >= 2 or (bool(split_names) and split_names == subfolders and not is_flat)
     available = sorted(subfolders) if has_splits else ["train"]
     if split not in available:
@@ -101,7 +101,7 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
 
 
 def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The files that are not hidden in a folder and below. Links to folders are followed, except in a circle."""
+    """Yield the files in a folder and below that are not hidden. Links to folders are followed, except in circles."""
     above = (*above, folder.resolve())
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
@@ -113,7 +113,7 @@ def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 
 
 def _unread(files: Sequence[Path]) -> tuple[str, ...]:
-    """Files that are neither pictures nor texts about them, by suffix."""
+    """Describe files that are neither pictures nor texts, by suffix."""
     kinds = Counter(file.suffix.lower() or "no suffix" for file in files if file.suffix.lower() not in TEXT_SUFFIXES)
     if not kinds:
         return ()
@@ -122,7 +122,7 @@ def _unread(files: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _caption_files(images: Sequence[Path]) -> tuple[tuple[str, ...], ...] | None:
-    """Texts beside the images; None where no image has one."""
+    """Read the texts beside the images; return None if no image has one."""
     texts = [
         next((text for suffix in CAPTION_SUFFIXES if (text := image.with_suffix(suffix)).is_file()), None)
         for image in images
@@ -139,7 +139,7 @@ def _caption_files(images: Sequence[Path]) -> tuple[tuple[str, ...], ...] | None
 
 
 def _read_metadata(metadata: Path, folder: Path) -> tuple[list[Path], list[Mapping[str, Any]]]:
-    """The rows about files in `folder`, and these files; a metadata file above the splits covers them all."""
+    """Return the files in `folder` and their rows; a metadata file above the splits covers all splits."""
     files: list[Path] = []
     rows: list[Mapping[str, Any]] = []
     for line, row in _metadata_rows(metadata):

@@ -15,7 +15,7 @@ from r2id.files.images import flatten, reason, unreadable
 
 
 def hub_content(identifier: str, split: str, background: int, caption_column: str | None) -> Content:
-    # Importing datasets takes seconds, which local data need not pay.
+    # Importing datasets takes seconds, so local data avoid it.
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -27,8 +27,7 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
         with hub_or_cache(identifier, "dataset"):
             dataset = datasets.load_dataset(identifier, split=split)
     except Exception as error:
-        # The hub's client raises a dozen unrelated types; all are about what was asked for or how it was
-        # reached.
+        # The hub's client raises a dozen unrelated types, all about the request or the connection.
         raise InputError(
             f"{identifier!r} is no local folder and its split {split!r} could not be loaded from the Hugging "
             f"Face hub ({reason(error)}); {ACCEPTED_SOURCES}."
@@ -51,7 +50,7 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
     label_column = class_column or (LABEL_COLUMN if plain_labels else None)
     if label_column is not None:
         values = list(dataset[label_column])
-        # The hub marks labels that were never published as -1 throughout: a data set without labels.
+        # Labels of −1 throughout mark an unlabelled data set on the hub.
         missing = [value is None or value == -1 for value in values]
         if any(missing) and not all(missing):
             raise InputError(
@@ -105,6 +104,6 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
 
 
 def _is_text(kind: Any) -> bool:
-    """Whether a column is of strings, or of lists of them."""
+    """Return whether a column holds strings or lists of strings."""
     kind = getattr(kind, "feature", kind)
     return "string" in str(getattr(kind, "dtype", ""))

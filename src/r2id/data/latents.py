@@ -1,4 +1,4 @@
-"""Latents that were stored, to train on in place of images."""
+"""Stored latents as training data in place of images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from r2id.geometry.sizes import size_text
 
 
 def load_latents(files: Sequence[Path]) -> list[LatentDataset]:
-    """A data set for each grid and canvas of the latents in some files, that of the most latents first.
+    """Load files of latents as a data set for each grid and canvas, the largest first.
 
-    Latents are mapped from the files: they may be larger than memory.
-    Raises InputError where a file holds no latents, or others than the first file.
+    Latents are mapped from the files and may be larger than memory. Raises InputError if a file holds no latents, or
+    its weights, channels, labels or captions differ from those of the first file.
     """
     stored = [Latents.mapped(file) for file in files]
     first = stored[0]

@@ -1,8 +1,7 @@
-"""Image data sets for training: MNIST-style IDX files, folders of images, and Hugging Face data sets.
+"""Image data sets: MNIST-style IDX files, folders of images, and Hugging Face data sets.
 
-All are decoded once, to 8-bit pixels in a temporary file that is mapped into memory: a training step then costs
-nothing but an index and a division, and data may be larger than memory. Images of several sizes are several data sets,
-one for each size.
+Images are decoded once, to 8-bit pixels in a temporary file that is mapped into memory. A training step then costs
+little, and data may be larger than memory. Images of several sizes give a data set for each size.
 """
 
 from __future__ import annotations
@@ -45,8 +44,7 @@ def load_images(
 ) -> ImageDataset:
     """Load a data set of images of one size.
 
-    The arguments are those of `load_sizes`, and so are the errors. With `image_size` None, the images' own size must be
-    the same for all.
+    Arguments and errors are those of `load_sizes`. With `image_size` None, all images must have the same size.
     """
     datasets = load_sizes(
         source,
@@ -79,7 +77,7 @@ def load_sizes(
     num_workers: int = 0,
     pixels: Path | None = None,
 ) -> list[ImageDataset]:
-    """Load images, a data set for each size that they have, that of the most images first.
+    """Load images as a data set for each of their sizes, the largest data set first.
 
     Args:
         source: one of
@@ -96,24 +94,23 @@ def load_sizes(
             - the id of a data set on the Hugging Face hub, when no local path has that name. The images are
               its first image column, the labels its first class label column (or the integers in `label`).
         split: the part to load; "train" by default.
-        image_size: (height, width) that every image is resized to, bicubic on 8-bit pixels, stretched where
-            its shape differs. None, the default, keeps the images' own sizes.
-        keep_proportions: resize every image to about as many pixels as `image_size` has, in its own proportions. Sides
-            are rounded, so that images of like proportions have one size (`alike_size`).
+        image_size: (height, width) to resize every image to, bicubic on 8-bit pixels; other proportions are stretched.
+            None, the default, keeps the images' own sizes.
+        keep_proportions: resize every image to about as many pixels as `image_size`, in its own proportions. Sides
+            are rounded, so that images of similar proportions share a size (`alike_size`).
         channels: 1 for grey, 3 for RGB. None, the default, gives grey if every image is stored as grey, else
             RGB.
-        background: the grey level, 0 (black, the default) to 255, that transparent pixels are composited on.
-        limit: how many images to load at most; None, the default, loads all. The first ones are taken, in the
-            order of the IDX file, the metadata or the hub, and without these in the sorted order of the
-            files' paths.
+        background: grey level, 0 (black, the default) to 255, behind transparent pixels.
+        limit: most images to load; None, the default, loads all. The first ones are loaded, in the order of the IDX
+            file, the metadata or the hub, or else of the sorted paths.
         caption_column: column of the captions, in metadata or on the hub. None, the default, is `text`,
             `caption` or `prompt`, or on the hub the only column of strings. A list holds several captions.
-        num_workers: threads that decode images; 0, the default, for none beside the caller's.
-        pixels: a new file for the pixels, which other processes may map (`map_pixels`); by default a temporary one,
-            in the folder that the environment variable TMPDIR names.
+        num_workers: threads that decode images; 0, the default, uses only the caller's.
+        pixels: a new file for the pixels, which other processes may map (`map_pixels`); by default a temporary file in
+            the folder of the environment variable TMPDIR.
 
     Raises:
-        InputError: an argument is not among what is accepted, nothing is there to load, or a file is broken.
+        InputError: an argument is invalid, there is nothing to load, or a file is damaged.
     """
     check_channels(channels)
     check_background(background)
@@ -161,7 +158,7 @@ def load_sizes(
 
 
 def _found(datasets: Sequence[ImageDataset], stored_sizes: Collection[Size], left_out: Sequence[str]) -> str:
-    """What was found and what was left out, in one line."""
+    """Describe the loaded and the ignored contents in one line."""
     first = datasets[0]
     least, *_, most = sorted(stored_sizes, key=math.prod) * 2
     stored = size_text(least) if len(stored_sizes) == 1 else f"{size_text(least)} to {size_text(most)}"
@@ -176,11 +173,11 @@ def _found(datasets: Sequence[ImageDataset], stored_sizes: Collection[Size], lef
 
 
 def _in_order(make: Callable[[int], Item], count: int, num_workers: int) -> Iterator[Item]:
-    """`make` of all numbers below `count`, by several threads that run a little ahead."""
+    """Yield `make` of all numbers below `count`, computed a little ahead by several threads."""
     if not num_workers:
         yield from map(make, range(count))
         return
-    # Threads that each set and reset the warnings would leave them as another had them.
+    # Threads that set and reset warnings would restore each other's state.
     with warnings.catch_warnings(), ThreadPoolExecutor(num_workers) as pool:
         ahead: deque[Future[Item]] = deque()
         for index in range(count):

@@ -1,4 +1,4 @@
-"""Pixels in a file, mapped into memory: only those that are looked at take any, and processes share them."""
+"""Pixels in a file, mapped into memory on access and shared between processes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ Shape = tuple[int, int, int, int]
 
 
 def store_pixels(pictures: Iterable[Image.Image], path: Path | None = None) -> list[tuple[list[int], Tensor]]:
-    """Pictures of modes L and RGB by size, that of the most pictures first: their numbers, and uint8 [N, C, H, W].
+    """Store pictures of modes L and RGB by size, and return indices and pixels, uint8 [N, C, H, W], of each size.
 
-    All are grey if every one is, else RGB. None but the current picture is held in memory.
+    The size with the most pictures comes first. All are grey if every picture is grey, else RGB. Only the current
+    picture is in memory.
 
     Args:
-        pictures: read once.
-        path: a new file for the pixels, for `map_pixels` in another process; by default one that nobody sees.
+        pictures: pictures, which are read once.
+        path: a new file for the pixels, for `map_pixels` in another process; by default an unnamed temporary file.
     Raises:
         InputError: the disk is full.
     """
@@ -38,7 +39,7 @@ def store_pixels(pictures: Iterable[Image.Image], path: Path | None = None) -> l
             values = pixels(picture)
             places.append((file.tell(), len(values), (picture.height, picture.width)))
             file.write(values.data)
-        # Only now is it known whether any of them has colour.
+        # The number of channels is known only after all pictures.
         channels = max((count for _, count, _ in places), default=1)
         by_size: dict[Size, list[int]] = {}
         for number, (_, _, size) in enumerate(places):
@@ -68,7 +69,7 @@ def store_pixels(pictures: Iterable[Image.Image], path: Path | None = None) -> l
 
 
 def map_pixels(file: Any, shapes: Sequence[Shape]) -> list[Tensor]:
-    """Tensors of these shapes, uint8 [N, C, H, W], that lie one after the other in a file."""
+    """Map consecutive tensors of these shapes, uint8 [N, C, H, W], from a file."""
     tensors, start = [], 0
     for shape in shapes:
         tensors.append(torch.from_numpy(numpy.memmap(file, numpy.uint8, "r+", start, shape)))

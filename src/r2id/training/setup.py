@@ -1,4 +1,4 @@
-"""The two ways into a training: what R2IR and R2ID are built of, and where they are saved."""
+"""Entry points of trainings: building R2IR and R2ID, loading their data and saving them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
     ),
     (("beta2", "ema_decay", "label_dropout", "pixel_share"), 0, 1),
 )
-"""Names of settings, and the least and the most that they may be."""
+"""Names of settings with their smallest and largest accepted values."""
 
 
 def train_resampler(config: ResamplerTraining) -> Path:
@@ -86,7 +86,7 @@ def train_resampler(config: ResamplerTraining) -> Path:
 def train_diffuser(config: DiffuserTraining) -> Path:
     """Train R2ID and its conditioner; returns the folder of the whole pipeline, `config.output`/pipeline.
 
-    Where `config.data` is latents that were stored, their grids replace `config.latent_sizes`.
+    Grids of stored latents in `config.data` replace `config.latent_sizes`.
 
     Raises InputError for data, settings, a resampler, a text encoder or checkpoints that cannot be used.
     """
@@ -146,22 +146,22 @@ def train_diffuser(config: DiffuserTraining) -> Path:
 
 
 def _generation_defaults(config: DiffuserTraining, size: Size | None, start: R2Pipeline | None) -> dict[str, Any]:
-    """What is stored with the model: its sizes, and how the one it started from is sampled. The rest follows from the
+    """Return the generation defaults to store: sizes, and the sampling of the initial model. Others follow from the
     networks.
 
-    `size` is that of the pictures, if they have one.
+    `size` is the common size of the pictures, or None.
     """
     how = asdict(start.generation_defaults) if start else {}
     if size is None and config.image_size:
         size = (round(math.prod(config.image_size) ** 0.5),) * 2
-    # A model does best amid the grids that it was trained on; other proportions than the first's are exceptions.
+    # Quality is best in the middle of the training grids. Grids of other proportions than the first are exceptions.
     first = config.latent_sizes[0]
     alike = sorted(one for one in set(config.latent_sizes) if one[0] * first[1] == one[1] * first[0])
     return how | {"size": size, "latent_size": alike[len(alike) // 2]}
 
 
 def _image_size(data: Dataset, resampler: R2IR | None) -> Size:
-    """Height and width of the pictures; of latents that no pictures were encoded to, those that R2IR learnt."""
+    """Return height and width of the pictures, or for latents without pictures those of R2IR's training."""
     if data.image_size:
         return data.image_size
     assert resampler is not None
@@ -169,8 +169,8 @@ def _image_size(data: Dataset, resampler: R2IR | None) -> Size:
 
 
 def _load_samples(config: DiffuserTraining) -> tuple[DiffuserTraining, Sequence[Dataset], R2IR | None]:
-    """What R2ID learns: images or stored latents, the R2IR whose latents they become or are, and the settings, which
-    stored latents complete."""
+    """Return the settings, completed by stored latents, the data, which are images or latents, and the R2IR of the
+    latents."""
     files = latent_files(Path(config.data).expanduser())
     if files and config.resampler == "none":
         raise InputError(f"resampler is none and {config.data} holds latents; give the R2IR that encoded them")
@@ -191,8 +191,8 @@ def _load_samples(config: DiffuserTraining) -> tuple[DiffuserTraining, Sequence[
 
 
 def _at_stored_grids(config: DiffuserTraining, stored: Sequence[LatentDataset]) -> DiffuserTraining:
-    """The settings with the grids that latents have: those in `latent_sizes` first, in its order, as the first sets the
-    scale. Of latents of several proportions, it is a square one with as many cells."""
+    """Return the settings with the grids of stored latents. Those in `latent_sizes` come first, in its order, because
+    the first sets the scale. Latents of several proportions give one square grid with as many cells."""
     grids = list(dict.fromkeys(one.size for one in stored))
     if len({one.canvas for one in stored}) > 1:
         grids = [(round(math.prod(grids[0]) ** 0.5),) * 2]
@@ -202,7 +202,7 @@ def _at_stored_grids(config: DiffuserTraining, stored: Sequence[LatentDataset]) 
 
 
 def check_settings(config: Training) -> None:
-    """Raises InputError for a setting that is out of its range."""
+    """Raise InputError for a setting out of its range."""
     if not config.latent_sizes:
         raise InputError("latent_sizes is empty; it must name at least one HxW")
     for size in config.latent_sizes:
@@ -215,7 +215,7 @@ def check_settings(config: Training) -> None:
 
 
 def _load_images(config: Training) -> list[ImageDataset]:
-    """The images: a data set for each size."""
+    """Load the images as a data set for each size."""
     return _shared(
         lambda pixels: load_sizes(
             config.data,
@@ -232,7 +232,7 @@ def _load_images(config: Training) -> list[ImageDataset]:
 
 
 def _labelled(config: Training, data: list[AnyDataset]) -> list[AnyDataset]:
-    """The data with a label for every image, which may be its caption; one line tells what was found."""
+    """Return the data with a label, or a caption, for every image, and print one line about the data."""
     text_encoder = config.text_encoder if isinstance(config, DiffuserTraining) else None
     if text_encoder and data[0].captions is None:
         raise InputError(
@@ -252,7 +252,7 @@ def _labelled(config: Training, data: list[AnyDataset]) -> list[AnyDataset]:
 
 
 def _labels_that_occur(data: Sequence[AnyDataset]) -> list[AnyDataset]:
-    """The same images, without names that no image has: nothing could be learnt of them."""
+    """Return the data without label names that no image has."""
     labels = [some.labels for some in data if some.labels is not None]
     kept, indices = torch.cat(labels).unique(return_inverse=True)
     names = tuple(data[0].label_names[index] for index in kept)
@@ -261,12 +261,12 @@ def _labels_that_occur(data: Sequence[AnyDataset]) -> list[AnyDataset]:
 
 
 def _this_process() -> PartialState:
-    # It does not look at this by itself, and would stay one process for good.
+    # PartialState ignores this variable, and would stay one process.
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def _shared(load: Callable[[Path | None], list[ImageDataset]]) -> list[ImageDataset]:
-    """What `load` returns. Of several processes on a machine, one calls it and all map the pixels that it stored."""
+    """Return the result of `load`. One process per machine calls it, and all map the pixels that it stored."""
     process = _this_process()
     if process.num_processes == 1:
         return load(None)
@@ -280,13 +280,13 @@ def _shared(load: Callable[[Path | None], list[ImageDataset]]) -> list[ImageData
                 answer = (pixels, shapes, [replace(one, images=one.images[:0].clone()) for one in loaded])
             except InputError as error:
                 answer = error
-        # Each machine's own, from its first process.
+        # The answer of the first process on this machine.
         answer = gather_object([answer])[process.process_index - process.local_process_index]
         if isinstance(answer, InputError):
             raise answer
         stored, shapes, described = answer
         data = [replace(one, images=images) for one, images in zip(described, map_pixels(stored, shapes), strict=True)]
-        # The folder may go once all have mapped it.
+        # The folder may be removed once all have mapped it.
         process.wait_for_everyone()
     return data
 
@@ -306,8 +306,7 @@ def network_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _load_resampler(name: str, channels: int | None = None) -> R2IR:
-    """A trained R2IR, by itself or a pipeline's. Raises InputError where it takes other images than of so many
-    channels."""
+    """Load a trained R2IR, alone or from a pipeline. Raises InputError if it takes images of other `channels`."""
     if name == DiffuserTraining.resampler and not Path(name).exists():
         raise InputError(
             f"the resampler {name} is not there; train it first by `r2id train resampler`, or give another"
@@ -322,7 +321,7 @@ def _load_resampler(name: str, channels: int | None = None) -> R2IR:
 
 
 def _conditioner(start: R2Pipeline | None, num_tokens: int, diffuser: R2ID, kind: Any, **subject: Any) -> Any:
-    """The trained conditioner to start from, if it is of this subject, or a new one."""
+    """Return the initial model's conditioner if it has this kind and subject, or a new one."""
     trained = start and start.conditioner
     if isinstance(trained, kind) and all(
         plain(trained.config[name]) == plain(value) for name, value in subject.items()
@@ -332,7 +331,7 @@ def _conditioner(start: R2Pipeline | None, num_tokens: int, diffuser: R2ID, kind
 
 
 def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """The network with these arguments; InputError names one that it does not have or take."""
+    """Build the network with these arguments. InputError names an unknown or invalid one."""
     accepted = [name for name in inspect.signature(network).parameters if name != "self"]
     for name in arguments:
         if name not in accepted:
