@@ -187,7 +187,7 @@ def request(visitor: Visitor, kind: str, chance: random.Random) -> str:
         right = line == f"1 latent of 6x4, decoded at {2 * height}x{2 * width}"
         right = right and picture(pictures[0]).size == (2 * width, 2 * height)
     elif kind == "save":
-        (files,) = visitor.ask("save", None)
+        files = visitor.ask("save", None)[0]["value"]
         right = len(files) == 2 and all(visitor.client.get(file["url"]).is_success for file in files)
     else:
         try:

@@ -14,6 +14,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -107,6 +108,16 @@ def keep_lines(browser: WebDriver) -> None:
     )
 
 
+def preset(browser: WebDriver) -> list[str]:
+    """The proposed size that is marked as chosen, if any."""
+    return [box.get_attribute("value") for box in browser.find_elements(By.CSS_SELECTOR, "#preset input:checked")]
+
+
+def downloads(browser: WebDriver) -> str:
+    """The addresses of all files that are offered."""
+    return " ".join(link.get_attribute("href") or "" for link in browser.find_elements(By.CSS_SELECTOR, "#files a"))
+
+
 def look_like_a_phone(browser: WebDriver) -> None:
     phone = {"width": 390, "height": 840, "deviceScaleFactor": 2, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
@@ -165,8 +176,38 @@ def test_a_visitor_generates_decodes_again_and_zooms(visit):
 
     browser.find_element(By.ID, "save").click()
     until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#files a")) >= 2)
-    links = " ".join(link.get_attribute("href") or "" for link in browser.find_elements(By.CSS_SELECTOR, "#files a"))
+    links = downloads(browser)
     assert "27x18.png" in links and "latents.safetensors" in links
+    screenshot(browser, "downloads")
+    # They are no longer the pictures on the page.
+    browser.find_element(By.CSS_SELECTOR, "#preset input[value='64x64']").click()
+    until(browser, lambda: "64x64" in line(browser) and not downloads(browser))
+    browser.find_element(By.ID, "save").click()
+    until(browser, lambda: "64x64.png" in downloads(browser))
+
+
+def test_the_proposed_size_that_is_marked_is_the_one_written(visit):
+    browser = visit("--window-size=1280,1400")
+    assert preset(browser) == ["32x32"]
+    height = browser.find_element(By.CSS_SELECTOR, "#height input")
+    height.send_keys(Keys.CONTROL, "a")
+    height.send_keys("40")
+    until(browser, lambda: preset(browser) == [])
+    for name in ("height", "width"):
+        browser.find_element(By.CSS_SELECTOR, f"#{name} input").send_keys(Keys.CONTROL, "a")
+        browser.find_element(By.CSS_SELECTOR, f"#{name} input").send_keys("64")
+    until(browser, lambda: preset(browser) == ["64x64"])
+
+
+def test_an_error_is_said_once_and_leaves_the_pictures(visit):
+    browser = visit("--window-size=1280,1400")
+    generate(browser)
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 32x32")
+    browser.find_element(By.CSS_SELECTOR, "#height input").send_keys("0000")
+    browser.find_element(By.ID, "decode").click()
+    until(browser, lambda: "at most 2048 on a side" in browser.find_element(By.TAG_NAME, "body").text)
+    screenshot(browser, "error")
+    assert line(browser) == "1 latent of 8x8, decoded at 32x32"
 
 
 def test_uploads_good_and_bad(visit, tmp_path):

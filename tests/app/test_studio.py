@@ -260,3 +260,4 @@ def test_the_page_starts_from_what_the_model_says(make_pipeline):
     names = ("Steps", "Guidance", "Latent height", "Latent width", "Picture height", "Picture width")
     assert [blocks[name].value for name in names] == [7, 1.5, 16, 12, 64, 48]
     assert studio.sizes[:3] == [(64, 48), (128, 96), (54, 27)]
+    assert blocks["Picture sizes, height × width"].value == "64x48"

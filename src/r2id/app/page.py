@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import inspect
 import io
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import wraps
@@ -31,6 +32,9 @@ TO_THE_PICTURES = """() => {
     if (line.getBoundingClientRect().top > 0.7 * innerHeight) line.scrollIntoView({behavior: "smooth"});
 }"""
 """Scrolls to the pictures, which on a phone are below the controls and out of sight."""
+
+PRESET_OF = "(height, width) => %s.find(text => text === `${height}x${width}`) ?? null"
+"""In the browser, where quick typing does not outrun the answers."""
 
 ABOUT = """# R2ID
 Generate {what} from latents of any height and width, decode the same latents at any size, and zoom into the picture as
@@ -143,7 +147,7 @@ def build(studio: Studio) -> gradio.Blocks:
     def save(session: Session | None):  # type: ignore[no-untyped-def]
         if session is None:
             raise InputError("there is nothing to download yet; generate or encode a picture first")
-        return [str(path) for path in studio.files(session)]
+        return gradio.File([str(path) for path in studio.files(session)], visible=True)
 
     defaults, presets = studio.defaults, {size_text(size): size for size in studio.sizes}
     default_latent = [min(side, LARGEST_LATENT) for side in defaults.latent_size]
@@ -180,7 +184,12 @@ def build(studio: Studio) -> gradio.Blocks:
                     with gradio.Row():
                         height = gradio.Number(defaults.size[0], precision=0, label="Picture height", elem_id="height")
                         width = gradio.Number(defaults.size[1], precision=0, label="Picture width", elem_id="width")
-                    preset = gradio.Radio(list(presets), label="Picture sizes, height × width", elem_id="preset")
+                    preset = gradio.Radio(
+                        list(presets),
+                        value=size_text(defaults.size) if defaults.size in studio.sizes else None,
+                        label="Picture sizes, height × width",
+                        elem_id="preset",
+                    )
                     decode_button = gradio.Button("Decode the same latents at this size", elem_id="decode")
             with gradio.Column(scale=3, min_width=300):
                 line = gradio.Markdown("Nothing is generated yet.", elem_id="line")
@@ -190,27 +199,39 @@ def build(studio: Studio) -> gradio.Blocks:
                     out_button = gradio.Button("Zoom out", size="sm", elem_id="zoom-out")
                     save_button = gradio.Button("Prepare downloads", size="sm", elem_id="save")
                 gradio.Markdown(
-                    "Drag over the picture to zoom into it, with a finger sideways first; choose another one above."
+                    "Drag over the picture to zoom into a part. On a touch screen, begin sideways. "
+                    "Click a small picture to see it here."
                 )
-                files = gradio.File(label="PNG and latents", interactive=False, elem_id="files")
+                files = gradio.File(label="PNG and latents", interactive=False, visible=False, elem_id="files")
                 with gradio.Accordion("The latent, channel by channel", open=False):
                     latent = gradio.HTML("", **_component("latent"))
         everything = [strip, viewer, latent, line, session]
         sizes = [latent_height, latent_width, height, width]
         # Two queues, so that looking does not wait for pictures of another visitor.
         hidden: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "looking"}
-        generating = hidden | {"concurrency_id": "generating"}
-        generate_button.click(generate, [labels, *sizes, steps, guidance, seed], everything, **generating)
-        encode_button.click(encode, [upload, *sizes], everything, **hidden)
-        decode_button.click(decode, [session, height, width], everything, **hidden)
-        preset.input(lambda text: presets[text], preset, [height, width], queue=False, **hidden).then(
-            decode, [session, height, width], everything, **hidden
+        unqueued = hidden | {"queue": False, "show_progress": "hidden"}
+        # Progress and errors are shown once, not on every part of the page that changes.
+        many, one = hidden | {"show_progress_on": strip}, hidden | {"show_progress_on": viewer}
+        shows_others = (
+            generate_button.click(
+                generate, [labels, *sizes, steps, guidance, seed], everything, **many | {"concurrency_id": "generating"}
+            ),
+            encode_button.click(encode, [upload, *sizes], everything, **many),
+            decode_button.click(decode, [session, height, width], everything, **many),
+            preset.input(lambda text: presets[text], preset, [height, width], **unqueued).then(
+                decode, [session, height, width], everything, **many
+            ),
+            strip.select(pick, session, [viewer, latent, session], **one),
         )
+        for shown_others in shows_others:
+            # The files are those of pictures that were shown before.
+            shown_others.success(lambda: gradio.File(None, visible=False), None, files, **unqueued)
+        for side in (height, width):
+            side.input(None, [height, width], preset, js=PRESET_OF % json.dumps(list(presets)), **hidden)
         for asks in (generate_button.click, encode_button.click, decode_button.click, preset.input):
             asks(None, js=TO_THE_PICTURES, **hidden)
-        strip.select(pick, session, [viewer, latent, session], **hidden)
-        viewer.select(zoom, session, [viewer, session], **hidden)
-        out_button.click(zoom_out, session, [viewer, session], **hidden)
+        viewer.select(zoom, session, [viewer, session], **one)
+        out_button.click(zoom_out, session, [viewer, session], **one)
         save_button.click(save, session, files, **hidden)
     # One request per queue at a time; more would slow each other down.
     return page.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
