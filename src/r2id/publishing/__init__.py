@@ -1,2 +1,2 @@
-"""A model for others: cards, the hub, ONNX;
+"""Publishing models: cards, the hub, ONNX;
 imports errors, geometry, files, fields, networks, conditioning, diffusion and evaluation."""

@@ -1,4 +1,4 @@
-"""Model cards: what is known of weights, as a README.md that people and the Hugging Face hub read."""
+"""Model cards: the record of weights as a README.md, for readers and the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARK = re.compile(r"\n<!-- Written by r2id, and anew with the weights until it i
 """The end of a card that nobody asked for. The number tells whether anybody has changed it since."""
 
 METRICS = {"MSE": "mse", "accuracy": "accuracy", "Fréchet": "frechet-distance"}
-"""Figures that go into the metadata, and what the hub calls them; the others stay in the text."""
+"""Figures in the metadata, by the hub's names; others appear in the text only."""
 
 
 def model_card(
@@ -33,17 +33,17 @@ def model_card(
     data_license: str | None = None,
     evaluation: str | Path | None = None,
 ) -> ModelCard:
-    """A card for a pipeline, or for a network alone.
+    """Return a card for a pipeline or a single network.
 
     Args:
         model: an `R2Pipeline`, `R2IR` or `R2ID`.
-        name: of the model, under which the card shows how to load it: a hub id or a folder; by default where it was
-            loaded from.
-        license: of the weights, as an identifier of the hub such as "apache-2.0". None says that none was given.
-        data_license: of the data they were trained on, in words.
-        evaluation: the evaluation.json of `r2id evaluate` for these weights; its figures at the trained size are taken.
+        name: hub id or folder in the card's loading example; by default the place that the model was loaded from.
+        license: licence of the weights, as an identifier of the hub such as "apache-2.0"; None for none given.
+        data_license: licence of the training data, in words.
+        evaluation: the evaluation.json of `r2id evaluate` for these weights; the card shows figures at the trained
+            size.
     Raises:
-        InputError: for an evaluation that cannot be read, or that measured other weights.
+        InputError: for an evaluation that cannot be read, or is of other weights.
     """
     kind = type(model).__name__
     name = name or getattr(model.config, "_name_or_path", None) or kind
@@ -103,7 +103,7 @@ def card_to_write(
 
 
 def read_card(path: Path) -> str | None:
-    """The text of a card, None where there is none."""
+    """Return the text of a card, or None if it does not exist."""
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
@@ -114,8 +114,8 @@ def keep_card(old: Path, new: Path) -> None:
 
 
 def trainings(record: Mapping[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
-    """The trainings that weights went through, from first to last: of several, which it was, such as ", 1 of 2", and
-    its settings, readable."""
+    """Return the trainings of weights, from first to last: the turn of several, such as ", 1 of 2", and readable
+    settings."""
     if not record:
         return []
     stages = [dict(record)]
@@ -127,7 +127,7 @@ def trainings(record: Mapping[str, Any] | None) -> list[tuple[str, dict[str, Any
 
 
 def _readable(value: Any) -> Any:
-    """Sizes as HxW, lists joined by spaces."""
+    """Return sizes as HxW, and lists joined by spaces."""
     if isinstance(value, (list, tuple)):
         if len(value) == 2 and all(isinstance(side, int) for side in value):
             return size_text((value[0], value[1]))
@@ -140,7 +140,7 @@ def _crc(text: str) -> str:
 
 
 def _networks(model: Any) -> dict[str, Any]:
-    """The parts that have weights, by name."""
+    """Return the parts with weights, by name."""
     parts = getattr(model, "components", {type(model).__name__: model})
     return {part: network for part, network in parts.items() if hasattr(network, "parameters")}
 
@@ -167,13 +167,13 @@ def _record(record: Mapping[str, Any]) -> str:
 
 
 def _hub_id(source: str) -> str | None:
-    """The id of a data set of the hub, from how its source is described."""
+    """Return the hub id of a data set, from the description of its source."""
     found = re.match(r"Hugging Face data set (\S+),", source)
     return found[1] if found else None
 
 
 def _figures(model: Any, task: str | None, evaluation: str | Path) -> tuple[list[EvalResult], list[str]]:
-    """Results for the metadata, and tables for the text, of the rows at the trained size."""
+    """Return results for the metadata and tables for the text, of rows at the trained size."""
     settings, report = read_evaluation(evaluation)
     weights, data = settings["weights"], settings["data"]
     if task is None or weights != model.checksum():

@@ -1,4 +1,4 @@
-"""Uploading to the Hugging Face hub, and saving, with a card: what `late("publishing")` is."""
+"""Uploading and saving with a model card; the module behind `late("publishing")`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def upload(
     uploading: dict[str, Any],
     private: bool | None,
 ) -> Any:
-    """Upload a network or a pipeline with a card; returns what `huggingface_hub.upload_folder` returns.
+    """Upload a network or a pipeline with a card; returns the result of `huggingface_hub.upload_folder`.
 
     Args:
-        model: what is uploaded.
-        repo_id: "name" or "organisation/name"; made if it is not there.
+        model: the model.
+        repo_id: "name" or "organisation/name"; created if it does not exist.
         card: the card to upload. By default one is made from what is known, unless the repository has another than
             such a one; no card goes with a `subfolder`.
         subfolder: of the repository.
