@@ -26,7 +26,7 @@ class Evaluate(Sampling):
     split: str = "test"
     """Split of the data to measure on."""
     image_size: Size | None = None
-    """Height and width that every image is resized to, by default those of training."""
+    """Height and width to resize every image to, by default those of training."""
     quick: bool = False
     """Measure in a minute: at most 100 images (25 at four times the size, 50 for the denoising error) and 100 generated
     pictures beside 1000 real ones, at the model's own sizes and a narrower one, unless others are given."""
@@ -35,7 +35,7 @@ class Evaluate(Sampling):
     limit: int | None = None
     """Test images to reconstruct; by default all, 0 for none."""
     denoising_error: int = 512
-    """Test images whose noise is measured at every time; 0 for none."""
+    """Test images for the denoising error by timestep; 0 for none."""
     latent_size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the latents, by default half, once and 1.75 times the model's own; repeat it for more."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
@@ -50,8 +50,8 @@ class Evaluate(Sampling):
     output: Path | None = None
     """Folder for evaluation.json, whole after every latent size, and the denoising error as CSV and plot."""
     resume: bool = False
-    """Go on after the figures of an interrupted run in OUTPUT, or within a minute of where its generation stopped;
-    otherwise all are measured anew."""
+    """Continue after the figures of an interrupted run in OUTPUT; at most a minute of generation is lost. Otherwise all
+    are measured anew."""
 
 
 def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:

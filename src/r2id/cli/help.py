@@ -1,4 +1,4 @@
-"""Texts of the help, taken from docstrings without importing what they describe."""
+"""Help texts from docstrings, without importing the described modules."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import r2id
 
 
 def explain(settings: type, more: dict[str, str] | None = None) -> None:
-    """Give tyro the docstrings of a dataclass's fields, each as one line, and what `more` adds to some.
+    """Give tyro the docstrings of a dataclass's fields, each as one line, with `more` text for some.
 
-    By itself it keeps the line breaks of the source, in the middle of sentences.
+    tyro itself would keep the line breaks of the source.
     """
     texts = {name: text for one in reversed(settings.__mro__[:-1]) for name, text in _field_texts(one)}
     for field in fields(settings):
@@ -35,10 +35,10 @@ def _field_texts(settings: type) -> Iterator[tuple[str, str]]:
 
 
 def network_options(file: str, network: str) -> str:
-    """The arguments of a network's constructor with their defaults, a line for each that its docstring describes.
+    """Return the arguments of a network's constructor with defaults, a line for each entry of its docstring.
 
     Args:
-        file: name of the network's file among the networks, which is read and not imported.
+        file: name of the network's file in `networks`, which is read and not imported.
         network: name of its class.
     """
     source = (Path(r2id.__file__).parent / "networks" / file).read_text(encoding="utf-8")

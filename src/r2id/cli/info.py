@@ -55,6 +55,6 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
 
 
 def _print_settings(title: str, settings: dict[str, Any]) -> None:
-    """Settings in lines of readable length."""
+    """Print settings in lines of readable length."""
     text = ", ".join(f"{key}={value}" for key, value in settings.items())
     print(textwrap.fill(f"{title}: {text}", 110, initial_indent="  ", subsequent_indent="    "))

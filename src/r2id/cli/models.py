@@ -1,4 +1,4 @@
-"""Which model runs, where and how: options that commands share, and loading what they choose."""
+"""Options of the model and its sampling that commands share, and loading of the chosen model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from r2id.geometry.sizes import Size
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """Which model runs, where and how."""
+    """The model and its device."""
 
     model: str = "mnist"
     """A folder, bundled weights, or a Hugging Face hub id."""
@@ -32,7 +32,7 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorChoice(ModelChoice):
-    """Which model makes pictures, where and how."""
+    """The model, its device and its precision."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the networks: fp32 is float32 (on GPUs TensorFloat32); bf16 is faster, and pictures differ a
@@ -41,22 +41,22 @@ class GeneratorChoice(ModelChoice):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling(GeneratorChoice):
-    """How to denoise."""
+    """The model and its sampling options."""
 
     num_inference_steps: int | None = None
     """Denoising steps; by default the model's own."""
     guidance_scale: float | None = None
     """Strength of classifier-free guidance, 1 for none; by default the model's own."""
     guidance_interval: tuple[float, float] | None = None
-    """From which to which time, 0 clean to 1 noise, guidance is applied; by default the model's own."""
+    """Times, from 0 (clean) to 1 (noise), between which guidance is applied; by default the model's own."""
 
     def filled(self, defaults: GenerationDefaults) -> Self:
-        """The same with a model's own values where none are given."""
+        """Return the options with the model's own values in place of None."""
         return replace(self, **defaults.fill(self.arguments))
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The same as arguments of the pipeline's call."""
+        """The options as arguments of the pipeline's call."""
         return {
             "num_inference_steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
@@ -65,7 +65,7 @@ class Sampling(GeneratorChoice):
 
 
 def choose_device(choice: ModelChoice) -> torch.device:
-    """The chosen device, by default the GPU if there is one; says so where it lacks the precision that was chosen."""
+    """Return the chosen device, by default the GPU if there is one; print a line if it lacks the chosen precision."""
     import torch
 
     from r2id.runtime.devices import allow_tensor_float32, usable_device
@@ -73,7 +73,7 @@ def choose_device(choice: ModelChoice) -> torch.device:
     from r2id.runtime.processes import Share
 
     allow_tensor_float32()
-    # Of several processes on one machine, each takes its own GPU.
+    # Each process on a machine takes its own GPU.
     default = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     device = usable_device(choice.device or default)
     lacking = isinstance(choice, GeneratorChoice) and usable_precision(choice.precision, device) != choice.precision
@@ -83,7 +83,7 @@ def choose_device(choice: ModelChoice) -> torch.device:
 
 
 def hide_loading_bars() -> None:
-    """No progress bars for loading weights, which takes no time here."""
+    """Switch off progress bars for loading weights, which is fast here."""
     import diffusers
 
     diffusers.utils.logging.disable_progress_bar()
@@ -94,7 +94,7 @@ def hide_loading_bars() -> None:
 
 
 def load_pipeline(choice: ModelChoice) -> R2Pipeline:
-    """The chosen pipeline on its device."""
+    """Load the chosen pipeline to its device."""
     from r2id.diffusion.pipeline import R2Pipeline
 
     hide_loading_bars()
@@ -105,17 +105,17 @@ def load_pipeline(choice: ModelChoice) -> R2Pipeline:
 
 
 def is_resampler(name: str) -> bool:
-    """Whether a folder holds an R2IR alone, as `r2id train resampler` writes it, rather than a whole pipeline."""
+    """Return whether a folder holds an R2IR alone, from `r2id train resampler`, and not a pipeline."""
     return (Path(name) / "config.json").is_file() and not (Path(name) / "model_index.json").exists()
 
 
 def load_resampler(choice: ModelChoice) -> R2IR:
-    """The R2IR of a pipeline, or the one that a folder holds alone, on the chosen device."""
+    """Load the R2IR of a pipeline, or one that a folder holds alone, to the chosen device."""
     return load_encoder(choice, None)[0]
 
 
 def load_encoder(choice: ModelChoice, latent_size: Size | None) -> tuple[R2IR, Size]:
-    """The R2IR of `load_resampler`, and the size of the latents to encode to, by default the model's own."""
+    """Return the R2IR of `load_resampler` and the latent size to encode to, by default the model's own."""
     from r2id.networks.resampler import R2IR
 
     if is_resampler(choice.model):
@@ -128,7 +128,7 @@ def load_encoder(choice: ModelChoice, latent_size: Size | None) -> tuple[R2IR, S
 
 
 def autocast(device: torch.device, choice: GeneratorChoice) -> torch.autocast:
-    """The precision that was chosen, as a context."""
+    """Return a context in which networks run in the chosen precision."""
     from r2id.runtime.precision import autocast
 
     return autocast(choice.precision, device)

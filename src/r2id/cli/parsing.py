@@ -1,4 +1,4 @@
-"""How the command line reads sizes, regions, labels and seeds."""
+"""Parsing of sizes, regions, labels and numbers on the command line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from r2id.geometry.sizes import Size
 
 
 def parse_size(text: str) -> Size:
-    """ "27x18" → (27, 18). Raises InputError for anything but two whole numbers of at least 1."""
-    # More digits than any format takes, and few enough to be counted with.
+    """Parse "27x18" as (27, 18). Raises InputError unless both are whole numbers of at least 1."""
+    # 18 digits exceed every format, and fit in 64 bits.
     sides = re.fullmatch("([0-9]{1,18})x([0-9]{1,18})", text.lower())
     if not sides:
         raise InputError(f"size {text!r} is not HxW, a height and a width in pixels such as 27x18")
@@ -25,7 +25,7 @@ def parse_size(text: str) -> Size:
 
 
 def parse_region(text: str) -> tuple[int, int, int, int]:
-    """ "0,0,16,16" → (0, 0, 16, 16). Raises InputError for anything but four whole numbers."""
+    """Parse "0,0,16,16" as (0, 0, 16, 16). Raises InputError unless there are four whole numbers."""
     parts = text.split(",")
     try:
         top, left, bottom, right = (int(part) for part in parts)
@@ -37,9 +37,9 @@ def parse_region(text: str) -> tuple[int, int, int, int]:
 
 
 def parse_labels(text: str, known: Sequence[str] = ()) -> list[str]:
-    """ "0-3,7,cat" → ["0", "1", "2", "3", "7", "cat"]: names separated by commas, and ranges of whole numbers.
+    """Parse "0-3,7,cat" as ["0", "1", "2", "3", "7", "cat"]: names separated by commas, and ranges of whole numbers.
 
-    A name of `known` labels is that label, also where it looks like a range or holds commas; the longest counts.
+    Names of `known` labels come first, even if they look like a range or contain commas; the longest match counts.
     """
     labels: list[str] = []
     parts = text.split(",")
@@ -67,7 +67,7 @@ def parse_labels(text: str, known: Sequence[str] = ()) -> list[str]:
 
 
 class OptionError(Exception):
-    """An option that cannot be read. No ValueError, which tyro would put into a box of its own words."""
+    """An option that cannot be read. It is no ValueError, which tyro would report in its own words."""
 
 
 def _read_option(parse: Callable[[str], Any], text: str) -> Any:
@@ -119,6 +119,6 @@ def _number_rule(
 
 
 def check_seed(seed: int) -> None:
-    """Raises InputError for a seed that torch does not take, or whose successors it may not."""
+    """Raise InputError unless torch accepts the seed and its successors."""
     if not 0 <= seed < 2**62:
         raise InputError(f"seed is {seed}; it must be from 0 to {2**62 - 1}")

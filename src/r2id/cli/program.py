@@ -1,4 +1,4 @@
-"""The program `r2id`: its commands, and what it says of errors."""
+"""The program `r2id`: its commands and its error messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TRAININGS: dict[str, tuple[Mapping[str, Any], Callable[[Any], None], tuple[str, 
     "resampler": (RESAMPLER_PRESETS, train_resampler, ("resampler.py", "R2IR")),
     "diffuser": (DIFFUSER_PRESETS, train_diffuser, ("diffuser.py", "R2ID")),
 }
-"""Of each network its presets, the command, and the file and the class that name its arguments."""
+"""Presets, command, and file and class of the arguments, for each network."""
 
 app = tyro.extras.SubcommandApp()
 train_app = tyro.extras.SubcommandApp()
@@ -61,13 +61,13 @@ EXTRAS = {
     "onnxscript": "onnx",
     "onnxruntime": "onnx",
 }
-"""Packages that only some commands need, and the extra that brings them."""
+"""Packages that only some commands need, and the extra that installs them."""
 
 
 def read(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
-    """The command that a command line names, and its settings.
+    """Return the command of a command line and its settings.
 
-    A command is read by itself, so that its errors are about its own options.
+    Each command has its own parser, so that errors name its own options.
     """
     match arguments:
         case ["train", network, preset, *options] if network in TRAININGS and preset in TRAININGS[network][0]:
@@ -79,7 +79,7 @@ def read(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
             settings, command = COMMANDS[name]
             explain(settings)
             return command, _settings(settings, name, options, config=(tyro.conf.DisallowNone,))
-    # No command is named in full: tyro answers with help, or with an error that names the commands there are.
+    # Without a full command, tyro prints help, or an error that lists the commands.
     sys.exit(app.cli(prog="r2id", description=DESCRIPTION, args=arguments, registry=RULES))
 
 
@@ -88,7 +88,7 @@ def _settings(settings: type, command: str, options: Sequence[str], **how: Any) 
 
 
 def main() -> None:
-    """Run the command line; errors a user can mend end it with one sentence and exit status 2."""
+    """Run the command line. Errors that the user can correct end it with one sentence and exit status 2."""
     if sys.argv[1:] == ["--version"]:
         print(f"r2id {r2id.__version__}")
         return

@@ -37,15 +37,15 @@ class Card:
     model: str = "mnist"
     """Bundled weights, a folder, or a Hugging Face hub id."""
     output: Path | None = None
-    """File to write, by default README.md in the model's folder. A card that somebody wrote is never written over."""
+    """File to write, by default README.md in the model's folder. A hand-written card is never overwritten."""
     name: str | None = None
-    """Name under which the card shows how to load the model, such as the hub id it will have; by default MODEL."""
+    """Name of the model in the card's loading example, such as its future hub id; by default MODEL."""
     license: str | None = None
-    """License of the weights, as the hub names it, such as apache-2.0."""
+    """Licence of the weights, by the hub's identifier, such as apache-2.0."""
     data_license: str | None = None
-    """License of the data they were trained on, in words."""
+    """Licence of the training data, in words."""
     evaluation: Path | None = None
-    """The evaluation.json of `evaluate` for these weights; its figures at the trained size are taken."""
+    """The evaluation.json of `evaluate` for these weights; the card shows figures at the trained size."""
 
 
 def card(config: tyro.conf.OmitArgPrefixes[Card]) -> None:

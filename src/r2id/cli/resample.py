@@ -26,7 +26,7 @@ class Resample(GeneratorChoice):
     output: Path
     """File to write, PNG or another type by its suffix; .safetensors keeps the latent and decodes nothing."""
     latent_size: Size | None = None
-    """Height and width of the latent that an image is encoded to; by default the model's own."""
+    """Height and width of the encoded latent; by default the model's own."""
     size: Size | None = None
     """Height and width of the whole decoded picture; by default the image's own."""
     region: str | None = None
@@ -50,7 +50,7 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     keep = config.output.suffix.lower() == SUFFIX
     if keep and (config.size or region):
         raise InputError(f"output {config.output} is a file of the latent, which has no --size and no --region")
-    # Of most pictures it is known only when they are read.
+    # The size of most pictures is known only after reading.
     size = config.size or tiff_size(config.image)
     shown = shown_size(size, region) if size else (1, 1)
     if not keep:
@@ -92,7 +92,7 @@ class Encode(ModelChoice):
     split: str = "train"
     """Split of the data."""
     image_size: Size | None = None
-    """Height and width that every image is resized to; by default as they are, all of one size."""
+    """Height and width to resize every image to; by default none, which needs images of one size."""
     latent_size: Size | None = None
     """Height and width of the latents; by default the model's own."""
     background: int = 0
@@ -102,8 +102,8 @@ class Encode(ModelChoice):
     batch_size: int = 1000
     """Images per file."""
     resume: bool = False
-    """Keep the files of an interrupted run that are there already; otherwise all are made anew. Either way, a folder
-    that holds latents of other settings is refused: remove it, or give another OUTPUT."""
+    """Keep the files of an interrupted run; otherwise all are made anew. A folder with latents of other settings is
+    refused either way: remove it, or give another OUTPUT."""
 
 
 def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:

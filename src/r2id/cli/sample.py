@@ -37,15 +37,14 @@ class Sample(Sampling):
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the pictures, by default the model's own; repeat it for more sizes of the same pictures."""
     seed: int = 0
-    """Picture number i is drawn from seed + i, whatever else is generated with it."""
+    """Picture i is generated from seed + i, independently of the others."""
     batch_size: int = 100
     """Pictures generated at once."""
     keep_latents: bool = False
-    """Write the latent of each picture to OUTPUT/latents/<index>.safetensors, too, which `decode` and `resample` read.
-    """
+    """Also write the latent of each picture to OUTPUT/latents/<index>.safetensors, for `decode` and `resample`."""
     resume: bool = False
-    """Keep the pictures of an interrupted run that are there already; otherwise all are made anew. Either way, a folder
-    that holds pictures of other settings is refused: remove it, or give another OUTPUT."""
+    """Keep the pictures of an interrupted run; otherwise all are made anew. A folder with pictures of other settings is
+    refused either way: remove it, or give another OUTPUT."""
 
 
 def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
@@ -95,7 +94,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
             config.arguments,
             progress,
         )
-    # Whichever process is last finds nothing missing.
+    # The last process finds nothing missing.
     if not pictures.missing(range(len(requests))):
         pictures.write_grids(columns=max(config.per_label, 10))
     for size in sizes:

@@ -59,10 +59,10 @@ def serve(config: tyro.conf.OmitArgPrefixes[App]) -> None:
         raise InputError(f"port is {config.port}; it must be from 1 to 65535")
     from r2id.app.studio import Studio
 
-    # Asked to end in any way, the page takes its files along.
+    # SIGTERM ends the page like Ctrl-C, so that its files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     studio = Studio(load_pipeline(config))
-    # Gradio reads them as it is imported.
+    # gradio reads them on import.
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(studio.folder)}
     from r2id.app.page import launch
 

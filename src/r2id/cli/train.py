@@ -13,7 +13,7 @@ from r2id.training.settings import DiffuserTraining, ResamplerTraining
 
 
 def _choice_of(presets: Mapping[str, ResamplerTraining | DiffuserTraining]) -> Any:
-    """One subcommand per preset, whose options start from its settings."""
+    """Return a type with a subcommand for each preset, whose options start from its settings."""
     return tyro.extras.subcommand_type_from_defaults(
         presets, {name: PRESET_NOTES[name] for name, preset in presets.items()}, prefix_names=False
     )
@@ -48,7 +48,7 @@ def train_diffuser(config: DiffuserPreset) -> None:
 
 
 def announce(text: str) -> None:
-    """Print what all processes have done together, once."""
+    """Print a line once for all processes."""
     from r2id.runtime.processes import Share
 
     if Share.of_this_process().index == 0:
