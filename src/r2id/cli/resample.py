@@ -102,8 +102,8 @@ class Encode(ModelChoice):
     batch_size: int = 1000
     """Images per file."""
     resume: bool = False
-    """Keep the files of an interrupted run; otherwise all are made anew. A folder with latents of other settings is
-    refused either way: remove it, or give another OUTPUT."""
+    """Keep the files of an interrupted run; otherwise all are made anew. Either way, a folder that
+    holds latents of other settings is refused: remove it, or give another OUTPUT."""
 
 
 def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:

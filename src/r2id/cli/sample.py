@@ -43,8 +43,8 @@ class Sample(Sampling):
     keep_latents: bool = False
     """Also write the latent of each picture to OUTPUT/latents/<index>.safetensors, for `decode` and `resample`."""
     resume: bool = False
-    """Keep the pictures of an interrupted run; otherwise all are made anew. A folder with pictures of other settings is
-    refused either way: remove it, or give another OUTPUT."""
+    """Keep the pictures of an interrupted run; otherwise all are made anew. Either way, a folder that
+    holds pictures of other settings is refused: remove it, or give another OUTPUT."""
 
 
 def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
