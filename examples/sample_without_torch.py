@@ -16,6 +16,8 @@ latent_size = tuple(map(int, (latent_size or ["8x8"])[0].split("x")))
 model = json.loads(Path(exported, "model.json").read_text())
 diffuser, decoder = (InferenceSession(Path(exported, model[name])) for name in ("diffuser", "decoder"))
 labels = np.arange(len(model["labels"]))
+sizes = [(32, 32), (96, 64)]
+canvas = np.array(model["canvas"] or sizes[0])  # the picture's proportions; other sizes stretch it
 
 # A denser grid takes more noise per sample, so that an area of the picture is as noisy on every grid.
 ratio = np.prod(latent_size) / model["noise_reference_size"] ** 2 if model["noise_reference_size"] else 1
@@ -27,8 +29,8 @@ for time, after in zip(model["timesteps"], [*alpha_bars[model["timesteps"][1:]],
     alpha_bar = np.full(len(labels), alpha_bars[time], np.float32)
     low, high = model["guidance_interval"]
     guidance = np.float32(model["guidance_scale"] if low <= time / len(alpha_bars) <= high else 1)
-    inputs = {"sample": sample, "alpha_bar": alpha_bar, "labels": labels, "guidance_scale": np.array(guidance)}
-    (prediction,) = diffuser.run(None, inputs)
+    inputs = {"sample": sample, "alpha_bar": alpha_bar, "labels": labels, "canvas": canvas}
+    (prediction,) = diffuser.run(None, {**inputs, "guidance_scale": np.array(guidance)})
     signal, spread = np.float32(alpha_bars[time] ** 0.5), np.float32((1 - alpha_bars[time]) ** 0.5)
     clean, noise = signal * sample - spread * prediction, spread * sample + signal * prediction
     if model["prediction_type"] == "epsilon":
@@ -36,9 +38,9 @@ for time, after in zip(model["timesteps"], [*alpha_bars[model["timesteps"][1:]],
     sample = np.float32(after**0.5) * clean + np.float32((1 - after) ** 0.5) * noise
 
 mean, std = (np.float32(model[name])[:, None, None] for name in ("latent_mean", "latent_std"))
-latents, canvas = (sample * std + mean).clip(-1, 1), np.array(model["canvas"] or latent_size)
+latents = (sample * std + mean).clip(-1, 1)
 Path(output).mkdir(parents=True, exist_ok=True)
-for height, width in [(32, 32), (96, 64)]:
+for height, width in sizes:
     place = {"size": np.array([height, width]), "rows": np.arange(height), "columns": np.arange(width)}
     (pixels,) = decoder.run(None, {"latents": latents, "canvas": canvas, **place})
     levels = ((pixels + 1) * 127.5).round().clip(0, 255).astype(np.uint8)

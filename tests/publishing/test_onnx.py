@@ -26,7 +26,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 @pytest.fixture(scope="module", params=["local", "published"])
 def pipeline(request, make_pipeline, make_resampler):
-    """The default form, which takes the canvas of its latents, and the published one with a canvas of its own."""
+    """The default form, which takes the canvas of the size, and the published one with a canvas of its own."""
     torch.manual_seed(0)
     if request.param == "local":
         return make_pipeline()
@@ -51,15 +51,23 @@ def run(file: Path, **inputs: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("size", [(1, 1), (2, 2), (4, 4), (9, 3), (1, 6), (13, 16)])
+@pytest.mark.parametrize(
+    ("size", "canvas"),
+    [
+        ((1, 1), (1, 3)), ((2, 2), (27, 18)), ((4, 4), (1, 1)), ((9, 3), (1, 1)), ((1, 6), (3, 1)), ((13, 16), (13, 16)),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.5])
-def test_a_prediction_is_torchs_at_any_latent_size(pipeline, exported, batch, size, guidance_scale):
+def test_a_prediction_is_torchs_at_any_latent_size_and_proportions(
+    pipeline, exported, batch, size, guidance_scale, canvas
+):
     sample, alpha_bar, labels = torch.randn(batch, 3, *size), torch.rand(batch), torch.randint(10, (batch,))
     inputs = {"sample": sample, "alpha_bar": alpha_bar, "labels": labels}
-    found = run(exported / "diffuser.onnx", **inputs, guidance_scale=torch.tensor(guidance_scale))
+    how = {"guidance_scale": torch.tensor(guidance_scale), "canvas": torch.tensor(canvas)}
+    found = run(exported / "diffuser.onnx", **inputs, **how)
     with torch.no_grad():
-        without = pipeline.diffuser(sample, alpha_bar, pipeline.conditioner(torch.full_like(labels, 10)))
-        expected = pipeline.diffuser(sample, alpha_bar, pipeline.conditioner(labels))
+        without = pipeline.diffuser(sample, alpha_bar, pipeline.conditioner(torch.full_like(labels, 10)), canvas)
+        expected = pipeline.diffuser(sample, alpha_bar, pipeline.conditioner(labels), canvas)
     assert expected.std() > 0.05 and (expected - without).std() > 1e-3
     torch.testing.assert_close(found, without + guidance_scale * (expected - without), **CLOSE)
 
@@ -106,9 +114,7 @@ def test_the_example_samples_without_torch_as_the_pipeline_does_by_ddim(pipeline
     sizes = [(32, 32), (96, 64)]
     by_ddim = R2Pipeline(pipeline.diffuser, pipeline.conditioner, pipeline.resampler)
     by_ddim.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    # Without a canvas of its own, the graph of the diffuser takes the proportions of the grid for the picture's.
-    canvas = pipeline.diffuser.config.canvas or latent_size
-    expected = by_ddim(range(10), size=sizes, latents=torch.from_numpy(noise), canvas=canvas).images
+    expected = by_ddim(range(10), size=sizes, latents=torch.from_numpy(noise)).images
     for (height, width), pictures in zip(sizes, expected, strict=True):
         sheet = numpy.asarray(Image.open(tmp_path / f"{height}x{width}.png")).astype(int)
         together = numpy.concatenate([numpy.asarray(picture) for picture in pictures], axis=1)
@@ -176,6 +182,8 @@ def test_the_functions_that_are_exported_are_those_of_the_pipeline(make_pipeline
     diffuser, decoder = Diffuser(pipeline.diffuser, pipeline.conditioner), Decoder(pipeline.resampler)
     with torch.no_grad():
         expected = pipeline.diffuser(sample, alpha_bar, pipeline.conditioner(labels))
-        torch.testing.assert_close(diffuser(sample, alpha_bar, labels, torch.tensor(1.0)), expected, **CLOSE)
+        torch.testing.assert_close(
+            diffuser(sample, alpha_bar, labels, torch.tensor(1.0), torch.tensor([1, 1])), expected, **CLOSE
+        )
         place = torch.tensor([6, 9]), torch.arange(6), torch.arange(9), torch.tensor([2, 3])
         torch.testing.assert_close(decoder(sample, *place), pipeline.resampler.decode(sample, (6, 9)), **CLOSE)

@@ -154,7 +154,7 @@ class LocalKernelAttention(nn.Module):
         if isinstance(source, Grid) and isinstance(query, Grid):
             places = self._places(source, query)
             if math.prod(places.size) <= math.prod(source.size):
-                return self.answer(self._summarise_at(places, values, source), query)
+                return self.answer(self.summarise_at(places, values, source), query)
             # The first product runs over the sources of every axis. The axis with the fewest queries keeps it small.
             order = sorted(range(self.num_axes), key=lambda axis: (query.size[axis], -axis))
             return self.read(self.spread(values), source, query, order)
@@ -185,9 +185,10 @@ class LocalKernelAttention(nn.Module):
 
     def summarise(self, values: Tensor, chunk: Grid, query: Grid) -> Neighbourhoods:
         """Return the sums of a chunk of the source, [B, *chunk.size, source_dim], for the neighbourhoods of `query`."""
-        return self._summarise_at(self._places(chunk, query), values, chunk)
+        return self.summarise_at(self._places(chunk, query), values, chunk)
 
-    def _summarise_at(self, places: Grid, values: Tensor, chunk: Grid) -> Neighbourhoods:
+    def summarise_at(self, places: Grid, values: Tensor, chunk: Grid) -> Neighbourhoods:
+        """Return the sums of a chunk of the source, [B, *chunk.size, source_dim], for neighbourhoods at `places`."""
         along = [self._axis(chunk, places, axis) for axis in range(self.num_axes)]
         kernels = [(window[..., None] * basis).to(values.dtype) for window, basis in along]
         sources, bases, queries, batch, channel = self._dimensions()

@@ -23,6 +23,7 @@ from r2id.fields.image_field import ImageField
 from r2id.files.atomic import fill_folder
 from r2id.geometry.coordinates import Grid
 from r2id.geometry.sizes import Size
+from r2id.networks.attention import LocalKernelAttention
 from r2id.networks.diffuser import R2ID
 from r2id.networks.local import LocalDecoder
 from r2id.networks.resampler import R2IR
@@ -71,6 +72,17 @@ class _SpreadingDecoder(nn.Module):
         return self.decoder.colours(near, query)
 
 
+class _SummarisingAttention(nn.Module):
+    """A LocalKernelAttention that sums at every query, where it would choose the places by sizes and proportions."""
+
+    def __init__(self, attention: LocalKernelAttention) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, values: Tensor, source: Grid, query: Grid) -> Tensor:
+        return self.attention.answer(self.attention.summarise_at(query, values, source), query)
+
+
 class Diffuser(nn.Module):
     """One prediction of R2ID with classifier-free guidance, from labels, as a function of tensors alone."""
 
@@ -78,7 +90,9 @@ class Diffuser(nn.Module):
         super().__init__()
         self.diffuser, self.conditioner = diffuser, conditioner
 
-    def forward(self, sample: Tensor, alpha_bar: Tensor, labels: Tensor, guidance_scale: Tensor) -> Tensor:
+    def forward(
+        self, sample: Tensor, alpha_bar: Tensor, labels: Tensor, guidance_scale: Tensor, canvas: Tensor
+    ) -> Tensor:
         """The prediction [B, C, h, w], of the model's `prediction_type`.
 
         Args:
@@ -86,10 +100,11 @@ class Diffuser(nn.Module):
             alpha_bar: ᾱ of each sample, [B] in [0, 1].
             labels: indices of the labels, int64 [B].
             guidance_scale: strength of guidance, []; 1 is none.
+            canvas: proportions of the picture, height and width, int64 [2].
         """
         without = torch.full_like(labels, self.conditioner.no_label)
         branches = [self.conditioner(labels), self.conditioner(without)]
-        guided, unguided = self.diffuser.guidance_branches(sample, alpha_bar, branches)
+        guided, unguided = self.diffuser.guidance_branches(sample, alpha_bar, branches, tuple(canvas.tolist()))
         return guide(guided, unguided, guidance_scale)
 
 
@@ -175,26 +190,34 @@ class _Graph(NamedTuple):
 
 
 def _diffuser_graph(pipeline: R2Pipeline) -> _Graph:
-    networks = (pipeline.diffuser, pipeline.conditioner)
+    diffuser, conditioner = map(_in_full_precision, (pipeline.diffuser, pipeline.conditioner))
+    if diffuser.neighbourhood:
+        diffuser.neighbourhood = _SummarisingAttention(diffuser.neighbourhood)
     channels, labels = pipeline.diffuser.config.channels, len(pipeline.conditioner.label_names)
 
-    def example(batch: int, size: Size, guidance_scale: float) -> tuple[Tensor, ...]:
+    def example(batch: int, size: Size, guidance_scale: float, canvas: Size) -> tuple[Tensor, ...]:
         random = torch.Generator().manual_seed(batch)
         sample = torch.randn(batch, channels, *size, generator=random)
         alpha_bar = torch.rand(batch, generator=random)
-        return sample, alpha_bar, torch.arange(batch) % labels, torch.tensor(guidance_scale)
+        return sample, alpha_bar, torch.arange(batch) % labels, torch.tensor(guidance_scale), torch.tensor(canvas)
 
     return _Graph(
         name="diffuser.onnx",
-        module=Diffuser(*map(_in_full_precision, networks)),
+        module=Diffuser(diffuser, conditioner),
         output="prediction",
         axes={
             "sample": {0: "batch", 2: "height", 3: "width"},
             "alpha_bar": {0: "batch"},
             "labels": {0: "batch"},
             "guidance_scale": {},
+            "canvas": {},
         },
-        examples=[example(2, (5, 7), 4.0), example(3, (8, 8), 3.5), example(1, (4, 10), 1.0), example(4, (1, 1), 2.0)],
+        examples=[
+            example(2, (5, 7), 4.0, (3, 4)),
+            example(3, (8, 8), 3.5, (1, 1)),
+            example(1, (4, 10), 1.0, (27, 18)),
+            example(4, (1, 1), 2.0, (5, 3)),
+        ],
     )
 
 
