@@ -1,4 +1,4 @@
-"""Where models that were saved with version 0.1 look for R2ID."""
+"""Compatibility: models saved with version 0.1 import R2ID from here."""
 
 from r2id.networks.diffuser import R2ID
 

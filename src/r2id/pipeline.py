@@ -1,4 +1,4 @@
-"""Where models that were saved with version 0.1 look for R2Pipeline."""
+"""Compatibility: models saved with version 0.1 import R2Pipeline from here."""
 
 from r2id.diffusion.pipeline import R2Pipeline
 

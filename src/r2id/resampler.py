@@ -1,4 +1,4 @@
-"""Where models that were saved with version 0.1 look for R2IR."""
+"""Compatibility: models saved with version 0.1 import R2IR from here."""
 
 from r2id.networks.resampler import R2IR
 

@@ -90,7 +90,7 @@ def default_card(model: Any, name: str | None = None) -> ModelCard:
 
 
 def is_default(card: str | None) -> bool:
-    """Whether there is no card, or one from `default_card` that nobody has changed."""
+    """Return whether there is no card, or an unchanged one from `default_card`."""
     mark = MARK.search(card or "")
     return card is None or (mark is not None and mark[1] == _crc(card[: mark.start()]))
 

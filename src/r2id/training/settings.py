@@ -65,8 +65,8 @@ class Training:
     compile: bool = False
     """Run the network through torch.compile: some minutes at first, then faster steps."""
     shard: bool = False
-    """Of several processes, each keeps only its part of the weights, averages and optimiser state (FSDP), for networks
-    that would not fit otherwise."""
+    """Shard the weights, averages and optimiser state over the processes (FSDP), for networks that exceed one
+    device."""
     seed: int = 0
     """Seed of the weights, the data order and all noise."""
     log_every: int = 50
