@@ -30,6 +30,7 @@ class ImageDataset:
         found: one line about the loaded and the ignored contents.
         more_captions: further texts of each image; None if no image has any.
         names: names of the files, relative to the source; None without files.
+        weight: how often training sees an image, compared with those of other data sets.
     """
 
     images: torch.Tensor
@@ -40,6 +41,7 @@ class ImageDataset:
     found: str = ""
     more_captions: tuple[tuple[str, ...], ...] | None = None
     names: tuple[str, ...] | None = None
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.images)

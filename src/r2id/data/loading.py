@@ -124,7 +124,7 @@ def load_sizes(
     if num_workers < 0:
         raise InputError(f"num_workers is {num_workers}; accepted is at least 0.")
 
-    content = _find_content(source, split, background, caption_column)
+    content = find_content(source, split, background, caption_column)
     count = min(content.count, limit or content.count)
     stored_sizes: set[Size] = set()
 
@@ -137,7 +137,7 @@ def load_sizes(
         height, width = alike_size(size, image_size) if keep_proportions else image_size
         return picture.resize((width, height), Image.Resampling.BICUBIC)
 
-    buckets = store_pixels(_in_order(fitted, count, num_workers), pixels)
+    buckets = store_pixels(in_order(fitted, count, num_workers), pixels)
     sizes = f" of {len(buckets)} sizes" if len(buckets) > 1 else ""
     firsts, others = first_and_more(content.captions)
     source_text = f"{content.description}, split {split}, {count} images{sizes}"
@@ -172,7 +172,7 @@ def _found(datasets: Sequence[ImageDataset], stored_sizes: Collection[Size], lef
     return "; ".join(parts + [f"left out {one}" for one in left_out])
 
 
-def _in_order(make: Callable[[int], Item], count: int, num_workers: int) -> Iterator[Item]:
+def in_order(make: Callable[[int], Item], count: int, num_workers: int) -> Iterator[Item]:
     """Yield `make` of all numbers below `count`, computed a little ahead by several threads."""
     if not num_workers:
         yield from map(make, range(count))
@@ -188,7 +188,8 @@ def _in_order(make: Callable[[int], Item], count: int, num_workers: int) -> Iter
             yield ahead.popleft().result()
 
 
-def _find_content(source: str | Path, split: str, background: int, caption_column: str | None) -> Content:
+def find_content(source: str | Path, split: str, background: int, caption_column: str | None) -> Content:
+    """Return what a source holds; arguments and errors are those of `load_sizes`."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         if any(idx_file(folder, name, "images") for name in IDX_PREFIXES):

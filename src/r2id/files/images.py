@@ -216,7 +216,7 @@ def check_background(background: int) -> None:
 
 def reason(error: Exception) -> str:
     """Return the first line of an error, for use within a sentence."""
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return str(error).strip().partition("\n")[0].rstrip(".:- ") or type(error).__name__
 
 
 def check_output_type(output_type: str, accepted: Sequence[str] = ("pil", "np", "pt")) -> None:

@@ -1,0 +1,121 @@
+"""Vector pictures in packages of Iconify, rendered once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from r2id.data.dataset import ImageDataset
+from r2id.data.pixels import store_pixels
+from r2id.errors import InputError
+from r2id.files.images import reason
+from r2id.files.svg import check_renderer, render_svg
+from r2id.geometry.sizes import size_text
+
+ICONS = "icons.json"
+ACCEPTED = f"accepted is a package of Iconify, as `npm pack` fetches it, or a folder with its {ICONS}"
+SKIN_TONE = re.compile(r"(-(medium-)?(light|medium|dark)(-skin-tone)?)+(?=-|$)")
+WHITE_SHARE = 0.4
+"""Share of the drawings on white; the others are on a colour of their own."""
+
+
+NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+VIEW_BOX = (("left", 0), ("top", 0), ("width", 16), ("height", 16))
+"""Sides of a view box, and what they are where an icons.json does not say."""
+
+
+def load_drawings(
+    sources: Sequence[Path], *, drawing_size: int = 512, num_workers: int = 0, pixels: Path | None = None
+) -> ImageDataset:
+    """Return drawings in RGB, each on white or on a colour that follows from it, without labels.
+
+    Variants of a drawing by skin tone, and drawings that cannot be rendered, are left out.
+
+    Args:
+        sources: packages of Iconify as `npm pack` fetches them, or folders with an icons.json.
+        drawing_size: side of a rendered drawing in pixels.
+        num_workers: processes that render; 0, the default, for none beside the caller's.
+        pixels: as for `load_sizes`.
+    Raises:
+        InputError: a source cannot be read, none of its drawings can be rendered, or resvg-py is not installed.
+    """
+    check_renderer()
+    names: list[str] = []
+    drawings: list[str] = []
+    variants = 0
+    for source in sources:
+        icons = _read_icons(source)
+        some, left_out = drawings_of(icons)
+        names.append(str(icons.get("prefix", source.name)))
+        drawings += some
+        variants += left_out
+
+    def rendered() -> Iterator[Image.Image]:
+        with ExitStack() as stack:
+            sides = [drawing_size] * len(drawings)
+            if num_workers:
+                # resvg holds Python's lock, and a fork would copy torch's threads.
+                context = multiprocessing.get_context("spawn")
+                pool = stack.enter_context(ProcessPoolExecutor(num_workers, context))
+                pictures = pool.map(render_svg, drawings, sides, chunksize=8)
+            else:
+                pictures = map(render_svg, drawings, sides)
+            yield from (_grounded(one, svg) for one, svg in zip(pictures, drawings, strict=True) if one)
+
+    text = f"drawings of {', '.join(names)}"
+    buckets = store_pixels(rendered(), pixels)
+    if not buckets:
+        raise InputError(f"none of {len(drawings)} {text} can be rendered; {ACCEPTED}")
+    images = buckets[0][1]
+    found = [f"{len(images)} {text}, rendered at {size_text((drawing_size, drawing_size))}"]
+    if variants:
+        found.append(f"left out {variants} variants by skin tone")
+    if broken := len(drawings) - len(images):
+        found.append(f"left out {broken} drawings that cannot be rendered")
+    return ImageDataset(images, None, (), None, f"{len(images)} {text}", "; ".join(found))
+
+
+def drawings_of(icons: dict[str, Any]) -> tuple[list[str], int]:
+    """Return the drawings of an icons.json as SVG without a size, and how many more differ by skin tone alone."""
+    known = {name: icon for name, icon in icons["icons"].items() if isinstance(icon.get("body"), str)}
+    kept = [name for name in sorted(known) if (base := SKIN_TONE.sub("", name)) == name or base not in known]
+    svgs = []
+    for icon in (known[name] for name in kept):
+        box = " ".join(str(icon.get(side, icons.get(side, usual))) for side, usual in VIEW_BOX)
+        svgs.append(f'<svg {NAMESPACES} viewBox="{box}">{icon["body"]}</svg>')
+    return svgs, len(known) - len(kept)
+
+
+def _grounded(picture: Image.Image, svg: str) -> Image.Image:
+    """Return a picture in RGB, on white or on a colour that follows from its SVG."""
+    chance = random.Random(zlib.crc32(svg.encode()))
+    white = chance.random() < WHITE_SHARE
+    ground = Image.new("RGBA", picture.size, "white" if white else tuple(chance.randrange(256) for _ in "rgb"))
+    ground.alpha_composite(picture)
+    return ground.convert("RGB")
+
+
+def _read_icons(source: Path) -> dict[str, Any]:
+    try:
+        if source.is_dir():
+            icons = json.loads((source / ICONS).read_text(encoding="utf-8"))
+        else:
+            with tarfile.open(source) as archive:
+                file = next((archive.extractfile(one) for one in archive if Path(one.name).name == ICONS), None)
+                icons = json.load(file) if file else {}
+    except (OSError, ValueError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise InputError(f"{source} cannot be read ({reason(error)}); {ACCEPTED}") from error
+    if not isinstance(icons, dict) or not isinstance(icons.get("icons"), dict):
+        raise InputError(f"{source} holds no {ICONS} with drawings; {ACCEPTED}")
+    return icons
