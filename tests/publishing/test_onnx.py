@@ -54,9 +54,14 @@ def run(file: Path, **inputs: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("size", "canvas"),
     [
-        ((1, 1), (1, 3)), ((2, 2), (27, 18)), ((4, 4), (1, 1)), ((9, 3), (1, 1)), ((1, 6), (3, 1)), ((13, 16), (13, 16)),
+        ((1, 1), (1, 3)),
+        ((2, 2), (27, 18)),
+        ((4, 4), (1, 1)),
+        ((9, 3), (1, 1)),
+        ((1, 6), (3, 1)),
+        ((13, 16), (13, 16)),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.5])
 def test_a_prediction_is_torchs_at_any_latent_size_and_proportions(
     pipeline, exported, batch, size, guidance_scale, canvas

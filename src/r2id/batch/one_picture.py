@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor
-
 from r2id.errors import InputError
 from r2id.files.checksums import checksum
 from r2id.files.images import as_output, as_values, is_large, read_image, save_image
 from r2id.files.large_reader import LargeImage, fits_at_once, tiff_size
 from r2id.files.large_writer import write_large
 from r2id.files.latents import Latents
-from r2id.geometry.canvas import Canvas
 from r2id.geometry.sizes import Region, Size, check_region
 from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_fits_in_memory
@@ -56,25 +53,25 @@ def shown_size(size: Size, region: Region | None) -> Size:
 
 def write_picture(
     resampler: R2IR,
-    latent: Tensor,
-    canvas: Canvas,
+    latents: Latents,
     size: Size,
-    region: Region | None,
     output: Path,
     precision: str,
+    region: Region | None = None,
     progress: Progress = unseen,
 ) -> Size:
     """Decode one latent at `size`, or a region of it, to a file, in tiles if large; returns the picture's size."""
     shown = shown_size(size, region)
+    values = latents.values.to(resampler.device, resampler.dtype)
     with autocast(precision, resampler.device):
-        field = resampler.field(latent, canvas)
+        field = resampler.field(values, latents.canvas)
         if is_large(shown):
             # Latents depend on the precision too; an error that names it is easier to read.
             usable = usable_precision(precision, resampler.device)
             identity = {
                 "precision": usable,
                 "checksum of the model": resampler.checksum(),
-                "checksum of the latents": checksum([latent]),
+                "checksum of the latents": checksum([values]),
             }
             write_large(field, size, region, output, identity, progress)
         else:

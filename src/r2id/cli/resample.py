@@ -73,10 +73,7 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
         else:
             size = config.size or latents.picture_size(resampler.config.sample_size)
             check_suffix(config.output, shown_size(size, region))
-            values = latents.values.to(resampler.device, resampler.dtype)
-            shown = write_picture(
-                resampler, values, latents.canvas, size, region, config.output, config.precision, progress
-            )
+            shown = write_picture(resampler, latents, size, config.output, config.precision, region, progress)
     print(f"{config.output}: {size_text(shown)}")
 
 

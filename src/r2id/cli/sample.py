@@ -129,14 +129,5 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str]) ->
             generator = torch.Generator().manual_seed(config.seed)
             how: dict[str, Any] = {"generator": generator, "output_type": "latent", **config.arguments}
             latents = Latents.of(pipeline, pipeline(requests, config.latent_size, sizes, **how).latents)
-        shown = write_picture(
-            pipeline.resampler,
-            latents.values,
-            latents.canvas,
-            sizes[0],
-            None,
-            config.output,
-            config.precision,
-            progress,
-        )
+        shown = write_picture(pipeline.resampler, latents, sizes[0], config.output, config.precision, progress=progress)
     print(f"{config.output}: {size_text(shown)}")
