@@ -1,4 +1,4 @@
-"""How good the bundled weights are: measures all of it, and writes the tables that say so.
+"""Measure the quality of the bundled weights, and write its tables.
 
 `python benchmarks/quality/run.py --data MNIST` measures what has not been measured with the weights and the defaults of
 today, hours of one core, and goes on where it was interrupted. The figures are kept beside this file and in
@@ -39,9 +39,9 @@ CARD = Path("src", "r2id", "pretrained", "mnist", "README.md")
 
 BUNDLED = "mnist"
 IMAGES = 10_000
-"""In the test split."""
+"""Images of the test split."""
 SIZE: Size = (32, 32)
-"""The size of pictures that was trained on."""
+"""The picture size of training."""
 GRIDS: tuple[Size, ...] = ((4, 4), (8, 8), (10, 10), (16, 16))
 """The latents of most claims."""
 DENSE: Size = (12, 12)
@@ -73,14 +73,14 @@ MEASUREMENTS: dict[str, Plan] = {
     "gallery/large": generated(200, ((8, 8),), ((128, 51), (256, 256), (1024, 1024))),
     "gallery/100x100": generated(100, ((100, 100),), ((1024, 1024),)),
 }
-"""What is measured, by the name of the folder of its evaluation.json."""
+"""Measurements by the folder of their evaluation.json."""
 
 ONE_SIZE = "one-size"
 """Figures of weights trained at 4×4 latents alone, which docs/results.md says how to measure."""
 
 
 def folder_of(name: str) -> Path:
-    """Where the figures of the bundled weights are kept; the page of the gallery shows its own."""
+    """Return the folder of a measurement of the bundled weights; the gallery shows its own."""
     return (ROOT / "docs" if name.startswith("gallery") else HERE / "results") / name
 
 
@@ -97,7 +97,7 @@ def kept_rows(folder: Path, plan: Plan | None, weights: int | None) -> Rows:
 
 
 def bundled_defaults() -> GenerationDefaults:
-    """What is stored with the bundled weights, without loading them."""
+    """Read the generation defaults stored with the bundled weights, without loading them."""
     stored = json.loads((ROOT / CARD).with_name("model_index.json").read_text(encoding="utf-8"))["generation_defaults"]
     return GenerationDefaults(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()})
 
@@ -126,7 +126,7 @@ class Figures:
         return [found.get((size_text(grid), size_text(size))) for size in sizes for grid in latents]
 
     def of_many(self, column: str, latents: Sequence[Size] = GRIDS) -> list[float | None]:
-        """Of 10,000 digits on each grid."""
+        """Return a column of 10,000 digits on each grid."""
         return [figure for grid in latents for figure in self.of(f"10000-{size_text(grid)}", column, [grid])]
 
 
@@ -164,7 +164,7 @@ def summary(figures: Figures) -> list[list[str]]:
 
 
 def card_table(figures: Figures) -> list[list[str]]:
-    """The same and more, in the card of the weights."""
+    """The table in the card of the weights."""
 
     def gallery(column: str, size: Size = SIZE) -> list[float | None]:
         return figures.of("gallery", column, GRIDS, [size])
@@ -357,7 +357,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def is_measured(folder: Path, plan: Plan, weights: int) -> bool:
-    """Whether a folder keeps all rows of a plan with every number filled in."""
+    """Return whether a folder has all rows of a plan with every number filled in."""
     rows = kept_rows(folder, plan, weights)
     sections = {
         "reconstruction": plan.limit,

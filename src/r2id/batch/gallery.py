@@ -1,4 +1,4 @@
-"""The gallery that `r2id demo` writes: the same latents at many sizes, and latents of other sizes."""
+"""The gallery of `r2id demo`: the same latents at many sizes, and latents of other sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from r2id.runtime.progress import progress
 OUTPUT_SIZES: tuple[Size, ...] = (
     (10, 10), (16, 16), (27, 18), (32, 18), (18, 32), (32, 32), (64, 64), (128, 51), (256, 256), (1024, 1024),
 )  # fmt: skip
-"""From the same latents, of 8×8: seven sizes of the published experiments, and their likes in other proportions."""
+"""Picture sizes of one set of 8×8 latents: seven of the published experiments, and similar ones."""
 
 OVERVIEW_SIZES = ((10, 10), (16, 16), (27, 18), (32, 32), (64, 64), (256, 256))
 
@@ -33,16 +33,16 @@ EXPERIMENTS: tuple[tuple[Size, Size], ...] = (
     ((10, 4), (32, 18)),
     ((100, 100), (1024, 1024)),
 )
-"""The published experiments with latents other than 8×8 (design §1.6): size of the latents, size of the pictures."""
+"""Latent and picture sizes of the published experiments with latents other than 8×8 (design §1.6)."""
 
 FIELD_SIZES: tuple[Size, ...] = ((4, 4), (5, 5), (6, 6), (8, 8), (12, 12), (16, 16))
-"""Latents that sample one field of noise, to see what of a picture depends on the grid."""
+"""Latent sizes that sample one field of noise, to show the influence of the grid."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A picture in a gallery: under which heading, its file, what it shows, and, where all in it are alike, the size of
-    the latents and of the pictures."""
+    """A picture of the gallery: heading, file name, caption, and the latent and picture size if it shows one of
+    each."""
 
     heading: str
     name: str
@@ -65,7 +65,7 @@ def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder:
         for heading, latent_size, size, name in jobs:
             if latent_size not in generated:
                 generated[latent_size] = _latents(pipeline, labels, latent_size, seed)
-            # A picture of a million pixels costs as much as a thousand small ones: two show it.
+            # A picture of a million pixels costs as much as a thousand small ones, so two are shown.
             latents = generated[latent_size][: 2 if math.prod(size) > 512**2 else None]
             pictures = pipeline.decode(latents, size)
             save_image(enlarged(contact_sheet(pictures, columns=10)), folder / name)
@@ -88,7 +88,7 @@ def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder:
 
 
 def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder: Path) -> Path:
-    """Write the sheets, and a page that shows them; returns the page's path."""
+    """Write the sheets and a page that shows them; returns the path of the page."""
     sheets = write_sheets(pipeline, labels, seed, folder)
     page = folder / "index.html"
     write_whole(page, lambda path: path.write_text(_page(sheets), encoding="utf-8"))
@@ -96,7 +96,7 @@ def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder
 
 
 def _latents(pipeline: R2Pipeline, labels: Sequence[str], latent_size: Size, seed: int) -> torch.Tensor:
-    # Sampling costs in proportion to the number of latents: of a grid of thousands, one picture shows it.
+    # The cost of sampling is linear in the latents, so a grid of thousands gets one picture.
     labels = labels[: 1 if math.prod(latent_size) > 32**2 else None]
     generators = [torch.Generator().manual_seed(seed + index) for index in range(len(labels))]
     return pipeline(labels, latent_size, [], generator=generators, output_type="pt").latents
@@ -119,7 +119,7 @@ def _page(sheets: Sequence[Sheet]) -> str:
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>R2ID gallery</title>"
         f"<meta name='viewport' content='width=device-width'><style>{style}</style><h1>R2ID gallery</h1>"
-        "<p>Generated pictures, one per label. Of small ones every pixel is enlarged to a square. Proportions other "
-        "than those trained on stretch the picture, as resizing would. Of pictures of a million pixels two are shown, "
-        f"of a grid of ten thousand latents one.</p>{''.join(body)}</html>\n"
+        "<p>Generated pictures, one per label. Pixels of small pictures are enlarged to squares. Proportions other "
+        "than those of training stretch the picture. Large pictures are shown for two labels, and large latents for "
+        f"one.</p>{''.join(body)}</html>\n"
     )
