@@ -29,11 +29,11 @@ from r2id.networks.local import LocalDecoder
 from r2id.networks.resampler import R2IR
 
 TOLERANCE = 1e-3
-"""Largest difference between a graph in ONNX Runtime and the network in torch with which the graph is written."""
+"""Largest accepted difference between a graph in ONNX Runtime and the network in torch."""
 
 
 class Decoder(nn.Module):
-    """`R2IR.decode`, of any rows and columns of a picture, as a function of tensors alone."""
+    """`R2IR.decode` of any rows and columns of a picture, as a function of tensors only."""
 
     def __init__(self, resampler: R2IR) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Decoder(nn.Module):
         self.sample_size, self.channels = resampler.config.sample_size, resampler.config.image_channels
 
     def forward(self, latents: Tensor, size: Tensor, rows: Tensor, columns: Tensor, canvas: Tensor) -> Tensor:
-        """Pixels [B, C, H, W] in (−1, 1).
+        """Return pixels [B, C, H, W] in (−1, 1).
 
         Args:
             latents: [B, latent_channels, h, w] in [−1, 1].
@@ -57,7 +57,7 @@ class Decoder(nn.Module):
 
 
 class _SpreadingDecoder(nn.Module):
-    """A LocalDecoder in one of its ways to compute, where it would choose by sizes that a graph does not know."""
+    """A LocalDecoder with a fixed order of products, which it would otherwise choose by sizes unknown to a graph."""
 
     def __init__(self, decoder: LocalDecoder) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _SummarisingAttention(nn.Module):
 
 
 class Diffuser(nn.Module):
-    """One prediction of R2ID with classifier-free guidance, from labels, as a function of tensors alone."""
+    """A prediction of R2ID with classifier-free guidance from labels, as a function of tensors only."""
 
     def __init__(self, diffuser: R2ID, conditioner: LabelConditioner) -> None:
         super().__init__()
@@ -93,13 +93,13 @@ class Diffuser(nn.Module):
     def forward(
         self, sample: Tensor, alpha_bar: Tensor, labels: Tensor, guidance_scale: Tensor, canvas: Tensor
     ) -> Tensor:
-        """The prediction [B, C, h, w], of the model's `prediction_type`.
+        """Return the prediction [B, C, h, w], of the model's `prediction_type`.
 
         Args:
             sample: x_t, [B, C, h, w].
             alpha_bar: ᾱ of each sample, [B] in [0, 1].
             labels: indices of the labels, int64 [B].
-            guidance_scale: strength of guidance, []; 1 is none.
+            guidance_scale: strength of guidance, []; 1 turns it off.
             canvas: proportions of the picture, height and width, int64 [2].
         """
         without = torch.full_like(labels, self.conditioner.no_label)
@@ -109,17 +109,17 @@ class Diffuser(nn.Module):
 
 
 def export_onnx(pipeline: R2Pipeline, folder: Path) -> dict[str, float]:
-    """Write a pipeline's networks as ONNX graphs in float32, and beside them what else a sampler needs.
+    """Write a pipeline's networks as ONNX graphs in float32, with the settings of a sampler.
 
-    The folder then holds diffuser.onnx, the forward of `Diffuser`, decoder.onnx, that of `Decoder`, unless the
-    pipeline is one of pixels, and model.json (docs/export.md). Each graph is run in ONNX Runtime and compared with
-    torch, at sizes other than those it was traced at, before anything is written.
+    The folder then holds diffuser.onnx (`Diffuser.forward`), decoder.onnx (`Decoder.forward`), except for a model of
+    pixels, and model.json (docs/export.md). Each graph is first compared with torch in ONNX Runtime, at sizes other
+    than those of its tracing.
 
     Returns:
-        The largest difference from torch, over numbers of about 1, for each graph by the name of its file.
+        The largest difference from torch, of values around 1, by file name.
     Raises:
-        InputError: for a model of texts, or where the pipeline's scheduler is not of a variance-preserving process.
-        RuntimeError: where a graph differs from torch by more than TOLERANCE.
+        InputError: for a model of texts, or a scheduler that is not of a variance-preserving process.
+        RuntimeError: if a graph differs from torch by more than TOLERANCE.
     """
     if pipeline.text_encoder is not None:
         raise InputError("this model shows texts, whose encoder is not exported; accepted are models of labels")
@@ -140,14 +140,14 @@ def export_onnx(pipeline: R2Pipeline, folder: Path) -> dict[str, float]:
 
 
 class _Graph(NamedTuple):
-    """What to trace, and with what.
+    """A module to trace, with example inputs.
 
     Attributes:
-        name: of the file.
+        name: file name.
         module: the function.
-        output: name of what it returns.
-        axes: for every input, the axes of any length, and what each is called.
-        examples: arguments; the first are traced with, the others are compared at.
+        output: name of its result.
+        axes: for every input, the dynamic axes and their names.
+        examples: arguments; the first are for tracing, the others for comparison.
     """
 
     name: str
@@ -158,9 +158,9 @@ class _Graph(NamedTuple):
 
     def write(self, path: Path) -> None:
         dynamic = {name: dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for name, axes in self.axes.items()}
-        # With gradients, R2ID does not split its samples into chunks, whose number would depend on their size.
+        # With gradients, R2ID does not split samples into chunks, whose number would depend on the size.
         with _quiet(), torch.enable_grad():
-            # The exporter would first try tracing that is not strict, which takes the length of a tensor for constant.
+            # The exporter would first try non-strict tracing, which treats the length of a tensor as constant.
             program = torch.export.export(self.module, self.examples[0], dynamic_shapes=dynamic, strict=True)
             torch.onnx.export(
                 program,
@@ -175,7 +175,7 @@ class _Graph(NamedTuple):
             )
 
     def difference(self, path: Path) -> float:
-        """The largest difference between the file in ONNX Runtime and torch."""
+        """Return the largest difference between the file in ONNX Runtime and torch."""
         session = onnxruntime.InferenceSession(path)
         largest = 0.0
         for example in self.examples[1:]:
@@ -249,7 +249,7 @@ def _decoder_graph(resampler: R2IR) -> _Graph:
 
 
 def _description(pipeline: R2Pipeline) -> dict[str, Any]:
-    """What a sampler needs besides the graphs, in what JSON has."""
+    """Return the settings of a sampler, as JSON types."""
     resampler, diffuser = pipeline.resampler, pipeline.diffuser
     defaults = pipeline.generation_defaults
     scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
@@ -272,13 +272,13 @@ def _description(pipeline: R2Pipeline) -> dict[str, Any]:
 
 
 def _in_full_precision(network: Any) -> Any:
-    """A copy of a network on the CPU in float32, as a graph has it."""
+    """Return a copy of a network on the CPU in float32."""
     return copy.deepcopy(network).cpu().float().eval()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's notes on how it gets on."""
+    """Suppress the exporter's messages."""
     levels = {logging.getLogger(name): logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}
     for logger in levels:
         logger.setLevel(logging.ERROR)
