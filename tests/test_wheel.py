@@ -76,7 +76,18 @@ def test_it_brings_few_packages(environment, tmp_path):
 def test_it_samples_and_resamples_away_from_the_repository(environment, tmp_path):
     run(tmp_path, environment / "r2id", "sample", "--labels", "3", "--keep-latents", "--output", "out")
     latent = "out/latents/00000000.safetensors"
-    run(tmp_path, environment / "r2id", "resample", latent, "--size", "64x64", "--output", "out/large.png")
+    run(
+        tmp_path,
+        environment / "r2id",
+        "resample",
+        latent,
+        "--model",
+        "mnist",
+        "--size",
+        "64x64",
+        "--output",
+        "out/large.png",
+    )
     assert (tmp_path / "out" / "32x32" / "0-3.png").is_file() and (tmp_path / "out" / "large.png").is_file()
 
 

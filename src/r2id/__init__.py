@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from r2id.runtime import late
 
 if TYPE_CHECKING:
+    from r2id.batch.resampling import upscale
     from r2id.conditioning.labels import LabelConditioner
     from r2id.conditioning.text import TextConditioner
     from r2id.diffusion.pipeline import R2Pipeline
@@ -27,7 +28,17 @@ if "GOMP_SPINCOUNT" not in os.environ:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
-__all__ = ["R2ID", "R2IR", "ImageField", "InputError", "LabelConditioner", "Latents", "R2Pipeline", "TextConditioner"]
+__all__ = [
+    "R2ID",
+    "R2IR",
+    "ImageField",
+    "InputError",
+    "LabelConditioner",
+    "Latents",
+    "R2Pipeline",
+    "TextConditioner",
+    "upscale",
+]
 
 _HOMES = {
     "R2IR": "r2id.networks.resampler",
@@ -38,13 +49,14 @@ _HOMES = {
     "Latents": "r2id.files.latents",
     "R2Pipeline": "r2id.diffusion.pipeline",
     "TextConditioner": "r2id.conditioning.text",
+    "upscale": "r2id.batch.resampling",
 }
 
 late.HOMES["publishing"] = "r2id.publishing.hub"
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch and diffusers only when a class that needs them is first used."""
+    """Import torch and diffusers only when a name that needs them is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module 'r2id' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -122,7 +122,16 @@ def test_kept_latents_are_those_of_the_pictures(tmp_path, alone, monkeypatch, ca
     again = contents(tmp_path / "again")
     assert again.keys() == alone.keys()
     assert all(alike(tmp_path / "8x8" / name, tmp_path / "again" / "8x8" / name) for name in alone)
-    r2id("resample", tmp_path / "latents" / "00000004.safetensors", "--size", "8x8", "--output", tmp_path / "4.png")
+    r2id(
+        "resample",
+        tmp_path / "latents" / "00000004.safetensors",
+        "--model",
+        "mnist",
+        "--size",
+        "8x8",
+        "--output",
+        tmp_path / "4.png",
+    )
     assert alike(tmp_path / "4.png", tmp_path / "8x8" / "4-1.png")
 
 
@@ -147,11 +156,13 @@ def test_a_picture_is_resampled_by_way_of_a_file_of_its_latent(tmp_path, capsys)
     picture = tmp_path / "picture.png"
     Image.linear_gradient("L").resize((30, 40)).save(picture)
     latent = tmp_path / "latent.safetensors"
-    r2id("resample", picture, "--latent-size", "8x6", "--output", latent)
+    r2id("resample", picture, "--model", "mnist", "--latent-size", "8x6", "--output", latent)
     assert f"{latent}: 8x6" in capsys.readouterr().out
     for source in (picture, latent):
         output = tmp_path / f"from-{source.stem}.png"
-        r2id("resample", source, "--latent-size", "8x6", "--region", "0,0,20,30", "--output", output)
+        r2id(
+            "resample", source, "--model", "mnist", "--latent-size", "8x6", "--region", "0,0,20,30", "--output", output
+        )
     assert alike(tmp_path / "from-picture.png", tmp_path / "from-latent.png")
     refused = [
         (picture, latent, ("--size", "9x9"), "no --size"),
@@ -164,7 +175,7 @@ def test_a_picture_is_resampled_by_way_of_a_file_of_its_latent(tmp_path, capsys)
     before = picture.read_bytes()
     for source, output, more, sentence in refused:
         with pytest.raises(SystemExit):
-            r2id("resample", source, "--output", output, *more)
+            r2id("resample", source, "--model", "mnist", "--output", output, *more)
         assert sentence in capsys.readouterr().err
     assert picture.read_bytes() == before
 

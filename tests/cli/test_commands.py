@@ -100,7 +100,7 @@ def test_a_picture_does_not_depend_on_what_is_generated_beside_it(capsys, monkey
 def test_resample_renders_a_region_with_the_pixels_of_the_whole(capsys, monkeypatch, tmp_path):
     picture = tmp_path / "gradient.png"
     Image.linear_gradient("L").resize((30, 40)).save(picture)
-    common = ("resample", picture, "--latent-size", "8x6", "--size", "80x60")
+    common = ("resample", picture, "--model", "mnist", "--latent-size", "8x6", "--size", "80x60")
     status, _, error = run(capsys, monkeypatch, *common, "--output", tmp_path / "whole.png")
     assert status == 0, error
     status, _, error = run(capsys, monkeypatch, *common, "--region", "10,20,50,60", "--output", tmp_path / "part.png")
@@ -117,7 +117,7 @@ def test_resample_returns_the_digit_it_was_given(capsys, monkeypatch, tmp_path):
 
     digit = load_images(FIXTURES / "digits", "test", image_size=(32, 32), limit=1).images[0, 0]
     Image.fromarray(digit.numpy()).save(tmp_path / "digit.png")
-    run(capsys, monkeypatch, "resample", tmp_path / "digit.png", "--output", tmp_path / "back.png")
+    run(capsys, monkeypatch, "resample", tmp_path / "digit.png", "--model", "mnist", "--output", tmp_path / "back.png")
     before, after = (Image.open(tmp_path / name).tobytes() for name in ("digit.png", "back.png"))
     squares = [((a - b) / 127.5) ** 2 for a, b in zip(before, after, strict=True)]
     assert sum(squares) / len(squares) < 0.02
@@ -143,7 +143,7 @@ def test_what_cannot_be_written_is_refused_before_it_is_made(capsys, monkeypatch
     monkeypatch.setattr("r2id.files.images.LARGE", 100)
     monkeypatch.setattr("r2id.files.large_reader.LargeImage.chunks", None)
     monkeypatch.setattr("r2id.diffusion.pipeline.R2Pipeline.__call__", None)
-    resample = ("resample", tmp_path / "image.tif")
+    resample = ("resample", tmp_path / "image.tif", "--model", "mnist")
     for command in (("sample", "--labels", "7"), resample):
         for output, size, sentence in (
             ("folder.tif", "300x280", "folder.tif is a folder"),
@@ -180,7 +180,7 @@ def test_an_interrupted_large_picture_is_gone_on_with_by_the_same_command(capsys
             "--size",
             "300x280",
         ),
-        "resample": ("resample", tmp_path / "image.tif", "--size", "300x280"),
+        "resample": ("resample", tmp_path / "image.tif", "--model", "mnist", "--size", "300x280"),
     }
     append, places = _Tiles.append, []
     for name, command in commands.items():
@@ -226,7 +226,9 @@ def test_bfloat16_changes_a_picture_by_two_levels_at_most(capsys, monkeypatch, t
         for precision in ("fp32", "bf16"):
             more = ("--size", "280x300", "--precision", precision, "--output")
             output = tmp_path / f"{large}-{precision}.png"
-            assert run(capsys, monkeypatch, "resample", tmp_path / "digit.png", *more, output)[0] == 0
+            assert (
+                run(capsys, monkeypatch, "resample", tmp_path / "digit.png", "--model", "mnist", *more, output)[0] == 0
+            )
             folder = tmp_path / f"{large}-{precision}"
             assert run(capsys, monkeypatch, "decode", tmp_path / "latents", *more, folder)[0] == 0
             for name, path in (("resample", output), ("decode", folder / "280x300" / "0-picture.png")):
@@ -245,7 +247,7 @@ def test_several_pictures_do_not_go_to_one_file(more, capsys, monkeypatch, tmp_p
 def test_a_large_tiff_is_resampled_in_tiles(capsys, monkeypatch, tmp_path):
     levels = numpy.random.default_rng(0).integers(0, 256, (90, 70), dtype=numpy.uint8)
     tifffile.imwrite(tmp_path / "image.tif", levels, tile=(32, 32))
-    common = ("resample", tmp_path / "image.tif", "--size", "270x300")
+    common = ("resample", tmp_path / "image.tif", "--model", "mnist", "--size", "270x300")
     assert run(capsys, monkeypatch, *common, "--output", tmp_path / "whole.png")[0] == 0
     monkeypatch.setattr("r2id.files.images.LARGE", 100)
     assert run(capsys, monkeypatch, *common, "--output", tmp_path / "tiles.tif")[0] == 0
@@ -257,7 +259,7 @@ def test_a_large_picture_of_another_type_is_refused_before_reading(size, capsys,
     tifffile.imwrite(tmp_path / "image.tif", numpy.zeros((90, 70), numpy.uint8), tile=(32, 32))
     monkeypatch.setattr("r2id.files.images.LARGE", 100)
     monkeypatch.setattr("r2id.files.large_reader.LargeImage.chunks", None)
-    resample = ("resample", tmp_path / "image.tif", *size, "--output", tmp_path / "large.jpg")
+    resample = ("resample", tmp_path / "image.tif", "--model", "mnist", *size, "--output", tmp_path / "large.jpg")
     status, _, error = run(capsys, monkeypatch, *resample)
     assert status == 2 and "needs .tif or .png" in error
 
@@ -458,7 +460,7 @@ def test_resample_names_a_file_that_is_no_picture_and_keeps_the_old_output(kind,
     output = tmp_path / "kept.png"
     output.write_bytes(b"old")
     image = bad_images(tmp_path)[kind]
-    status, _, error = run(capsys, monkeypatch, "resample", image, "--output", output)
+    status, _, error = run(capsys, monkeypatch, "resample", image, "--model", "mnist", "--output", output)
     assert status == 2
     assert len(error.strip().splitlines()) == 1
     assert image.name in error
@@ -476,7 +478,7 @@ def test_resample_names_a_file_that_is_no_picture_and_keeps_the_old_output(kind,
 )
 def test_resample_refuses_bad_regions_and_file_types(arguments, expected, capsys, monkeypatch, tmp_path):
     bad_images(tmp_path)
-    common = ("resample", tmp_path / "whole.png", "--output", tmp_path / "out.png")
+    common = ("resample", tmp_path / "whole.png", "--model", "mnist", "--output", tmp_path / "out.png")
     status, _, error = run(capsys, monkeypatch, *common, *arguments)
     assert status == 2
     assert len(error.strip().splitlines()) == 1

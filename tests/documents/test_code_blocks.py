@@ -1,7 +1,8 @@
 """Every code block of the documents runs as printed; what would take too long is read by the real command lines.
 
 Python runs from the top of a document to its end, with the bundled weights, in an empty folder where FOLDER is a data
-set and runs/ holds the bundled weights. Commands are read by the programs' own parsers; those of RUN are then run.
+set, photo.jpg and photos/ are pictures, and runs/ holds the bundled weights. Commands are read by the programs' own
+parsers; those of RUN are then run.
 """
 
 import ast
@@ -55,6 +56,10 @@ def folder(monkeypatch, tmp_path, tmp_path_factory):
     monkeypatch.chdir(tmp_path)
     for split in ("train", "test"):
         shutil.copytree(ROOT / "tests" / "fixtures" / "emoji", Path("FOLDER") / split)
+    emoji = next((ROOT / "tests" / "fixtures" / "emoji").glob("*.png"))
+    Path("photos").mkdir()
+    for picture in ("photo.jpg", "photos/one.jpg"):
+        Image.open(emoji).convert("RGB").resize((48, 32)).save(picture)
     for name, target in (("diffuser/pipeline", "mnist"), ("resampler/resampler", "mnist/resampler")):
         (tmp_path / "runs" / name).parent.mkdir(parents=True)
         (tmp_path / "runs" / name).symlink_to(PRETRAINED / target)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
@@ -105,8 +104,11 @@ def load_pipeline(choice: ModelChoice) -> R2Pipeline:
 
 
 def is_resampler(name: str) -> bool:
-    """Return whether a folder holds an R2IR alone, from `r2id train resampler`, and not a pipeline."""
-    return (Path(name) / "config.json").is_file() and not (Path(name) / "model_index.json").exists()
+    """Return whether a folder or bundled weights are an R2IR alone, from `r2id train resampler`, and no pipeline."""
+    from r2id.networks.loading import model_folder
+
+    folder = model_folder(name, "config.json")
+    return (folder / "config.json").is_file() and not (folder / "model_index.json").exists()
 
 
 def load_resampler(choice: ModelChoice) -> R2IR:
@@ -119,6 +121,7 @@ def load_encoder(choice: ModelChoice, latent_size: Size | None) -> tuple[R2IR, S
     from r2id.networks.resampler import R2IR
 
     if is_resampler(choice.model):
+        hide_loading_bars()
         resampler = R2IR.from_pretrained(choice.model).to(choose_device(choice))
         return resampler, latent_size or (resampler.config.latent_size,) * 2
     pipeline = load_pipeline(choice)

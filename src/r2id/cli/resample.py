@@ -2,41 +2,119 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, load_encoder, load_resampler
 from r2id.cli.parsing import parse_region
 from r2id.errors import InputError
-from r2id.geometry.sizes import Size, size_text
+from r2id.geometry.sizes import Region, Size, size_text
 from r2id.runtime.progress import progress
+
+if TYPE_CHECKING:
+    from r2id.batch.resampling import Target
+    from r2id.networks.resampler import R2IR
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resample(GeneratorChoice):
-    """Encode an image to a latent and decode it at any size.
+    """Make pictures larger or smaller.
 
-    The model can only show what it was trained on: the bundled one, single digits.
+    The bundled model `pictures` takes photographs and drawings of any size. Any other resamples what it was trained on:
+    `--model mnist`, one picture of a digit.
     """
 
-    image: tyro.conf.Positional[Path]
-    """Image file to encode, or a .safetensors file of one latent, which is decoded as it is."""
-    output: Path
-    """File to write, PNG or another type by its suffix; .safetensors keeps the latent and decodes nothing."""
-    latent_size: Size | None = None
-    """Height and width of the encoded latent; by default the model's own."""
+    images: tyro.conf.Positional[tuple[Path, ...]]
+    """Picture files, and folders of them. With another model, one file, or a .safetensors file of one latent."""
+    output: Path | None = None
+    """File to write, its type by its suffix, or a folder. By default a single picture is written beside itself, with
+    the size in its name."""
+    scale: float | None = None
+    """Factor of height and width, such as 2.5, or 0.5 for half of them."""
     size: Size | None = None
-    """Height and width of the whole decoded picture; by default the image's own."""
+    """Height and width of the resampled picture."""
+    width: int | None = None
+    """Its width; its height keeps the proportions."""
+    height: int | None = None
+    """Its height; its width keeps the proportions."""
     region: str | None = None
-    """Part of the decoded picture to render: top,left,bottom,right in its pixels."""
-    background: int = 0
-    """Grey level, 0 to 255, behind transparent pixels."""
+    """Part of the resampled picture to render: top,left,bottom,right in its pixels."""
+    background: int | None = None
+    """Grey level, 0 to 255, behind transparent pixels; by default they stay transparent, or are black with another
+    model."""
+    resume: bool = False
+    """Keep pictures in the folder OUTPUT that are there already and no older than their sources; otherwise all are made
+    anew. Either way, a folder that holds pictures of other settings is refused."""
+    latent_size: Size | None = None
+    """Height and width of the latent that another model encodes to; by default the model's own. With an output of
+    suffix .safetensors it is kept, and nothing is decoded."""
+    model: str = "pictures"
+    """A folder, bundled weights, or a Hugging Face hub id."""
 
 
 def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
-    """Encode an image to a latent and decode it at any size."""
+    """Make pictures larger or smaller."""
+    from r2id.batch.resampling import Target
+    from r2id.files.latents import SUFFIX
+
+    region = parse_region(config.region) if config.region else None
+    ways = {name: getattr(config, name) for name in ("scale", "size", "width", "height")}
+    # Checked before the model is loaded, which takes a moment.
+    target = Target(**ways, region=region) if config.model == "pictures" or any(ways.values()) else None
+    if not config.images:
+        raise InputError("no picture is given; give files, or folders of them")
+    resampler, latent_size = load_encoder(config, config.latent_size)
+    paths = (*config.images, *([config.output] if config.output else []))
+    if resampler.config.attention == "pyramid" and all(path.suffix.lower() != SUFFIX for path in paths):
+        if config.latent_size:
+            raise InputError(f"--latent-size is given; {config.model} has as many latents as a picture needs")
+        resample_pictures(resampler, target or Target(**ways, region=region), config)
+    else:
+        through_latent(resampler, latent_size, target, region, config)
+
+
+def resample_pictures(resampler: R2IR, target: Target, config: Resample) -> None:
+    """Resample any number of pictures with all that their files hold."""
+    from dataclasses import asdict
+
+    from r2id.batch.resampling import Job, jobs_for, resample_file, resample_files
+    from r2id.runtime.precision import usable_precision
+    from r2id.runtime.processes import Share
+
+    jobs, left_out = jobs_for(config.images, config.output, target)
+
+    def run(job: Job) -> Size:
+        precision, background = config.precision, config.background
+        return resample_file(resampler, job.source, job.output, target, precision, background, progress)
+
+    if config.output is None or jobs[0].output == config.output:
+        if config.resume:
+            raise InputError("--resume is given for one output file; it is for a folder of them, leave it out")
+        print(f"{jobs[0].output}: {size_text(run(jobs[0]))}")
+        return
+    settings = asdict(target) | {
+        "background": config.background,
+        "precision": usable_precision(config.precision, resampler.device),
+        "model": resampler.checksum(),
+    }
+    made, failures = resample_files(jobs, run, config.output, settings, config.resume, progress)
+    print(f"{made} {'picture' if made == 1 else 'pictures'} in {config.output}{Share.of_this_process()}")
+    if left_out:
+        print(f"r2id: left out {left_out} {'file' if left_out == 1 else 'files'} in no picture format", file=sys.stderr)
+    for sentence in failures:
+        print(f"r2id: {sentence}", file=sys.stderr)
+    if failures:
+        sys.exit(1)
+
+
+def through_latent(
+    resampler: R2IR, latent_size: Size, target: Target | None, region: Region | None, config: Resample
+) -> None:
+    """Encode one picture to a latent of some size, or read one, and decode it or keep it."""
     import torch
 
     from r2id.batch.one_picture import encode_file, read_latent, shown_size, write_picture
@@ -46,35 +124,37 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     from r2id.files.latents import SUFFIX
     from r2id.runtime.memory import check_fits_in_memory
 
-    region = parse_region(config.region) if config.region else None
-    keep = config.output.suffix.lower() == SUFFIX
-    if keep and (config.size or region):
-        raise InputError(f"output {config.output} is a file of the latent, which has no --size and no --region")
+    if len(config.images) > 1 or config.output is None or config.resume:
+        raise InputError(f"model {config.model} takes one picture, an --output and no --resume")
+    image, output = config.images[0], config.output
+    keep = output.suffix.lower() == SUFFIX
+    if keep and (target or region):
+        raise InputError(f"output {output} is a file of the latent, which has no --size and no --region")
     # The size of most pictures is known only after reading.
-    size = config.size or tiff_size(config.image)
+    size = target.size if target and target.size else tiff_size(image)
+    size = target.of(size) if target and size else size
     shown = shown_size(size, region) if size else (1, 1)
     if not keep:
-        check_suffix(config.output, shown)
-    resampler, latent_size = load_encoder(config, config.latent_size)
+        check_suffix(output, shown)
     check_fits_in_memory([latent_size], 1, 4 * resampler.config.dim)
     if keep:
-        check_writable(config.output)
+        check_writable(output)
     else:
-        check_output(config.output, shown, resampler.config.image_channels)
+        check_output(output, shown, resampler.config.image_channels)
     with torch.inference_mode():
-        is_latent = config.image.suffix.lower() == SUFFIX
-        if is_latent:
-            latents = read_latent(resampler, config.image, config.model)
+        if image.suffix.lower() == SUFFIX:
+            latents = read_latent(resampler, image, config.model)
         else:
-            latents = encode_file(resampler, config.image, latent_size, config.background, progress)
+            latents = encode_file(resampler, image, latent_size, config.background or 0, progress)
         if keep:
-            latents.save(config.output)
+            latents.save(output)
             shown = latents.size
         else:
-            size = config.size or latents.picture_size(resampler.config.sample_size)
-            check_suffix(config.output, shown_size(size, region))
-            shown = write_picture(resampler, latents, size, config.output, config.precision, region, progress)
-    print(f"{config.output}: {size_text(shown)}")
+            size = latents.picture_size(resampler.config.sample_size)
+            size = target.of(size) if target else size
+            check_suffix(output, shown_size(size, region))
+            shown = write_picture(resampler, latents, size, output, config.precision, region, progress)
+    print(f"{output}: {size_text(shown)}")
 
 
 @dataclass(frozen=True, kw_only=True)

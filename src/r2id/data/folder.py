@@ -24,6 +24,7 @@ from r2id.data.content import (
     missing_split,
 )
 from r2id.errors import InputError
+from r2id.files.folders import visible_files
 from r2id.files.images import ACCEPTED_IMAGES, is_picture, open_picture
 
 SPLIT_FOLDERS = frozenset({"train", "test", "validation", "valid", "val", "dev"})
@@ -35,7 +36,7 @@ TEXT_SUFFIXES = (*CAPTION_SUFFIXES, ".jsonl", ".json", ".csv", ".md")
 def folder_content(root: Path, split: str, background: int, caption_column: str | None) -> Content:
     found: list[Path] = []
     others: list[Path] = []
-    for file in _files(root):
+    for file in visible_files(root):
         (found if file.suffix.lower() not in TEXT_SUFFIXES and is_picture(file) else others).append(file)
     if not found:
         but = "".join(f", only {one}" for one in _unread(others))
@@ -98,18 +99,6 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
         names=tuple(file.relative_to(folder).as_posix() for file in files),
         left_out=left_out,
     )
-
-
-def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield the files in a folder and below that are not hidden. Links to folders are followed, except in circles."""
-    above = (*above, folder.resolve())
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if not path.is_dir():
-            yield path
-        elif path.resolve() not in above:
-            yield from _files(path, above)
 
 
 def _unread(files: Sequence[Path]) -> tuple[str, ...]:

@@ -12,11 +12,11 @@ from torch import Tensor
 from r2id.fields.image_field import check_coordinates
 from r2id.geometry.cells import Cells, Window, whole_cells
 from r2id.geometry.sizes import Region, Size, check_region, check_size
+from r2id.geometry.tiles import TILE
 
 BLOCK = 96
-"""Cells along a side, at most, that are decoded at once, besides their margin."""
-TILE = 256
-"""Pixels along a side of what files are written in: blocks hold whole tiles, or tiles whole blocks."""
+"""Cells along a side, at most, that are decoded at once, besides their margin. In pixels, blocks hold whole tiles of
+files, or tiles whole blocks."""
 PIECE = 128
 """Pixels along a side of what is read of a block at once."""
 REACH = 2.0

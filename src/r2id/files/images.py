@@ -117,7 +117,7 @@ def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
         inverted = getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
         picture = ImageOps.exif_transpose(picture)
         if picture.mode == "F" or picture.mode.startswith("I"):
-            return _in_srgb(_in_eight_bits(picture, inverted, background, name), profile, True).convert("L")
+            return in_srgb(_in_eight_bits(picture, inverted, background, name), profile, True).convert("L")
         grey = picture.mode in ("1", "L", "LA")
         transparent = picture.info.get("transparency")
         if picture.mode == "RGB" and isinstance(transparent, tuple) and max(transparent) > 255:
@@ -125,16 +125,16 @@ def flatten(picture: Image.Image, background: int, name: str) -> Image.Image:
             picture.info["transparency"] = tuple(level >> 8 for level in transparent)
         if picture.has_transparency_data:
             canvas = Image.new("RGBA", picture.size, (background, background, background, 255))
-            canvas.alpha_composite(_in_srgb(picture.convert("RGBA"), profile, grey))
+            canvas.alpha_composite(in_srgb(picture.convert("RGBA"), profile, grey))
             return canvas.getchannel("R") if grey else canvas.convert("RGB")
-        return _in_srgb(picture, profile, grey).convert("L" if grey else "RGB")
+        return in_srgb(picture, profile, grey).convert("L" if grey else "RGB")
     except InputError:
         raise
     except Exception as error:
         raise unreadable(name, error) from error
 
 
-def _in_srgb(picture: Image.Image, profile: bytes | None, grey: bool) -> Image.Image:
+def in_srgb(picture: Image.Image, profile: bytes | None, grey: bool) -> Image.Image:
     """Convert a picture from its ICC profile to sRGB.
 
     It is unchanged if the profile is sRGB's own, damaged or of another kind of picture.

@@ -55,6 +55,16 @@ def with_longer_side(length: int, canvas: Sequence[float]) -> Size:
     return _rounded(length * canvas[0] / max(canvas)), _rounded(length * canvas[1] / max(canvas))
 
 
+def with_width(width: int, size: Size) -> Size:
+    """Return the size of that width with the proportions of `size`."""
+    return _rounded(width * size[0] / size[1]), width
+
+
+def with_height(height: int, size: Size) -> Size:
+    """Return the size of that height with the proportions of `size`."""
+    return height, _rounded(height * size[1] / size[0])
+
+
 def scaled(size: Size, factors: tuple[float, float]) -> Size:
     """Return height and width times these factors, rounded and at least 1."""
     return _rounded(size[0] * factors[0]), _rounded(size[1] * factors[1])

@@ -16,9 +16,14 @@ CHUNK_PIXELS = 1 << 18
 def check_fits_in_memory(sizes: Sequence[Size], count: int, channels: int) -> None:
     """Raise InputError if `count` pictures of every size, as float32, joined and as bytes, exceed free memory."""
     needed = sum(height * width for height, width in sizes) * count * channels * (4 + 4 + 1)
+    check_bytes_fit(needed, f"{count} times {', '.join(map(size_text, sizes))}")
+
+
+def check_bytes_fit(needed: int, what: str) -> None:
+    """Raise InputError if `what` needs more bytes than are free in memory."""
     free = psutil.virtual_memory().available
     if needed > free:
         raise InputError(
-            f"{count} times {', '.join(map(size_text, sizes))} needs {needed / 2**30:.1f} GiB "
-            f"and {free / 2**30:.1f} GiB are free; ask for fewer or smaller pictures"
+            f"{what} needs {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
+            "ask for fewer or smaller pictures"
         )

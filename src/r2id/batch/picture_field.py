@@ -1,0 +1,130 @@
+"""A picture file as a function of coordinates: colours and alpha by R2IR, in the levels of the file (design §3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from r2id.errors import InputError
+from r2id.files.pictures import Picture, PixelFormat
+from r2id.geometry.sizes import Region, Size
+from r2id.networks.resampler import R2IR
+
+PIXELS_PER_CELL = 4
+"""Of the picture that is resampled. With so few in a cell, the latents keep all of them."""
+NEAR = 2
+"""Pixels on either side from which what is transparent takes its colour."""
+
+
+class PictureField:
+    """A picture as a function of coordinates, in the levels of its file: any region, at any size.
+
+    Colours are multiplied by alpha, and put on the mean colour of what is seen around them: what is transparent has no
+    colour of its own, and where it begins there is no edge in the colours. R2IR reads alpha like a grey picture.
+
+    Args:
+        network: a pyramid that takes RGB.
+        levels_of: gives the levels [h, w, channels] of a region of the picture.
+        size: (height, width) of the picture.
+        form: what the levels mean.
+        opaque: whether alpha is known to be full everywhere.
+    """
+
+    def __init__(
+        self,
+        network: R2IR,
+        levels_of: Callable[[Region], numpy.ndarray],
+        size: Size,
+        form: PixelFormat,
+        opaque: bool = False,
+    ) -> None:
+        if network.config.image_channels != 3:
+            raise InputError(f"the model takes {network.config.image_channels} channels; pictures need one of RGB")
+        self.size, self.form, self.channels = size, form, form.channels
+        self._levels_of, self._network, self._opaque = levels_of, network, opaque or not form.transparent
+        self._colours = network.field_of(self._read_colours, size, PIXELS_PER_CELL)
+        self._alpha = network.field_of(
+            lambda region: self._values(region)[:, -1:].expand(-1, 3, -1, -1), size, PIXELS_PER_CELL
+        )
+
+    def blocks(self, size: Size) -> Size:
+        """Pixels along the sides of the blocks that a picture of `size` is rendered in."""
+        return self._colours.blocks(size)
+
+    def render(self, size: Size, region: Region | None = None) -> Tensor:
+        """The picture at `size`, or a region of it, [1, channels, height, width] in [−1, 1], alpha last."""
+        region = region or (0, 0, *size)
+        colours = self._colours.render(size, region)
+        if self.form.colours == 1:
+            colours = colours.mean(1, keepdim=True)
+        if not self.form.transparent:
+            return colours
+        if self._opaque:
+            return torch.cat([colours, torch.ones_like(colours[:, :1])], 1)
+        alpha = self._alpha.render(size, region).mean(1, keepdim=True)
+        return torch.cat([colours, self._within_range(alpha, size, region)], 1)
+
+    def _within_range(self, alpha: Tensor, size: Size, region: Region) -> Tensor:
+        """No alpha beyond those of the nearest pixels: what is opaque stays so, and nothing gets a halo."""
+        lines, margins, starts = [], [], []
+        for axis in range(2):
+            step = self.size[axis] / size[axis]
+            margin = math.ceil(max(1.0, step))
+            pixels = ((torch.arange(region[axis], region[axis + 2]) + 0.5) * step).long().clamp(max=self.size[axis] - 1)
+            start = max(0, int(pixels[0]) - margin)
+            lines.append((pixels - start).to(alpha.device))
+            margins.append(margin)
+            starts.append((start, min(self.size[axis], int(pixels[-1]) + margin + 1)))
+        (top, bottom), (left, right) = starts
+        near = self._values((top, left, bottom, right))[:, -1:]
+        kernel = (2 * margins[0] + 1, 2 * margins[1] + 1)
+
+        def highest(x: Tensor) -> Tensor:
+            return functional.max_pool2d(x, kernel, 1, margins)[:, :, lines[0]][:, :, :, lines[1]]
+
+        return alpha.minimum(highest(near)).maximum(-highest(-near))
+
+    def _values(self, region: Region) -> Tensor:
+        levels = self._levels_of(region)
+        values = torch.from_numpy(levels.astype(numpy.float32)).to(self._network.device)
+        return values.movedim(-1, 0)[None] / (2**self.form.depth - 1) * 2 - 1
+
+    def _read_colours(self, region: Region) -> Tensor:
+        if self._opaque:
+            return self._values(region)[:, : self.form.colours].expand(-1, 3, -1, -1)
+        top, left, bottom, right = region
+        grown = (
+            max(0, top - NEAR),
+            max(0, left - NEAR),
+            min(self.size[0], bottom + NEAR),
+            min(self.size[1], right + NEAR),
+        )
+        values = (self._values(grown) + 1) / 2
+        alpha = values[:, -1:]
+        seen = torch.cat([values[:, :-1] * alpha, alpha], 1)
+        around = functional.avg_pool2d(seen, 2 * NEAR + 1, 1, NEAR)
+        colours = seen[:, :-1] + (1 - alpha) * around[:, :-1] / around[:, -1:].clamp(min=1e-6)
+        y, x = top - grown[0], left - grown[1]
+        inside = colours[:, :, y : y + bottom - top, x : x + right - left]
+        return (2 * inside - 1).expand(-1, 3, -1, -1)
+
+
+def field_of(network: R2IR, picture: Picture) -> PictureField:
+    """A picture in memory as a function of coordinates."""
+    levels = picture.levels
+    opaque = picture.form.transparent and bool((levels[..., -1] == 2**picture.form.depth - 1).all())
+    return PictureField(
+        network, lambda region: levels[region[0] : region[2], region[1] : region[3]], picture.size, picture.form, opaque
+    )
+
+
+def as_levels(values: Tensor, form: PixelFormat) -> numpy.ndarray:
+    """Numbers in [−1, 1], [1, C, h, w], as levels [h, w, C]."""
+    most = 2**form.depth - 1
+    levels = (values[0].float() + 1).mul_(most / 2).round_().clamp_(0, most)
+    return levels.movedim(0, -1).cpu().numpy().astype(form.dtype)
