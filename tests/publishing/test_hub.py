@@ -15,7 +15,7 @@ from r2id import R2ID, R2IR, InputError, LabelConditioner, R2Pipeline, cli
 from r2id.diffusion import folders
 from r2id.networks.loading import PRETRAINED
 from r2id.publishing import hub
-from r2id.publishing.card import CARD, keep_card, model_card
+from r2id.publishing.card import CARD, GENERATED, keep_card, model_card
 
 FEW = {"latent_size": (3, 2), "size": (8, 6), "num_inference_steps": 3, "output_type": "pt"}
 COMMIT = "0" * 40
@@ -414,13 +414,14 @@ class TestCards:
             assert part in card.text
         assert "README.md" not in files(tmp_path / "resampler")
 
-    def test_it_is_written_anew_until_somebody_changes_it(self, pipeline, tmp_path):
+    def test_it_is_written_anew_until_somebody_removes_the_line_that_says_so(self, pipeline, tmp_path):
         path = tmp_path / CARD
         pipeline.save_pretrained(tmp_path)
         pipeline.diffuser.register_to_config(training={"data": "circles", "steps": 5})
         pipeline.save_pretrained(tmp_path)
         assert "steps 5" in path.read_text()
-        path.write_text(path.read_text().replace("circles", "round things"))
+        assert path.read_text().count(GENERATED) == 1
+        path.write_text(path.read_text().replace(GENERATED, "").replace("steps 5", "5 steps"))
         mine = path.read_bytes()
         pipeline.save_pretrained(tmp_path)
         assert path.read_bytes() == mine

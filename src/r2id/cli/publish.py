@@ -51,12 +51,12 @@ class Card:
 def card(config: tyro.conf.OmitArgPrefixes[Card]) -> None:
     """Write a model card: what is known of a model, for people and for the Hugging Face hub."""
     from r2id.files.atomic import write_whole
-    from r2id.publishing.card import CARD, is_default, model_card, read_card
+    from r2id.publishing.card import CARD, may_replace, model_card, read_card
 
     if config.output is None and not Path(config.model).is_dir():
         raise InputError(f"model {config.model} is not a folder that a card could go to; give --output")
     path = config.output or Path(config.model) / CARD
-    if not is_default(read_card(path)):
+    if not may_replace(read_card(path)):
         raise InputError(f"{path} is there already, and somebody's own; move it away or give another --output")
     choice = ModelChoice(model=config.model, device="cpu")
     model = load_resampler(choice) if is_resampler(config.model) else load_pipeline(choice)
