@@ -23,6 +23,24 @@ def test_what_was_saved_is_loaded(latents, tmp_path):
     torch.testing.assert_close(loaded.values, latents.values, rtol=0, atol=5e-4)
 
 
+def test_eight_bits_hold_each_channel_to_half_a_level(latents, tmp_path):
+    widened = replace(latents, values=latents.values * torch.tensor([0.0, 1.0, 3.0, 10.0])[:, None, None])
+    widened.save(tmp_path / "one.safetensors", "uint8")
+    assert load_file(tmp_path / "one.safetensors")["latents"].dtype == torch.uint8
+    loaded = Latents.load(tmp_path / "one.safetensors")
+    span = widened.values.amax((0, 2, 3)) - widened.values.amin((0, 2, 3))
+    # Half precision rounds what 8 bits gave.
+    allowed = span / 255 / 2 + widened.values.abs().amax((0, 2, 3)) * 2**-11
+    assert ((loaded.values - widened.values).abs().amax((0, 2, 3)) <= allowed).all()
+    assert (loaded.canvas, loaded.labels) == (widened.canvas, widened.labels)
+
+
+def test_another_type_is_refused(latents, tmp_path):
+    with pytest.raises(InputError, match="dtype is 'int4'; it must be one of float16, uint8"):
+        latents.save(tmp_path / "one.safetensors", "int4")
+    assert not (tmp_path / "one.safetensors").exists()
+
+
 def test_the_statistics_are_those_of_every_channel(latents, tmp_path):
     latents.save(tmp_path / "one.safetensors")
     tensors = load_file(tmp_path / "one.safetensors")

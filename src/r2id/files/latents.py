@@ -29,6 +29,8 @@ class Encoder(Protocol):
 
 FORMAT = "r2id latents"
 SUFFIX = ".safetensors"
+STORED = ("float16", "uint8")
+"""Types of the numbers in a file."""
 PER_LATENT = ("labels", "captions", "names")
 
 
@@ -37,7 +39,7 @@ class Latents:
     """Latents of one size, with the settings to decode them.
 
     Attributes:
-        values: [N, C, h, w] in [−1, 1], in half precision on disk.
+        values: [N, C, h, w], in half precision or 8 bits on disk; in [−1, 1], except a pyramid's.
         canvas: proportions (height, width) of the pictures.
         labels: one name per latent; empty without labels.
         model: `R2IR.checksum()` of their weights.
@@ -89,11 +91,20 @@ class Latents:
         if self.model != resampler.checksum():
             raise InputError(f"{path} holds latents of other weights than model {model}; give theirs")
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write safetensors with the `latents`, `mean` and `std` per channel, and the rest as metadata."""
+    def save(self, path: str | os.PathLike, dtype: str = "float16") -> None:
+        """Write safetensors with the `latents`, `mean` and `std` per channel, and the rest as metadata.
+
+        Args:
+            path: the file.
+            dtype: "float16", or "uint8" for 256 levels between the least and the greatest value of each channel.
+        Raises:
+            InputError: for another type.
+        """
+        if dtype not in STORED:
+            raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(STORED)}")
         values = self.values.detach().float().cpu()
         tensors = {
-            "latents": values.half().contiguous(),
+            **({"latents": values.half().contiguous()} if dtype == "float16" else _in_levels(values)),
             "mean": values.mean(dim=(0, 2, 3)),
             "std": values.std(dim=(0, 2, 3), correction=0),
         }
@@ -108,7 +119,7 @@ class Latents:
 
     @classmethod
     def mapped(cls, path: str | os.PathLike) -> Latents:
-        """Read a file with values in half precision, mapped into memory on access."""
+        """Read a file with values in half precision, mapped into memory on access; those in 8 bits are converted."""
         path = Path(path)
         if not path.is_file():
             what = "is not a file" if path.exists() else "does not exist"
@@ -119,12 +130,14 @@ class Latents:
                 if FORMAT not in metadata:
                     raise InputError(f"{path} holds no latents; accepted is what encode, sample or resample wrote")
                 about, values = json.loads(metadata[FORMAT]), file.get_tensor("latents")
+                if values.dtype == torch.uint8:
+                    values = _of_levels(values, file.get_tensor("least"), file.get_tensor("step"))
             canvas = check_canvas(about["canvas"])
             image_size = about.get("image_size") and check_size(about["image_size"], "image_size")
             labels, names = tuple(about["labels"]), tuple(about.get("names", ()))
             captions = tuple(map(tuple, about.get("captions", ())))
             latents = cls(values, canvas, labels, int(about["model"]), image_size, captions, names)
-        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path} cannot be read as latents ({error})") from error
@@ -150,6 +163,18 @@ class Latents:
         sizes = {part.image_size for part in parts}
         image_size = first.image_size if len(sizes) == 1 else None
         return replace(first, values=torch.cat([part.values for part in parts]), image_size=image_size, **own)
+
+
+def _in_levels(values: Tensor) -> dict[str, Tensor]:
+    """8-bit `latents` [N, C, h, w] with the `least` value and the `step` between levels of each channel, [C]."""
+    least, greatest = values.amin(dim=(0, 2, 3)), values.amax(dim=(0, 2, 3))
+    step = (greatest - least).clamp(min=1e-12) / 255
+    levels = ((values - least[:, None, None]) / step[:, None, None]).round().byte()
+    return {"latents": levels.contiguous(), "least": least, "step": step}
+
+
+def _of_levels(levels: Tensor, least: Tensor, step: Tensor) -> Tensor:
+    return (least[:, None, None] + levels * step[:, None, None]).half()
 
 
 def _are_finite(values: Tensor) -> bool:
