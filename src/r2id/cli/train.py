@@ -9,10 +9,10 @@ import tyro
 
 from r2id.cli.models import hide_loading_bars
 from r2id.training.presets import DIFFUSER_PRESETS, PRESET_NOTES, RESAMPLER_PRESETS
-from r2id.training.settings import DiffuserTraining, ResamplerTraining
+from r2id.training.settings import DiffuserTraining, PictureTraining, ResamplerTraining
 
 
-def _choice_of(presets: Mapping[str, ResamplerTraining | DiffuserTraining]) -> Any:
+def _choice_of(presets: Mapping[str, Any]) -> Any:
     """Return a type with a subcommand for each preset, whose options start from its settings."""
     return tyro.extras.subcommand_type_from_defaults(
         presets, {name: PRESET_NOTES[name] for name, preset in presets.items()}, prefix_names=False
@@ -22,7 +22,7 @@ def _choice_of(presets: Mapping[str, ResamplerTraining | DiffuserTraining]) -> A
 FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
 
 ResamplerPreset = Annotated[
-    ResamplerTraining, tyro.conf.arg(constructor=_choice_of(RESAMPLER_PRESETS)), FLAT[0], FLAT[1]
+    ResamplerTraining | PictureTraining, tyro.conf.arg(constructor=_choice_of(RESAMPLER_PRESETS)), FLAT[0], FLAT[1]
 ]
 
 DiffuserPreset = Annotated[DiffuserTraining, tyro.conf.arg(constructor=_choice_of(DIFFUSER_PRESETS)), FLAT[0], FLAT[1]]

@@ -29,6 +29,9 @@ class Reading:
     indices: Tensor
     weights: Tensor
 
+    def to(self, device: torch.device) -> Reading:
+        return Reading(self.indices.to(device), self.weights.to(device))
+
 
 def cubic_reading(places: Tensor, count: int, width: float) -> Reading:
     """How ordered places read samples that lie at ½, 1½ …, by a cubic kernel (design §3).
@@ -45,6 +48,21 @@ def cubic_reading(places: Tensor, count: int, width: float) -> Reading:
     samples = torch.arange(first, last + 1, device=places.device)
     weights = cubic((places[:, None] - samples - 0.5) / width)
     return Reading(samples.clamp(0, count - 1), (weights / weights.sum(1, keepdim=True)).float())
+
+
+def area_reading(places: Tensor, count: int, width: float) -> Reading:
+    """How places read samples that lie at ½, 1½ …, as means over areas `width` samples wide.
+
+    Args:
+        places: [P], in samples from the edge.
+        count: how many samples there are.
+        width: samples that one place stands for.
+    """
+    samples = torch.arange(count, device=places.device)
+    first, last = (places + sign * width / 2 for sign in (-1, 1))
+    overlap = torch.minimum(last[:, None], samples + 1) - torch.maximum(first[:, None], samples)
+    weights = overlap.clamp(min=0)
+    return Reading(samples, (weights / weights.sum(1, keepdim=True)).float())
 
 
 def line_reading(places: Tensor, count: int) -> Reading:

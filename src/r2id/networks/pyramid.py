@@ -172,7 +172,7 @@ def read_to_lattice(pixels: Pixels, size: Size, cells: Cells, window: Window) ->
     (top, bottom), (left, right) = ((one.indices.min().item(), one.indices.max().item() + 1) for one in readings)
     some = pixels((int(top), int(left), int(bottom), int(right)))
     rows, columns = (
-        Reading((one.indices - first).to(some.device), one.weights.to(some.device))
+        Reading(one.indices - first, one.weights).to(some.device)
         for one, first in zip(readings, (top, left), strict=True)
     )
     return read_separably(some, rows, columns).movedim(1, -1)
@@ -363,19 +363,21 @@ class PyramidDecoder(nn.Module):
     def read(self, decoded: Decoded, rows: Tensor, columns: Tensor, density: tuple[float, float]) -> Tensor:
         """Colours [B, C, rows, columns] at places in cells, of pixels of which `density` fill a cell along each axis.
 
-        Rows and columns ascend. The body's own picture is read by a cubic kernel as wide as a pixel, and corrected.
+        Rows and columns ascend; on the CPU they spare a GPU a wait. The body's own picture is read by a cubic kernel as
+        wide as a pixel, and corrected.
         """
-        window, size = decoded.window, decoded.window.size
+        window, size, device = decoded.window, decoded.window.size, decoded.picture.device
         within = rows - window.top, columns - window.left
         plain = read_separably(
             decoded.picture,
             *(
-                cubic_reading(places * POINTS, POINTS * count, POINTS / per_cell)
+                cubic_reading(places * POINTS, POINTS * count, POINTS / per_cell).to(device)
                 for places, count, per_cell in zip(within, size, density, strict=True)
             ),
         )
         lines = [
-            line_reading(places * LATTICES[0], LATTICES[0] * count) for places, count in zip(within, size, strict=True)
+            line_reading(places * LATTICES[0], LATTICES[0] * count).to(device)
+            for places, count in zip(within, size, strict=True)
         ]
         some = decoded.finest.index_select(1, lines[0].indices).index_select(2, lines[1].indices)
         near = self.features(some).unflatten(-1, (2, 2, -1))

@@ -44,6 +44,11 @@ def _epoch_batches(counts: tuple[int, ...], batch_size: int, epoch: int, seed: i
     return [(buckets[place], next(numbers[buckets[place]])) for place in order]
 
 
+def seen_counts(data: Sequence[Dataset]) -> list[int]:
+    """Return the numbers of images of data sets by which their shares of the steps are measured."""
+    return [round(len(one) * one.weight) for one in data]
+
+
 def latent_sizes(config: Training, data: Sequence[Dataset], some: Dataset) -> tuple[Size, ...]:
     """Return the latent grids for `some` of the data: those of the settings, in the images' proportions if images have
     several sizes. Stored latents have their own grid."""

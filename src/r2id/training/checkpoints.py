@@ -17,11 +17,13 @@ from r2id.files.record import check_settings, read_record, write_record
 
 MAY_CHANGE = {
     "data",
+    "drawings",
     "resampler",
     "output",
     "num_workers",
     "resume",
     "steps",
+    "seconds",
     "latent_sizes",
     "compile",
     "shard",

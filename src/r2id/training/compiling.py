@@ -17,8 +17,13 @@ from r2id.networks.resampler import R2IR
 def compile_network(network: R2IR | R2ID) -> None:
     """Compile the network by torch.compile: R2ID block by block, R2IR, which has few blocks, as a whole.
 
-    All blocks of a kind share one compilation.
+    All blocks of a kind share one compilation. The reads at both ends of a pyramid are not compiled, because their
+    sizes change from step to step.
     """
+    if isinstance(network, R2IR) and network.config.attention == "pyramid":
+        network.encoder.compile()
+        network.decoder.compile()
+        return
     # diffusers' compile_repeated_blocks finds blocks by class name, which sharding changes.
     blocks: list[nn.Module] = [module for module in network.modules() if isinstance(module, EncoderBlock)]
     for module in blocks or [network]:

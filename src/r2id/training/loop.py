@@ -35,7 +35,7 @@ from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
 from r2id.runtime.precision import REPLACED, autocast, usable_precision
 from r2id.runtime.processes import Share
-from r2id.training.batch_order import batch_indices, bucket_batch, latent_sizes, mixed_seed
+from r2id.training.batch_order import batch_indices, bucket_batch, latent_sizes, mixed_seed, seen_counts
 from r2id.training.checkpoints import Checkpoints, whole
 from r2id.training.compiling import check_compiler, compilations, compile_network
 from r2id.training.latent_statistics import spread_over
@@ -50,6 +50,7 @@ def train(
     network: R2IR | R2ID,
     data: Sequence[Dataset],
     save: Callable[[dict[str, Any]], Path],
+    since: float | None = None,
 ) -> Path:
     """Minimise the objective, with checkpoints, logs and averaged weights.
 
@@ -63,6 +64,7 @@ def train(
         network: part of the objective that `config.compile` compiles; its arguments may not change on resuming.
         data: images with labels, one data set for each size.
         save: called with the record of the training once the averaged weights are in place.
+        since: `time.monotonic()` from which `config.seconds` are counted; by default now.
     Returns:
         The result of `save`.
     """
@@ -87,7 +89,7 @@ def train(
         if is_alone:
             clear_leftovers(config.output)
             clear_leftovers(config.output / "checkpoints")
-        return _train(config, objective, network, data, save, accelerator)
+        return _train(config, objective, network, data, save, since, accelerator)
 
 
 def _train(
@@ -96,6 +98,7 @@ def _train(
     network: R2IR | R2ID,
     data: Sequence[Dataset],
     save: Callable[[dict[str, Any]], Path],
+    since: float | None,
     accelerator: Accelerator,
 ) -> Path:
     checkpoints = Checkpoints(config.output / "checkpoints")
@@ -107,18 +110,23 @@ def _train(
     # Arguments also depend on other settings, such as R2IR's radius on the first latent size.
     arguments = {f"network {name}": value for name, value in plain(dict(network.config)).items() if name[0] != "_"}
     start, elapsed = checkpoints.begin(settings | arguments, config.resume)
-    if start > config.steps:
+    if start > config.steps and config.seconds is None:
         raise InputError(f"the newest checkpoint is of step {start}; steps is {config.steps} and must be at least that")
     accelerator.init_trackers("logs")
     if config.shard:
         shard(objective, accelerator.device.type, accelerator.num_processes)
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+        parameters,
+        lr=config.learning_rate,
+        betas=(0.9, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=accelerator.device.type == "cuda" or None,
     )
     average = EMAModel(parameters, decay=config.ema_decay, foreach=not config.shard)
     objective.train()
     share = objective.share = Share(accelerator.process_index, accelerator.num_processes)
+    unwrapped = objective
     if config.compile:
         check_compiler(accelerator.device)
         if accelerator.is_main_process:
@@ -142,9 +150,20 @@ def _train(
         state = (parameters, average.shadow_params, optimizer)
         checkpoints.save(step, seconds, settings | arguments, *state, accelerator.is_main_process)
 
-    began = time.monotonic()
+    loaded = time.monotonic()
+    began = loaded if since is None or config.seconds is None else since
+
+    def done_share(step: int) -> float:
+        if config.seconds is None:
+            return step / config.steps
+        seconds = elapsed + time.monotonic() - began
+        if accelerator.num_processes > 1:
+            clocks = accelerator.gather(torch.tensor([seconds], device=accelerator.device))
+            seconds = clocks.max().item()
+        return seconds / config.seconds
+
     progress = tqdm(
-        total=config.steps,
+        total=config.steps if config.seconds is None else None,
         initial=start,
         desc="training",
         unit="step",
@@ -157,8 +176,10 @@ def _train(
         progress.set_description("compiling" if compiling else "training")
 
     with progress, stop_requests() as stop, compilations(note_compiling) if config.compile else nullcontext():
-        for step in range(start, config.steps):
-            rate = learning_rate(config, step)
+        done, share_done = start, done_share(start)
+        while share_done < 1:
+            step, unwrapped.done_share = done, share_done
+            rate = learning_rate(config, step) if config.seconds is None else clocked_rate(config, step, share_done)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             try:
@@ -172,9 +193,9 @@ def _train(
             average.step(parameters)
 
             progress.update()
-            done = step + 1
+            done, share_done = step + 1, done_share(step + 1)
             stopping = _in_any_process(stop.asked, accelerator)
-            stored = stopping or done % config.checkpoint_every == 0 or done == config.steps
+            stored = stopping or done % config.checkpoint_every == 0 or share_done >= 1
             if stored or done % config.log_every == 0:
                 loss = accelerator.gather(loss.detach()).mean().item()
                 if not (math.isfinite(loss) and math.isfinite(norm.item())):
@@ -182,7 +203,7 @@ def _train(
                         f"the loss is {loss} and its gradient {norm.item()} at step {done}; "
                         f"lower the learning rate, {config.learning_rate}"
                     )
-                images_per_second = config.batch_size * (done - start) / (time.monotonic() - began)
+                images_per_second = config.batch_size * (done - start) / (time.monotonic() - loaded)
                 progress.set_postfix(loss=f"{loss:.4f}", images_per_second=f"{images_per_second:.0f}")
                 accelerator.log(
                     {
@@ -211,12 +232,13 @@ def _train(
     average.copy_to(parameters)
     objective.eval()
     record = settings | {
+        "steps": done,
         "precision": usable_precision(config.precision, accelerator.device),
         "data": data[0].source,
         "seconds": round(elapsed + time.monotonic() - began),
         "machine": describe_machine(accelerator),
     }
-    for name in ("output", "resume", "resampler", "shard", "init_from", "num_workers"):
+    for name in ("output", "resume", "resampler", "shard", "init_from", "num_workers", "drawings"):
         record.pop(name, None)
     if config.init_from:
         # The record keeps how the initial weights were trained, not their path; the arguments are in the config.
@@ -305,7 +327,7 @@ def _step(
     share: Share,
 ) -> tuple[Tensor, Tensor]:
     """Run an optimiser step on this process's share of the batch; return its loss and the gradient's norm."""
-    bucket, batch = bucket_batch([len(one) for one in data], config.batch_size, step, config.seed)
+    bucket, batch = bucket_batch(seen_counts(data), config.batch_size, step, config.seed)
     some = data[bucket]
     assert some.labels is not None
     chosen = batch_indices(len(some), config.batch_size, batch, config.seed)
@@ -315,7 +337,7 @@ def _step(
     sizes = latent_sizes(config, data, some)
     latent_size = sizes[int(torch.randint(len(sizes), ()))]
     device = accelerator.device
-    images, labels = (part.to(device, non_blocking=device.type == "cuda") for part in (some.batch(indices), labels))
+    images, labels = some.batch(indices, device), labels.to(device, non_blocking=device.type == "cuda")
     with autocast(config.precision, accelerator.device):
         loss = objective(images, labels, latent_size)
     optimizer.zero_grad()
@@ -330,7 +352,16 @@ def learning_rate(config: Training, step: int) -> float:
     `final_learning_rate` at the last step."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
-    share = (step - config.warmup_steps) / max(1, config.steps - 1 - config.warmup_steps)
+    return _falling_rate(config, (step - config.warmup_steps) / max(1, config.steps - 1 - config.warmup_steps))
+
+
+def clocked_rate(config: Training, step: int, share: float) -> float:
+    """Return the learning rate of a step when a share of the time has passed: linear warm-up over steps, times a cosine
+    over the time."""
+    return min(1.0, (step + 1) / max(1, config.warmup_steps)) * _falling_rate(config, share)
+
+
+def _falling_rate(config: Training, share: float) -> float:
     falling = 0.5 * (1 + math.cos(math.pi * share))
     return config.final_learning_rate + falling * (config.learning_rate - config.final_learning_rate)
 

@@ -24,10 +24,12 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         share: this process's share of the batch.
+        done_share: share of the training that is done, from 0 to 1.
         latent_jitter: standard deviation, in cells, of the jitter of latent rows and columns.
     """
 
     share = Share()
+    done_share = 0.0
     latent_jitter = 0.0
 
     def draw(self, distribution: Callable[..., Tensor], count: int, *shape: int, device: torch.device) -> Tensor:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from r2id.training.settings import DiffuserTraining, ResamplerTraining
+from r2id.training.settings import DiffuserTraining, PictureTraining, ResamplerTraining
 
 PRESET_NOTES = {
     "mnist": "Digits, in about five hours for both networks on 2 CPU cores that multiply in bfloat16.",
     "mnist-one-size": "The published claim put to the test: 4x4 latents of 32x32 images, and no other size.",
     "mnist-reference": "The published recipe, to compare with.",
     "rgb-16x": "RGB pictures around 256x256, at a sixteenth of their height and width: 31 and 287 million parameters.",
+    "pictures": "Photographs and drawings of any size: R2IR's pyramid, in three hours on 2 CPU cores.",
+    "pictures-large": "The same for a GPU: larger crops, more of them, and a network of 9 million parameters.",
 }
 
 # 768 channels hold the values of a square of 16×16 RGB pixels.
@@ -39,7 +41,17 @@ _RESAMPLER = ResamplerTraining(
     model=("num_blocks=1", "pixel_dim=64"),
 )
 
-RESAMPLER_PRESETS = {
+_PICTURES = PictureTraining(
+    num_workers=2,
+    steps=6_000,
+    batch_size=16,
+    learning_rate=8e-4,
+    warmup_steps=200,
+    beta2=0.98,
+    precision="bf16",
+)
+
+RESAMPLER_PRESETS: dict[str, ResamplerTraining | PictureTraining] = {
     "mnist": _RESAMPLER,
     "mnist-one-size": replace(_RESAMPLER, latent_sizes=((4, 4),), steps=3_000),
     "mnist-reference": ResamplerTraining(
@@ -56,6 +68,16 @@ RESAMPLER_PRESETS = {
         latent_jitter=0.25,
         pixel_share=0.5,
         model=(*_RGB, "latent_channels=768", "num_blocks=1", "sample_size=256", "latent_size=16", "pixel_dim=128"),
+    ),
+    "pictures": _PICTURES,
+    "pictures-large": replace(
+        _PICTURES,
+        num_workers=8,
+        latent_sizes=((12, 12),),
+        steps=20_000,
+        batch_size=128,
+        compile=True,
+        model=("widths=(48,128,256,384)",),
     ),
 }
 

@@ -14,7 +14,7 @@ from r2id.geometry.sizes import Size
 
 @dataclass(frozen=True)
 class Training:
-    """Settings that both trainings share."""
+    """Settings that all trainings share."""
 
     data: str = "ylecun/mnist"
     """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
@@ -24,26 +24,18 @@ class Training:
     """Continue from the newest checkpoint in the output folder."""
     split: str = "train"
     """Split of the data to train on."""
-    image_size: Size | None = (32, 32)
-    """Height and width that every image is resized to, bicubic; none for the images' own sizes."""
-    keep_proportions: bool = False
-    """Resize every image to about as many pixels as image_size has, in its own proportions. A step takes images of one
-    size, and latents in their proportions."""
-    channels: Literal[1, 3] | None = None
-    """1 for grey, 3 for RGB; by default what the data has."""
     background: int = 0
     """Grey level, 0 to 255, behind transparent pixels."""
-    caption_column: str | None = None
-    """Column of the captions, by default text, caption or prompt; for training with a text encoder."""
     num_workers: int = 0
     """Threads that decode the pictures before the training begins; 0 for none beside the main one."""
     latent_sizes: tuple[Size, ...] = ((4, 4),)
     """Latent grids; every step draws one of them. The first sets latent_size of R2IR and noise_reference_size of R2ID,
     and of both the radius, one and a half of its cells. The trained model generates the median one by default."""
-    latent_jitter: float = 0.0
-    """Standard deviation, in cells, by which rows and columns of the latents move from step to step."""
     steps: int = 24_000
     """Optimiser steps; the learning rate falls over all of them."""
+    seconds: float | None = None
+    """Seconds to train for in place of steps, with reading the data and compiling, and over all runs of a training that
+    is resumed. The learning rate falls with the clock, so that no two such trainings are quite the same."""
     batch_size: int = 100
     """Images per step, over all processes together."""
     learning_rate: float = 1e-3
@@ -84,7 +76,24 @@ class Training:
 
 
 @dataclass(frozen=True)
-class ResamplerTraining(Training):
+class ImageTraining(Training):
+    """Settings of trainings on whole images."""
+
+    image_size: Size | None = (32, 32)
+    """Height and width that every image is resized to, bicubic; none for the images' own sizes."""
+    keep_proportions: bool = False
+    """Resize every image to about as many pixels as image_size has, in its own proportions. A step takes images of one
+    size, and latents in their proportions."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey, 3 for RGB; by default what the data has."""
+    caption_column: str | None = None
+    """Column of the captions, by default text, caption or prompt; for training with a text encoder."""
+    latent_jitter: float = 0.0
+    """Standard deviation, in cells, by which rows and columns of the latents move from step to step."""
+
+
+@dataclass(frozen=True)
+class ResamplerTraining(ImageTraining):
     """Train R2IR to encode and decode images."""
 
     output: Path = Path("runs/resampler")
@@ -96,7 +105,34 @@ class ResamplerTraining(Training):
 
 
 @dataclass(frozen=True)
-class DiffuserTraining(Training):
+class PictureTraining(Training):
+    """Train the pyramid form of R2IR on photographs and drawings of any size."""
+
+    data: str = "photographs"
+    """A folder of photographs, or the id of a dataset on the Hugging Face hub."""
+    drawings: tuple[Path, ...] = ()
+    """Packages of Iconify, as `npm pack` fetches them, or folders with their icons.json."""
+    output: Path = Path("runs/resampler")
+    """Folder for checkpoints, logs and the trained resampler."""
+    num_workers: int = 0
+    """Threads that decode photographs, and processes that render drawings, before the training begins; 0 for none
+    beside the main one."""
+    latent_sizes: tuple[Size, ...] = ((8, 8),)
+    """Cells of a crop; every step draws one of these. Crops are square."""
+    tile_size: int = 256
+    """Side of the tiles that photographs are cut into, in pixels. Smaller photographs are left out."""
+    drawing_size: int = 512
+    """Side that drawings are rendered at, in pixels."""
+    drawing_share: float = 0.125
+    """Share of the steps that learn drawings."""
+    latent_noise: float = 0.03
+    """Largest standard deviation of the Gaussian noise added to the latents, as a share of their own."""
+    squared_from: float = 0.5
+    """Share of the training after which errors are squared; before, they are absolute."""
+
+
+@dataclass(frozen=True)
+class DiffuserTraining(ImageTraining):
     """Train R2ID to generate the latents of a trained R2IR, or pixels."""
 
     data: str = "ylecun/mnist"

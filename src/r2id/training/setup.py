@@ -7,6 +7,7 @@ import inspect
 import math
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,45 +21,51 @@ from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, load_text_encoder
 from r2id.data.captions import Captions, labelled_by_captions
 from r2id.data.dataset import AnyDataset, Dataset, ImageDataset, LatentDataset
+from r2id.data.drawings import load_drawings
 from r2id.data.latents import load_latents
 from r2id.data.loading import load_sizes
 from r2id.data.pixels import map_pixels
+from r2id.data.tiles import load_tiles
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.atomic import replace_folder
 from r2id.files.latents import latent_files
 from r2id.files.record import plain
-from r2id.geometry.sizes import Size, check_size, with_longer_side
+from r2id.geometry.sizes import Size, check_size, size_text, with_longer_side
 from r2id.networks.diffuser import R2ID
 from r2id.networks.loading import load_part
+from r2id.networks.pyramid import POINTS
 from r2id.networks.resampler import R2IR
 from r2id.publishing.card import keep_card
 from r2id.training.batch_order import latent_sizes
 from r2id.training.latent_statistics import measure_latents
 from r2id.training.loop import train
-from r2id.training.objectives import DiffusionObjective, ReconstructionObjective
-from r2id.training.settings import DiffuserTraining, ResamplerTraining, Training
+from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
+from r2id.training.pictures import PictureObjective
+from r2id.training.settings import DiffuserTraining, ImageTraining, PictureTraining, ResamplerTraining, Training
 
 RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
-    (("steps", "batch_size", "log_every", "checkpoint_every", "num_tokens"), 1, math.inf),
+    (("steps", "seconds", "batch_size", "log_every", "checkpoint_every", "num_tokens", "tile_size"), 1, math.inf),
     (("warmup_steps", "sample_every", "seed", "num_workers"), 0, 2**62),
     (
         ("learning_rate", "final_learning_rate", "weight_decay", "gradient_clip", "latent_noise", "latent_jitter"),
         0,
         math.inf,
     ),
-    (("beta2", "ema_decay", "label_dropout", "pixel_share"), 0, 1),
+    (("beta2", "ema_decay", "label_dropout", "pixel_share", "drawing_share", "squared_from"), 0, 1),
 )
 """Names of settings with their smallest and largest accepted values."""
 
 
-def train_resampler(config: ResamplerTraining) -> Path:
+def train_resampler(config: ResamplerTraining | PictureTraining) -> Path:
     """Train R2IR; returns the folder it was saved to, `config.output`/resampler.
 
     Raises InputError for data, settings or checkpoints that cannot be used.
     """
+    since = time.monotonic()
     check_settings(config)
-    data = _labelled(config, _load_images(config))
+    pictures = isinstance(config, PictureTraining)
+    data = _labelled(config, _load_pictures(config) if isinstance(config, PictureTraining) else _load_images(config))
     channels = data[0].images.shape[1]
     torch.manual_seed(config.seed)
     if config.init_from:
@@ -71,16 +78,22 @@ def train_resampler(config: ResamplerTraining) -> Path:
                 "sample_size": max(max(one.images.shape[-2:]) for one in data),
                 "latent_size": max(config.latent_sizes[0]),
             }
+            | ({"attention": "pyramid"} if pictures else {})
             | network_arguments(config.model),
         )
-    objective = ReconstructionObjective(resampler, config.latent_noise, config.pixel_share, config.latent_jitter)
+    if isinstance(config, PictureTraining):
+        objective: Objective = PictureObjective(resampler, config.tile_size, config.latent_noise, config.squared_from)
+    else:
+        objective = ReconstructionObjective(resampler, config.latent_noise, config.pixel_share, config.latent_jitter)
 
     def save(record: dict[str, Any]) -> Path:
-        measure_latents(resampler, config, data)
+        # Compiled for other sizes, it would be compiled anew.
+        with torch.compiler.set_stance("force_eager"):
+            measure_latents(resampler, config, data)
         resampler.register_to_config(training=record)
         return replace_folder(config.output / "resampler", resampler.save_pretrained)
 
-    return train(config, objective, resampler, data, save)
+    return train(config, objective, resampler, data, save, since)
 
 
 def train_diffuser(config: DiffuserTraining) -> Path:
@@ -90,6 +103,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
 
     Raises InputError for data, settings, a resampler, a text encoder or checkpoints that cannot be used.
     """
+    since = time.monotonic()
     check_settings(config)
     config, data, resampler = _load_samples(config)
     channels = resampler.config.latent_channels if resampler else data[0].parts[0].shape[1]
@@ -142,7 +156,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
 
         return replace_folder(config.output / "pipeline", write)
 
-    return train(config, objective, diffuser, data, save)
+    return train(config, objective, diffuser, data, save, since)
 
 
 def _generation_defaults(config: DiffuserTraining, size: Size | None, start: R2Pipeline | None) -> dict[str, Any]:
@@ -209,12 +223,50 @@ def check_settings(config: Training) -> None:
         check_size(size, "latent_sizes")
     for names, least, most in RANGES:
         for name in names:
-            if not least <= getattr(config, name, least) <= most:
+            value = getattr(config, name, None)
+            if value is not None and not least <= value <= most:
                 accepted = f"from {least} to {most}" if most < math.inf else f"at least {least}"
-                raise InputError(f"{name} is {getattr(config, name)}; it must be {accepted}")
+                raise InputError(f"{name} is {value}; it must be {accepted}")
 
 
-def _load_images(config: Training) -> list[ImageDataset]:
+def _load_pictures(config: PictureTraining) -> list[ImageDataset]:
+    """Return tiles of photographs and, if there are any, drawings; one line tells of both."""
+    for size in config.latent_sizes:
+        if size[0] != size[1]:
+            raise InputError(f"latent_sizes has {size_text(size)}; crops of pictures are square, such as 8x8")
+    most = POINTS * max(max(size) for size in config.latent_sizes)
+    if config.tile_size < most:
+        raise InputError(f"tile_size is {config.tile_size}; the largest crop has {most} pixels and must fit in it")
+    if config.drawing_size <= config.tile_size:
+        raise InputError(f"drawing_size is {config.drawing_size}; it must exceed tile_size, {config.tile_size}")
+
+    def tiles(pixels: Path | None) -> list[ImageDataset]:
+        tiles = load_tiles(
+            config.data,
+            config.split,
+            tile_size=config.tile_size,
+            background=config.background,
+            num_workers=config.num_workers,
+            pixels=pixels,
+        )
+        return [tiles]
+
+    def drawings(pixels: Path | None) -> list[ImageDataset]:
+        size, workers = config.drawing_size, config.num_workers
+        return [load_drawings(config.drawings, drawing_size=size, num_workers=workers, pixels=pixels)]
+
+    data = _shared(tiles) + (_shared(drawings) if config.drawings else [])
+    if len(data) == 1:
+        return data
+    source, found = ("; ".join(words) for words in zip(*((one.source, one.found) for one in data), strict=True))
+    total, drawn = sum(map(len, data)), config.drawing_share
+    return [
+        replace(one, source=source, found=found, weight=share * total / len(one))
+        for one, share in zip(data, (1 - drawn, drawn), strict=True)
+    ]
+
+
+def _load_images(config: ImageTraining) -> list[ImageDataset]:
     """Load the images as a data set for each size."""
     return _shared(
         lambda pixels: load_sizes(
