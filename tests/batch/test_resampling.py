@@ -2,18 +2,23 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy
 import pytest
+import tifffile
 import torch
 from PIL import Image
+from PIL.ExifTags import Base
 
 import r2id
+from colour_profiles import linear_rgb_profile
 from r2id import R2IR
 from r2id.batch import resampling
 from r2id.batch.picture_field import field_of
-from r2id.batch.resampling import Target, jobs_for, resample_file, resample_files, resample_picture
+from r2id.batch.resampling import Target, jobs_for, render, resample_file, resample_files, resample_picture
 from r2id.errors import InputError
+from r2id.files.large_reader import LargePicture
 from r2id.files.pictures import Picture, PixelFormat, read_picture
 from r2id.runtime.progress import unseen
 
@@ -231,3 +236,100 @@ def test_upscale_takes_and_returns_pillow_images(network, monkeypatch, mode):
     for bad in (0, -1, float("nan")):
         with pytest.raises(InputError, match="scale is"):
             r2id.upscale(image, bad)
+
+
+def stored(path, levels, **options):
+    colours = "rgb" if levels.shape[-1] > 2 else "minisblack"
+    alpha = ["unassalpha"] if levels.shape[-1] % 2 == 0 else None
+    levels = levels[..., 0] if levels.shape[-1] == 1 else levels
+    tifffile.imwrite(path, levels, photometric=colours, extrasamples=alpha, metadata=None, **options)
+    return path
+
+
+LAYOUTS = [{"tile": (16, 32)}, {"rowsperstrip": 7}, {"tile": (32, 16), "compression": "zlib"}]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["tiles", "strips", "deflated tiles"])
+def test_a_region_of_a_large_tiff_is_read_as_in_the_whole(tmp_path, channels, depth, layout):
+    whole = picture(channels, depth, (50, 75)).levels
+    large = LargePicture(stored(tmp_path / "large.tif", whole, **layout))
+    assert large.size == (50, 75) and replace(large.form, exif=None) == PixelFormat(channels, depth)
+    for region in ((0, 0, 50, 75), (3, 40, 50, 41), (16, 32, 32, 64), (49, 74, 50, 75)):
+        assert numpy.array_equal(large.levels(region), whole[region[0] : region[2], region[1] : region[3]])
+
+
+def test_tiles_read_last_are_kept_and_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("r2id.files.large_reader.KEPT_BYTES", 3 * 16 * 32 * 3)
+    large = LargePicture(stored(tmp_path / "large.tif", picture(3, 8, (64, 64)).levels, tile=(16, 32)))
+    decoded = []
+    decode = large._page.decode
+    monkeypatch.setattr(large._page, "decode", lambda data, index: decoded.append(index) or decode(data, index))
+    for _ in range(3):
+        large.levels((16, 0, 32, 64))
+    assert decoded == [2, 3]
+    large.levels((0, 0, 64, 64))
+    assert len(large._kept) == 3
+
+
+def test_a_large_tiff_that_is_cut_is_named(tmp_path):
+    path = stored(tmp_path / "large.tif", picture(3, 8, (64, 64)).levels, tile=(16, 32))
+    os.truncate(path, path.stat().st_size - 9)
+    with pytest.raises(InputError, match=r"large\.tif cannot be read .*truncated"):
+        LargePicture(path).levels((0, 0, 64, 64))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_tiles_give_what_the_whole_gives(network, tmp_path, monkeypatch, channels, depth, suffix):
+    source = stored(tmp_path / "source.tif", picture(channels, depth, (45, 35)).levels, tile=(16, 32))
+    target, part = Target(size=(290, 270)), Target(size=(290, 270), region=(100, 17, 280, 260))
+    whole = tmp_path / f"whole{suffix}"
+    resample_file(network, source, whole, target)
+    monkeypatch.setattr("r2id.files.images.LARGE", 100)
+    for name, one in (("tiles", target), ("part", part)):
+        assert resample_file(network, source, tmp_path / f"{name}{suffix}", one) == (
+            (290, 270) if name == "tiles" else (180, 243)
+        )
+    expected = read_picture(whole)
+    for name, levels in (("tiles", expected.levels), ("part", expected.levels[100:280, 17:260])):
+        made = read_picture(tmp_path / f"{name}{suffix}")
+        assert numpy.array_equal(made.levels, levels)
+        assert (made.form.channels, made.form.depth) == (channels, depth)
+
+
+@pytest.mark.parametrize("tile", [32, 64, 256])
+@pytest.mark.parametrize("block", [8, 20, 96])
+def test_no_block_is_decoded_twice(network, tmp_path, monkeypatch, tile, block):
+    for module in ("geometry.tiles", "fields.cell_field", "files.large_writer"):
+        monkeypatch.setattr(f"r2id.{module}.TILE", tile)
+    monkeypatch.setattr("r2id.fields.cell_field.BLOCK", block)
+    monkeypatch.setattr("r2id.files.images.LARGE", 100)
+    source = stored(tmp_path / "source.tif", picture(3, 8, (70, 90)).levels, tile=(16, 32))
+    decoded = []
+    decode = network.decoder.forward
+    monkeypatch.setattr(network.decoder, "forward", lambda *one: decoded.append(one[1]) or decode(*one))
+    target = Target(size=(260, 300), region=(30, 10, 250, 300))
+    resample_file(network, source, tmp_path / "tiles.tif", target)
+    assert len(decoded) == len(set(decoded))
+    expected = render(field_of(network, read_picture(source)), Target(size=(260, 300))).levels[30:250, 10:300]
+    assert abs(read_picture(tmp_path / "tiles.tif").levels.astype(int) - expected).max() <= 1
+
+
+def test_a_large_jpeg_is_made_in_memory(network, tmp_path, monkeypatch):
+    monkeypatch.setattr("r2id.files.images.LARGE", 100)
+    Image.linear_gradient("L").resize((20, 16)).save(tmp_path / "one.png")
+    assert resample_file(network, tmp_path / "one.png", tmp_path / "two.jpg", Target(scale=2)) == (32, 40)
+
+
+def test_a_large_picture_keeps_profile_and_exif(network, tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[Base.Make] = "A camera"
+    Image.new("RGB", (20, 16)).save(tmp_path / "one.png", icc_profile=linear_rgb_profile(), exif=exif)
+    monkeypatch.setattr("r2id.files.images.LARGE", 100)
+    resample_file(network, tmp_path / "one.png", tmp_path / "two.png", Target(scale=2))
+    resample_file(network, tmp_path / "one.png", tmp_path / "two.tif", Target(scale=2))
+    assert read_picture(tmp_path / "two.png").form == read_picture(tmp_path / "one.png").form
+    assert read_picture(tmp_path / "two.tif").form.profile == linear_rgb_profile()

@@ -187,10 +187,10 @@ def test_an_interrupted_large_picture_is_gone_on_with_by_the_same_command(capsys
         whole, interrupted = tmp_path / f"{name}.tif", tmp_path / f"{name}-again.tif"
         assert run(capsys, monkeypatch, *command, "--output", whole)[0] == 0
 
-        def stopping(tiles, levels):
+        def stopping(tiles, *tile):
             if tiles.done == 3:
                 raise KeyboardInterrupt
-            append(tiles, levels)
+            append(tiles, *tile)
 
         with monkeypatch.context() as patch:
             patch.setattr(_Tiles, "append", stopping)
@@ -206,7 +206,7 @@ def test_an_interrupted_large_picture_is_gone_on_with_by_the_same_command(capsys
         assert status == 2 and "checksum of the latents is" in error and "remove it to begin anew" in error
         places.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(_Tiles, "append", lambda tiles, levels: places.append(tiles.done) or append(tiles, levels))
+            patch.setattr(_Tiles, "append", lambda tiles, *tile: places.append(tiles.done) or append(tiles, *tile))
             status, printed, _ = run(capsys, monkeypatch, *command, "--output", interrupted)
         assert (status, printed, places) == (0, f"{interrupted}: 300x280\n", [3])
         assert interrupted.read_bytes() == whole.read_bytes()

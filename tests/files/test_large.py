@@ -19,6 +19,7 @@ from r2id.errors import InputError
 from r2id.files.images import as_levels, is_large, read_image
 from r2id.files.large_reader import LargeImage, fits_at_once, tiff_size
 from r2id.files.large_writer import check_output, write_large
+from r2id.files.pictures import PixelFormat
 from r2id.runtime.progress import unseen
 
 SIZE = (300, 530)
@@ -241,7 +242,7 @@ class TestWriting:
 def test_what_would_not_be_written_is_refused_before(tmp_path, monkeypatch):
     monkeypatch.setattr("r2id.files.images.LARGE", 100)
     (tmp_path / "folder.tif").mkdir()
-    check_output(tmp_path / "new" / "big.tif", SIZE, 3)
+    check_output(tmp_path / "new" / "big.tif", SIZE, PixelFormat(3))
     for name, size, sentence in (
         ("folder.tif", SIZE, "is a folder"),
         ("folder.tif", (9, 9), "is a folder"),
@@ -250,7 +251,7 @@ def test_what_would_not_be_written_is_refused_before(tmp_path, monkeypatch):
         ("big.png", (2**31 - 1, 2**31 - 1), "GiB of disk space"),
     ):
         with pytest.raises(InputError, match=sentence):
-            check_output(tmp_path / name, size, 3)
+            check_output(tmp_path / name, size, PixelFormat(3))
     assert [file.name for file in tmp_path.iterdir()] == ["folder.tif"]
 
 

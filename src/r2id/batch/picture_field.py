@@ -45,8 +45,8 @@ class PictureField:
     ) -> None:
         if network.config.image_channels != 3:
             raise InputError(f"the model takes {network.config.image_channels} channels; pictures need one of RGB")
-        self.size, self.form, self.channels = size, form, form.channels
-        self._levels_of, self._network, self._opaque = levels_of, network, opaque or not form.transparent
+        self.size, self.form, self.channels, self.device = size, form, form.channels, network.device
+        self._levels_of, self._opaque = levels_of, opaque or not form.transparent
         self._colours = network.field_of(self._read_colours, size, PIXELS_PER_CELL)
         self._alpha = network.field_of(
             lambda region: self._values(region)[:, -1:].expand(-1, 3, -1, -1), size, PIXELS_PER_CELL
@@ -91,7 +91,7 @@ class PictureField:
 
     def _values(self, region: Region) -> Tensor:
         levels = self._levels_of(region)
-        values = torch.from_numpy(levels.astype(numpy.float32)).to(self._network.device)
+        values = torch.from_numpy(levels.astype(numpy.float32)).to(self.device)
         return values.movedim(-1, 0)[None] / (2**self.form.depth - 1) * 2 - 1
 
     def _read_colours(self, region: Region) -> Tensor:
@@ -121,10 +121,3 @@ def field_of(network: R2IR, picture: Picture) -> PictureField:
     return PictureField(
         network, lambda region: levels[region[0] : region[2], region[1] : region[3]], picture.size, picture.form, opaque
     )
-
-
-def as_levels(values: Tensor, form: PixelFormat) -> numpy.ndarray:
-    """Numbers in [−1, 1], [1, C, h, w], as levels [h, w, C]."""
-    most = 2**form.depth - 1
-    levels = (values[0].float() + 1).mul_(most / 2).round_().clamp_(0, most)
-    return levels.movedim(0, -1).cpu().numpy().astype(form.dtype)

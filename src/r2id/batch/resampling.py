@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,15 @@ import numpy
 import torch
 from PIL import Image
 
-from r2id.batch.picture_field import as_levels, field_of
+from r2id.batch.picture_field import PictureField, field_of
 from r2id.batch.record import Record
 from r2id.errors import InputError
+from r2id.files.atomic import check_writable
+from r2id.files.checksums import file_checksum
 from r2id.files.folders import visible_files
-from r2id.files.images import ACCEPTED_IMAGES, check_background, is_picture
+from r2id.files.images import ACCEPTED_IMAGES, as_levels, check_background, is_large, is_picture
+from r2id.files.large_reader import LargePicture, fits_at_once, tiff_size
+from r2id.files.large_writer import write_large
 from r2id.files.pictures import (
     FILE_TYPES,
     Picture,
@@ -30,11 +34,12 @@ from r2id.files.pictures import (
     read_picture,
     save_picture,
 )
+from r2id.files.tiff import TIFF_SUFFIXES
 from r2id.geometry.sizes import Region, Size, check_region, scaled, size_text, with_height, with_width
 from r2id.geometry.tiles import count_tiles, tiles_by_block
 from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_bytes_fit
-from r2id.runtime.precision import autocast
+from r2id.runtime.precision import autocast, usable_precision
 from r2id.runtime.processes import Share
 from r2id.runtime.progress import Progress, unseen
 
@@ -88,41 +93,38 @@ class Target:
         return check_region(self.region, self.of(size)) if self.region else (0, 0, *self.of(size))
 
 
-def resample_picture(
-    network: R2IR,
-    picture: Picture,
-    target: Target,
-    precision: str = "fp32",
-    progress: Progress = unseen,
-    title: str = "resampling",
+def render(
+    field: PictureField, target: Target, precision: str = "fp32", progress: Progress = unseen, title: str = "resampling"
 ) -> Picture:
-    """A picture at another size, or a region of that.
+    """Render a picture at another size, or a region of that, in memory.
 
     Args:
-        network: a pyramid that takes RGB.
-        picture: what is resampled.
+        field: the picture.
         target: size and region.
         precision: "fp32" or "bf16".
-        progress, title: shows how far it is.
+        progress, title: display of the progress.
     Raises:
         InputError: for a region outside of the picture, or more pixels than memory.
     """
-    size, region = target.of(picture.size), target.shown(picture.size)
+    size, region, form = target.of(field.size), target.shown(field.size), field.form
     height, width = region[2] - region[0], region[3] - region[1]
-    form = picture.form
     check_bytes_fit(height * width * form.channels * form.depth // 8, f"a picture of {height}x{width}")
     levels: numpy.ndarray = numpy.empty((height, width, form.channels), form.dtype)
-    field = field_of(network, picture)
     with (
         torch.inference_mode(),
-        autocast(precision, network.device),
+        autocast(precision, field.device),
         progress(count_tiles(region), title) as advance,
     ):
         for top, left, bottom, right in tiles_by_block(region, field.blocks(size)):
-            tile = as_levels(field.render(size, (top, left, bottom, right)), form)
+            tile = as_levels(field.render(size, (top, left, bottom, right))[0], form.depth)
             levels[top - region[0] : bottom - region[0], left - region[1] : right - region[1]] = tile
             advance(1)
     return Picture(levels, form)
+
+
+def resample_picture(network: R2IR, picture: Picture, target: Target) -> Picture:
+    """Resample a picture in memory by a pyramid. Raises InputError as `render` does."""
+    return render(field_of(network, picture), target)
 
 
 def resample_file(
@@ -134,7 +136,9 @@ def resample_file(
     background: int | None = None,
     progress: Progress = unseen,
 ) -> Size:
-    """Resample a picture file to another; returns the size of what is written.
+    """Resample a picture file to another; return the size of the output.
+
+    A large TIFF is read region by region. A large TIFF or PNG is written tile by tile, and resumed by the same call.
 
     Args:
         network: a pyramid that takes RGB.
@@ -143,21 +147,45 @@ def resample_file(
         target: size and region.
         precision: "fp32" or "bf16".
         background: grey level, 0 to 255, behind transparent pixels; without one they stay transparent.
-        progress: shows how far it is.
+        progress: display of the progress.
     Raises:
         InputError: for a file that cannot be read, one that cannot hold the picture, or what `Target` refuses.
     """
     file_type(output)
-    picture = read_picture(source)
+    check_writable(output)
     if background is not None:
         check_background(background)
-        picture = picture.on(background)
-    top, left, bottom, right = target.shown(picture.size)
-    check_side(output, (bottom - top, right - left))
-    format_for(output, picture.form)
-    made = resample_picture(network, picture, target, precision, progress, source.name)
-    save_picture(made, output)
-    return made.size
+    field = _open(network, source, background)
+    size, region = target.of(field.size), target.shown(field.size)
+    shown = region[2] - region[0], region[3] - region[1]
+    check_side(output, shown)
+    form = format_for(output, field.form)
+    if is_large(shown) and output.suffix.lower() in (*TIFF_SUFFIXES, ".png"):
+        identity = {
+            "precision": usable_precision(precision, network.device),
+            "background": background,
+            "checksum of the model": network.checksum(),
+            "checksum of the picture": file_checksum(source),
+        }
+        with autocast(precision, network.device):
+            write_large(field, size, target.region, output, identity, progress, form)
+    else:
+        save_picture(render(field, target, precision, progress, source.name), output)
+    return shown
+
+
+def _open(network: R2IR, source: Path, background: int | None) -> PictureField:
+    size = tiff_size(source)
+    if size and is_large(size) and not fits_at_once(source, size):
+        large = LargePicture(source)
+        if background is None or not large.form.transparent:
+            return PictureField(network, large.levels, large.size, large.form)
+        opaque = replace(large.form, channels=large.form.channels - 1)
+        return PictureField(
+            network, lambda region: Picture(large.levels(region), large.form).on(background).levels, large.size, opaque
+        )
+    picture = read_picture(source)
+    return field_of(network, picture if background is None else picture.on(background))
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,7 @@ def through_latent(
     from r2id.files.large_reader import tiff_size
     from r2id.files.large_writer import check_output, check_suffix
     from r2id.files.latents import SUFFIX
+    from r2id.files.pictures import PixelFormat
     from r2id.runtime.memory import check_fits_in_memory
 
     if len(config.images) > 1 or config.output is None or config.resume:
@@ -140,7 +141,7 @@ def through_latent(
     if keep:
         check_writable(output)
     else:
-        check_output(output, shown, resampler.config.image_channels)
+        check_output(output, shown, PixelFormat(resampler.config.image_channels))
     with torch.inference_mode():
         if image.suffix.lower() == SUFFIX:
             latents = read_latent(resampler, image, config.model)

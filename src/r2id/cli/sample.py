@@ -112,6 +112,7 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str]) ->
     from r2id.batch.one_picture import write_picture
     from r2id.files.large_writer import check_output
     from r2id.files.latents import Latents
+    from r2id.files.pictures import PixelFormat
 
     sizes = config.size
     if config.keep_latents:
@@ -123,7 +124,7 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str]) ->
         )
     if pipeline.resampler is None:
         raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
-    check_output(config.output, sizes[0], pipeline.resampler.config.image_channels)
+    check_output(config.output, sizes[0], PixelFormat(pipeline.resampler.config.image_channels))
     with torch.inference_mode():
         with autocast(pipeline.device, config):
             generator = torch.Generator().manual_seed(config.seed)

@@ -235,9 +235,13 @@ def as_output(pictures: Tensor, output_type: str) -> Any:
     return [_as_image(as_levels(picture)) for picture in pictures]
 
 
-def as_levels(picture: Tensor) -> numpy.ndarray:
-    """Return a picture [C, H, W] in [−1, 1] as 8-bit pixels [H, W, C]."""
-    return picture.float().add(1).mul_(127.5).round_().clamp_(0, 255).to("cpu", torch.uint8).movedim(0, -1).numpy()
+def as_levels(picture: Tensor, depth: int = 8) -> numpy.ndarray:
+    """Convert a picture [C, H, W] in [−1, 1] to pixels [H, W, C] of 8 or 16 bits."""
+    most = 2**depth - 1
+    whole = picture.float().add(1).mul_(most / 2).round_().clamp_(0, most)
+    # torch has few operations on 16 bits without a sign.
+    levels: numpy.ndarray = whole.to("cpu", torch.uint8 if depth == 8 else torch.int32).movedim(0, -1).numpy()
+    return levels if depth == 8 else levels.astype(numpy.uint16)
 
 
 def _as_image(levels: numpy.ndarray) -> Image.Image:

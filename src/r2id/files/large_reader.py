@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,28 +17,24 @@ from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.files.images import as_values, flatten, in_channels, pixels, reason, unreadable
-from r2id.files.tiff import TIFF_SUFFIXES, as_picture, has_known_pixels, is_decodable
-from r2id.geometry.sizes import Size, size_text
+from r2id.files.pictures import described
+from r2id.files.tiff import ICC_PROFILE, TIFF_SUFFIXES, as_picture, has_known_pixels, is_decodable, straight
+from r2id.geometry.sizes import Region, Size, size_text
 from r2id.runtime.memory import CHUNK_PIXELS, check_fits_in_memory
 
 LARGEST_CHUNK = 1 << 26
+KEPT_BYTES = 1 << 27
+"""Bytes of tiles that are kept, so that a row of blocks reads each only once."""
 
 SIDEWAYS = (5, 6, 7, 8)
 """TIFF orientations that exchange rows and columns."""
 
 
-class LargeImage:
-    """A tiled TIFF that is read tile by tile, for `R2IR.encode_chunks`.
+class _LargeTiff:
+    """A TIFF whose tiles or strips are read one by one."""
 
-    Args:
-        path: the file: 8 or 16 bits, grey or RGB, with or without transparency.
-        channels, background: as for `read_image`.
-    Raises:
-        InputError: for a file that cannot be read in tiles.
-    """
-
-    def __init__(self, path: Path, channels: int, background: int = 0) -> None:
-        self.path, self.channels, self.background = path, channels, background
+    def __init__(self, path: Path) -> None:
+        self.path = path
         try:
             self._file = tifffile.TiffFile(path)
             self._page: Any = self._file.pages.first
@@ -62,6 +59,74 @@ class LargeImage:
             raise InputError(
                 f"{path} is damaged: its {size_text(self.size)} pixels are in {needed} chunks and it lists {listed}"
             )
+
+
+class LargePicture(_LargeTiff):
+    """A large TIFF of which any region is read, as its levels are; the tiles read last are kept.
+
+    Args:
+        path: the file: 8 or 16 bits, grey or RGB, with or without transparency.
+    Attributes:
+        size: height and width.
+        form: meaning of the levels.
+    Raises:
+        InputError: for a file that cannot be read in tiles.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._kept: OrderedDict[int, numpy.ndarray] = OrderedDict()
+        self._columns = self._page.chunked[1]
+        profile = self._page.tags.valueof(ICC_PROFILE)
+        self.form = described(self._tile(0), profile, path)
+
+    def levels(self, region: Region) -> numpy.ndarray:
+        """Read levels [h, w, channels] of a region (top, left, bottom, right)."""
+        top, left, bottom, right = region
+        height, width = self._page.chunks[:2]
+        levels: numpy.ndarray = numpy.empty((bottom - top, right - left, self.form.channels), self.form.dtype)
+        for row in range(top // height, -(-bottom // height)):
+            for column in range(left // width, -(-right // width)):
+                y, x = row * height, column * width
+                tile = self._tile(row * self._columns + column)
+                part = tile[max(0, top - y) : bottom - y, max(0, left - x) : right - x]
+                first = max(0, y - top), max(0, x - left)
+                levels[first[0] : first[0] + part.shape[0], first[1] : first[1] + part.shape[1]] = part
+        return levels
+
+    def _tile(self, index: int) -> numpy.ndarray:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        try:
+            self._file.filehandle.seek(self._page.dataoffsets[index])
+            stored = self._file.filehandle.read(self._page.databytecounts[index])
+            if len(stored) < self._page.databytecounts[index]:
+                raise ValueError("image file is truncated")
+            decoded, _, shape = self._page.decode(stored or None, index)
+            levels = numpy.zeros(shape, self._page.dtype) if decoded is None else decoded
+            tile = straight(levels[0], self._page)
+        except Exception as error:
+            raise InputError(f"{self.path} cannot be read ({reason(error)})") from error
+        self._kept[index] = tile
+        while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return tile
+
+
+class LargeImage(_LargeTiff):
+    """A tiled TIFF that is read tile by tile, for `R2IR.encode_chunks`.
+
+    Args:
+        path: the file: 8 or 16 bits, grey or RGB, with or without transparency.
+        channels, background: as for `read_image`.
+    Raises:
+        InputError: for a file that cannot be read in tiles.
+    """
+
+    def __init__(self, path: Path, channels: int, background: int = 0) -> None:
+        super().__init__(path)
+        self.channels, self.background = channels, background
 
     def chunks(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:
         """Yield rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip. Works once."""

@@ -6,11 +6,11 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy
-import png
 import tifffile
 import torch
 from torch import Tensor
@@ -19,12 +19,14 @@ from r2id.errors import InputError
 from r2id.files.atomic import check_writable, free_space, make_folder, writing
 from r2id.files.images import LARGE, as_levels, check_image_suffix, is_large, reason
 from r2id.files.locks import alone
+from r2id.files.pictures import PixelFormat, photometric
+from r2id.files.png_writer import write_png
 from r2id.files.record import check_settings, read_record
 from r2id.files.tiff import TIFF_SUFFIXES
 from r2id.geometry.sizes import Region, Size, check_region, check_size, size_text
+from r2id.geometry.tiles import TILE, count_tiles, tiles_by_block
 from r2id.runtime.progress import Progress
 
-TILE = 256
 LONGEST_SIDE = 2**31 - 1
 
 
@@ -41,7 +43,7 @@ def check_large_suffix(path: Path) -> None:
         raise InputError(f"{path} cannot be written in tiles; a picture of over {LARGE} pixels needs .tif or .png")
 
 
-def check_output(path: Path, size: Size, channels: int) -> None:
+def check_output(path: Path, size: Size, form: PixelFormat) -> None:
     """Check, before any work, that a picture can be written to `path`, and leave nothing there.
 
     Raises InputError for another suffix, a size over the format's limit, a folder, or too little disk space for a large
@@ -50,7 +52,7 @@ def check_output(path: Path, size: Size, channels: int) -> None:
     check_suffix(path, size)
     check_writable(path)
     if is_large(size):
-        _Tiles(size, channels, path).check_space()
+        _Tiles((0, 0, *size), form, path).check_space()
 
 
 class Field(Protocol):
@@ -68,18 +70,21 @@ def write_large(
     path: Path,
     identity: dict[str, Any],
     progress: Progress,
+    form: PixelFormat | None = None,
 ) -> None:
     """Render a field of one picture to a tiled BigTIFF or a PNG, in constant memory.
 
     Tiles are kept beside `path` in an uncompressed BigTIFF, `.NAME.partial`. After an interruption, the same call
-    continues after the last whole tile.
+    continues after the last whole tile. Tiles are those of the whole picture, block by block of the field, which so
+    computes no block twice.
 
     Args:
-        field: a field with a batch of one.
+        field: a field with a batch of one. Its `blocks(size)`, if it has any, are the blocks.
         size, region: as for `ImageField.render`.
         path: file to write, .tif or .png.
         identity: description of the picture, as JSON types; tiles with another one are refused.
         progress: display of the progress.
+        form: what the field's channels mean; by default 8 bits of grey or RGB.
     Raises:
         InputError: for another suffix or size, too little disk space, tiles that are damaged or of another picture, or
             another process that writes the same file.
@@ -88,38 +93,39 @@ def write_large(
     """
     check_large_suffix(path)
     top, left, bottom, right = check_region(region, check_size(size)) if region else (0, 0, *check_size(size))
-    tiles = _Tiles((bottom - top, right - left), field.channels, path)
+    form = form or PixelFormat(field.channels)
+    tiles = _Tiles((top, left, bottom, right), form, path)
+    blocks = getattr(field, "blocks", None)
+    places = tiles_by_block(tiles.region, blocks(size) if blocks else (TILE, TILE))
     taken = f"another process is writing {path}; wait until it ends, or give another output"
     with writing(path), alone(path.with_name(f".{path.name}.lock"), taken):
         tiles.begin(identity | {"size": size_text(size), "region": [top, left, bottom, right]})
         with tiles.kept():
             with progress(tiles.count, path.name, tiles.done) as advance, torch.inference_mode():
-                while tiles.done < tiles.count:
-                    y, x, lower, farther = tiles.place(tiles.done)
-                    picture = field.render(size, (top + y, left + x, top + lower, left + farther))
-                    tiles.append(as_levels(picture[0]))
+                for place in islice(places, tiles.done, None):
+                    tiles.append(place, as_levels(field.render(size, place)[0], form.depth))
                     advance(1)
             tiles.finish(progress)
 
 
 class _Tiles:
-    """The tiles of a picture in writing, in order, and the number of finished ones."""
+    """The tiles of a picture in writing, and the number of finished ones.
 
-    def __init__(self, size: Size, channels: int, path: Path) -> None:
+    The file has tiles of its own, which begin where the region does. They are the picture's where it is whole.
+    """
+
+    def __init__(self, region: Region, form: PixelFormat, path: Path) -> None:
+        size = region[2] - region[0], region[3] - region[1]
         if max(size) > LONGEST_SIDE:
             raise InputError(f"size {size_text(size)} is over the limit of {path.suffix}, {LONGEST_SIDE} pixels a side")
-        self.size, self.channels, self.path = size, channels, path
+        self.region, self.size, self.form, self.path = region, size, form, path
         self.rows, self.columns = (-(-side // TILE) for side in size)
-        self.count, self.done = self.rows * self.columns, 0
+        self.count, self.done = count_tiles(region), 0
         self.partial = path.with_name(f".{path.name}.partial")
         self.progress = path.with_name(f".{path.name}.partial.json")
         self.unfinished = path.with_name(f".{path.name}.partial.new")
-        self.tile_bytes = TILE * TILE * channels
-
-    def place(self, index: int) -> Region:
-        """Return the region of a tile in the picture."""
-        y, x = divmod(index, self.columns)
-        return y * TILE, x * TILE, min((y + 1) * TILE, self.size[0]), min((x + 1) * TILE, self.size[1])
+        self.pixel_bytes = form.channels * form.depth // 8
+        self.tile_bytes = TILE * TILE * self.pixel_bytes
 
     def begin(self, identity: dict[str, Any]) -> None:
         """Resume an interrupted picture, or start a new one."""
@@ -131,10 +137,10 @@ class _Tiles:
 
     def check_space(self) -> None:
         """Raise InputError if the disk has less space than the tiles and the picture may need."""
-        needed = self.count * self.tile_bytes
+        needed = self.rows * self.columns * self.tile_bytes
         if self.path.suffix.lower() not in TIFF_SUFFIXES:
             # Incompressible pixels need a byte more for each row, and the headers of deflate and chunks.
-            rows = self.size[0] * (self.size[1] * self.channels + 1)
+            rows = self.size[0] * (self.size[1] * self.pixel_bytes + 1)
             needed += rows + rows // 1000 + 4096
         if self.partial.exists():
             needed -= self.partial.stat().st_size
@@ -158,14 +164,31 @@ class _Tiles:
             why = f"{error.strerror or error}; {self.done} of {self.count} tiles are kept for the same command to go on"
             raise OSError(error.errno, why, error.filename) from error
 
-    def append(self, levels: numpy.ndarray) -> None:
-        """Write and count the next tile, uint8 [height, width, channels]."""
-        padded = numpy.zeros((TILE, TILE, self.channels), numpy.uint8)
-        padded[: levels.shape[0], : levels.shape[1]] = levels
+    def append(self, place: Region, levels: numpy.ndarray) -> None:
+        """Write and count the next tile, levels [height, width, channels] of a region of the whole picture."""
+        (top, bottom), (left, right) = (
+            (first - start, last - start)
+            for first, last, start in zip(place[:2], place[2:], self.region[:2], strict=True)
+        )
         with self.partial.open("r+b") as file:
-            file.seek(self.offsets[self.done])
-            file.write(padded.tobytes())
+            for row in range(top // TILE, -(-bottom // TILE)):
+                for column in range(left // TILE, -(-right // TILE)):
+                    y, x = row * TILE, column * TILE
+                    tile = self._read_tile(file, row, column)
+                    part = levels[max(y - top, 0) : y + TILE - top, max(x - left, 0) : x + TILE - left]
+                    first = max(top - y, 0), max(left - x, 0)
+                    tile[first[0] : first[0] + part.shape[0], first[1] : first[1] + part.shape[1]] = part
+                    file.seek(self._offset(row, column))
+                    file.write(tile.tobytes())
         self._note(self.done + 1)
+
+    def _offset(self, row: int, column: int) -> int:
+        return self.offsets[row * self.columns + column]
+
+    def _read_tile(self, file: IO[bytes], row: int, column: int) -> numpy.ndarray:
+        file.seek(self._offset(row, column))
+        tile: numpy.ndarray = numpy.frombuffer(bytearray(file.read(self.tile_bytes)), self.form.dtype)
+        return tile.reshape(TILE, TILE, self.form.channels)
 
     def finish(self, progress: Progress) -> None:
         """Move the whole picture to its path."""
@@ -209,11 +232,10 @@ class _Tiles:
         tifffile.imwrite(
             self.partial,
             shape=self._shape(),
-            dtype=numpy.uint8,
+            dtype=self.form.dtype,
             bigtiff=True,
             tile=(TILE, TILE),
-            photometric="minisblack" if self.channels == 1 else "rgb",
-            metadata=None,
+            **photometric(self.form),
         )
         # The file is sparse, and others could fill the disk meanwhile.
         if hasattr(os, "posix_fallocate"):
@@ -221,7 +243,7 @@ class _Tiles:
                 os.posix_fallocate(file.fileno(), 0, self.partial.stat().st_size)
 
     def _shape(self) -> tuple[int, ...]:
-        return self.size if self.channels == 1 else (*self.size, self.channels)
+        return self.size if self.form.channels == 1 else (*self.size, self.form.channels)
 
     def _read_offsets(self) -> None:
         """Read the offsets of the tiles. Raises an error of any type if the file is not as `_create` made it."""
@@ -229,13 +251,15 @@ class _Tiles:
             page: Any = file.pages.first
             found = page.shape, page.dtype, page.tile, page.compression
             self.offsets = page.dataoffsets
-        expected = self._shape(), numpy.uint8, (TILE, TILE), tifffile.COMPRESSION.NONE
-        if found != expected or len(self.offsets) != self.count:
-            raise ValueError(f"its {len(self.offsets)} tiles are not the {self.count} of {size_text(self.size)} pixels")
+        expected = self._shape(), self.form.dtype, (TILE, TILE), tifffile.COMPRESSION.NONE
+        if found != expected or len(self.offsets) != self.rows * self.columns:
+            raise ValueError(
+                f"its {len(self.offsets)} tiles are not the {self.rows * self.columns} of {size_text(self.size)} pixels"
+            )
         first, size = self.offsets[0], self.partial.stat().st_size
         if any(offset != first + index * self.tile_bytes for index, offset in enumerate(self.offsets)):
             raise ValueError("its tiles do not lie one after the other")
-        whole = first + self.count * self.tile_bytes
+        whole = first + len(self.offsets) * self.tile_bytes
         if size != whole:
             raise ValueError(f"it has {size} bytes instead of {whole}")
 
@@ -253,18 +277,13 @@ class _Tiles:
             self.unfinished.unlink(missing_ok=True)
 
     def _write_png(self, path: Path, advance: Callable[[int], object]) -> None:
-        height, width = self.size
-        with path.open("wb") as file:
-            png.Writer(width, height, greyscale=self.channels == 1, bitdepth=8).write(file, self._pixel_rows(advance))
+        form = self.form
+        write_png(path, self.size, form.channels, form.depth, self._bands(advance), form.profile, form.exif)
 
-    def _pixel_rows(self, advance: Callable[[int], object]) -> Iterator[bytes]:
+    def _bands(self, advance: Callable[[int], object]) -> Iterator[numpy.ndarray]:
         with self.partial.open("rb") as file:
-            for y in range(self.rows):
-                band = numpy.empty((TILE, self.columns * TILE, self.channels), numpy.uint8)
-                for x in range(self.columns):
-                    file.seek(self.offsets[y * self.columns + x])
-                    tile = numpy.frombuffer(file.read(self.tile_bytes), numpy.uint8)
-                    band[:, x * TILE : (x + 1) * TILE] = tile.reshape(TILE, TILE, self.channels)
-                for row in band[: self.size[0] - y * TILE, : self.size[1]]:
-                    yield row.tobytes()
-                    advance(1)
+            for row in range(self.rows):
+                tiles = [self._read_tile(file, row, column) for column in range(self.columns)]
+                band = numpy.concatenate(tiles, 1)[: self.size[0] - row * TILE, : self.size[1]]
+                yield band
+                advance(len(band))

@@ -289,12 +289,20 @@ def _upright(levels: numpy.ndarray, profile: bytes | None, exif: Image.Exif | No
         levels = levels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         levels = levels[::-1]
+    return Picture(numpy.ascontiguousarray(levels), _described(levels, profile, exif))
+
+
+def described(levels: numpy.ndarray, profile: bytes | None, path: Path) -> PixelFormat:
+    """Return what levels [H, W, C] of a file mean, with the EXIF data that Pillow finds in it."""
+    return _described(levels, profile, _pillow_exif(path))
+
+
+def _described(levels: numpy.ndarray, profile: bytes | None, exif: Image.Exif | None) -> PixelFormat:
     channels = levels.shape[-1]
     # Writers and readers refuse a profile of another kind of picture.
     meant = b"GRAY" if channels < 3 else b"RGB "
     profile = profile if profile and profile[16:20] == meant else None
-    depth = 8 * levels.dtype.itemsize
-    return Picture(numpy.ascontiguousarray(levels), PixelFormat(channels, depth, profile, _kept(exif)))
+    return PixelFormat(channels, 8 * levels.dtype.itemsize, profile, _kept(exif))
 
 
 def _kept(exif: Image.Exif | None) -> bytes | None:
