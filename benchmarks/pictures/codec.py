@@ -4,7 +4,7 @@
 
 Bytes are those of whole files. Latents are stored by `Latents.save` and decoded from the file; deflated is that file
 through zlib at its highest level. JPEG and WebP have the best quality whose file is no larger than the stored latents:
-JPEG of full or halved chroma, whichever is better, and WebP without loss where that fits. Figures are means over the
+JPEG of full or halved chroma, whichever is better, and WebP without loss where that fits. Figures are medians over the
 photographs, PSNR of RGB. R2IR was not trained to be coded, and is not expected to win.
 """
 
@@ -17,7 +17,7 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean
+from statistics import median
 
 import torch
 from measure import as_image, as_tensor, eight_bit, picture_of, psnr
@@ -30,7 +30,7 @@ from r2id.files.latents import STORED, Latents
 RESULTS = Path(__file__).parent / "results" / "codec.json"
 DENSITIES = (16, 8, 4)
 EXACT = 100.0
-"""dB at which errors are no longer told apart from none."""
+"""dB, written for no error at all."""
 
 
 def stored(network: R2IR, picture: Tensor, pixels: float, dtype: str, file: Path) -> Tensor:
@@ -97,7 +97,7 @@ def measure(network: R2IR, pictures: list[Tensor], pixels: float, dtype: str) ->
             )
     # A format that a photograph does not fit into has no figure.
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return {name: None if None in column else mean(column) for name, column in columns.items()}  # type: ignore[type-var]
+    return {name: None if None in column else median(column) for name, column in columns.items()}  # type: ignore[type-var]
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ def encode(
     batch_size: int,
     resume: bool,
     progress: Progress,
+    dtype: str = "float16",
 ) -> int:
     """Encode this process's share of a data set to a file per batch; returns the number of encoded images.
 
@@ -38,6 +39,7 @@ def encode(
         latent_size, folder, batch_size: as for `r2id encode`.
         resume: keep existing files, if they have the same settings.
         progress: display of the progress.
+        dtype: of the numbers in the files, as for `Latents.save`.
     Raises:
         InputError: if files in the folder, or of another process writing there, have other settings.
     """
@@ -46,7 +48,7 @@ def encode(
     about: dict[str, Any] = {"labels": labels, "captions": all_captions(data), "names": data.names or ()}
     settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
     settings["labels_and_captions"] = zlib.crc32(json.dumps(about).encode())
-    record = Record(folder / "encode.json", settings | {"batch_size": batch_size})
+    record = Record(folder / "encode.json", settings | {"batch_size": batch_size} | _type(dtype))
     every = list(batches(range(len(data)), batch_size))
     mine = [every[number] for number in Share.of_this_process().of(len(every))]
 
@@ -63,13 +65,18 @@ def encode(
                     values = resampler.encode(images, latent_size)
                 record.write()
                 of_batch: dict[str, Any] = {name: picked(given, batch) for name, given in about.items() if given}
-                replace(Latents(values, size, (), model, size), **of_batch).save(file(batch))
+                replace(Latents(values, size, (), model, size), **of_batch).save(file(batch), dtype)
                 advance(len(batch))
     return encoded
 
 
 def encode_one(
-    encode_file: Callable[[], Latents], file: Path, settings: dict[str, Any], folder: Path, resume: bool
+    encode_file: Callable[[], Latents],
+    file: Path,
+    settings: dict[str, Any],
+    folder: Path,
+    resume: bool,
+    dtype: str = "float16",
 ) -> int:
     """Encode a data set of one picture, in the first process only; returns the number of encoded pictures.
 
@@ -78,18 +85,26 @@ def encode_one(
         file: the picture.
         settings: settings of the latent, as JSON types.
         folder, resume: as for `r2id encode`.
+        dtype: of the numbers in the file, as for `Latents.save`.
     Raises:
         InputError: if files in the folder, or of another process writing there, are of another picture or have other
             settings.
     """
     if Share.of_this_process().index:
         return 0
-    record = Record(folder / "encode.json", {"data": file.name, "images": file_checksum(file)} | settings)
+    record = Record(
+        folder / "encode.json", {"data": file.name, "images": file_checksum(file)} | settings | _type(dtype)
+    )
     path = folder / f"{0:08d}{SUFFIX}"
     with record.together():
         if resume and path.exists():
             return 0
         latents = encode_file()
         record.write()
-        replace(latents, names=(file.name,)).save(path)
+        replace(latents, names=(file.name,)).save(path, dtype)
     return 1
+
+
+def _type(dtype: str) -> dict[str, str]:
+    # Records of earlier versions name none.
+    return {} if dtype == "float16" else {"dtype": dtype}

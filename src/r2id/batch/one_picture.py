@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from r2id.errors import InputError
@@ -10,6 +11,7 @@ from r2id.files.images import as_output, as_values, is_large, read_image, save_i
 from r2id.files.large_reader import LargeImage, fits_at_once, tiff_size
 from r2id.files.large_writer import write_large
 from r2id.files.latents import Latents
+from r2id.geometry.canvas import canvas_of
 from r2id.geometry.sizes import Region, Size, check_region
 from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_fits_in_memory
@@ -27,12 +29,30 @@ def read_latent(resampler: R2IR, path: Path, model: str) -> Latents:
 
 
 def encode_file(
-    resampler: R2IR, path: Path, latent_size: Size, background: int = 0, progress: Progress = unseen
+    resampler: R2IR,
+    path: Path,
+    latent_size: Size | None,
+    background: int = 0,
+    progress: Progress = unseen,
+    pixels_per_cell: float | None = None,
 ) -> Latents:
-    """Encode an image file. A large tiled TIFF is read tile by tile."""
+    """Encode an image file. A large tiled TIFF is read tile by tile, except by a pyramid.
+
+    Args:
+        resampler: the encoder.
+        path: the file.
+        latent_size: (h, w) of the latent; a pyramid takes `pixels_per_cell` instead, by default its own.
+        background: grey level, 0 to 255, behind transparent pixels.
+        progress: shows how far it is.
+        pixels_per_cell: pixels along a side for each latent, at least 1.
+    Raises:
+        InputError: for a file that cannot be read, fewer pixels per cell, or more latents than memory.
+    """
+    if pixels_per_cell is not None and not 1 <= pixels_per_cell < math.inf:
+        raise InputError(f"pixels_per_cell is {pixels_per_cell:g}; it must be at least 1, such as 16, 8 or 4")
     channels = resampler.config.image_channels
     size = tiff_size(path)
-    if size and is_large(size) and not fits_at_once(path, size):
+    if size and latent_size and is_large(size) and not fits_at_once(path, size):
         image = LargeImage(path, channels, background)
         with progress(size[0] * size[1], f"reading {path.name}") as advance:
             chunks = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.chunks(advance))
@@ -41,7 +61,20 @@ def encode_file(
     whole = read_image(path, channels=channels, background=background)
     pixels = as_values(whole[None]).to(resampler.device, resampler.dtype)
     size = (whole.shape[-2], whole.shape[-1])
-    return Latents(resampler.encode(pixels, latent_size), size, (), resampler.checksum(), size)
+    if pixels_per_cell is not None:
+        grid = (math.ceil(size[0] / pixels_per_cell), math.ceil(size[1] / pixels_per_cell))
+        check_fits_in_memory([grid], 1, resampler.config.latent_channels)
+    values = resampler.encode(pixels, latent_size, pixels_per_cell=pixels_per_cell)
+    return Latents(values, canvas_of(values) or size, (), resampler.checksum(), size)
+
+
+def psnr_of(resampler: R2IR, latents: Latents, path: Path, background: int = 0) -> float:
+    """PSNR in dB, of 8 bits, of the picture that one latent holds, against the image file that was encoded."""
+    picture = read_image(path, channels=resampler.config.image_channels, background=background).float()
+    values = latents.values.to(resampler.device, resampler.dtype)
+    again = resampler.decode(values, (picture.shape[-2], picture.shape[-1]), latents.canvas)[0].cpu()
+    error = ((again + 1) * 127.5).round() - picture
+    return 10 * math.log10(255**2 / max(1e-10, error.square().mean().item()))
 
 
 def shown_size(size: Size, region: Region | None) -> Size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -173,6 +173,11 @@ class Encode(ModelChoice):
     """Height and width to resize every image to; by default none, which needs images of one size."""
     latent_size: Size | None = None
     """Height and width of the latents; by default the model's own."""
+    pixels_per_cell: float | None = None
+    """Pixels along a side for each latent of a picture, instead of a latent size, such as 16, 8 or 4: fewer keep more.
+    For `--model pictures` and a single image file; bytes a pixel and PSNR are printed."""
+    dtype: Literal["float16", "uint8"] = "float16"
+    """Type of the numbers in the files; uint8 takes half the bytes."""
     background: int = 0
     """Grey level, 0 to 255, behind transparent pixels."""
     caption_column: str | None = None
@@ -201,6 +206,15 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     if file.is_file() and config.image_size:
         raise InputError(f"--image-size is given and {file} is one file, which is encoded as it is; leave it out")
     resampler, latent_size = load_encoder(config, config.latent_size)
+    photograph = resampler.config.attention == "pyramid" and file.is_file() and not config.latent_size
+    if config.pixels_per_cell is not None and not photograph:
+        raise InputError(
+            f"--pixels-per-cell is {config.pixels_per_cell:g}; it is for a picture file by a model such as pictures, "
+            "without --latent-size"
+        )
+    if photograph:
+        encode_photograph(resampler, file, config)
+        return
     check_fits_in_memory([latent_size], 1, 4 * resampler.config.dim)
     share = Share.of_this_process()
     if file.is_file():
@@ -212,6 +226,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
                 settings,
                 config.output,
                 config.resume,
+                config.dtype,
             )
         latents_of = "latent" if made == 1 else "latents"
         print(f"{made} {latents_of} of {size_text(latent_size)} in {config.output}{share}")
@@ -224,9 +239,40 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         background=config.background,
         caption_column=config.caption_column,
     )
-    made = run(resampler, data, latent_size, config.output, config.batch_size, config.resume, progress)
+    made = run(resampler, data, latent_size, config.output, config.batch_size, config.resume, progress, config.dtype)
     latents_of = "latent" if made == 1 else "latents"
     print(f"{made} {latents_of} of {size_text(latent_size)} in {config.output}{share}")
+
+
+def encode_photograph(resampler: R2IR, file: Path, config: Encode) -> None:
+    """Encode one picture to as many latents as it needs, and print what they cost and keep."""
+    import torch
+
+    from r2id.batch.encoding import encode_one
+    from r2id.batch.one_picture import encode_file, psnr_of
+    from r2id.files.latents import SUFFIX, Latents
+    from r2id.runtime.processes import Share
+
+    pixels = resampler.config.pixels_per_cell if config.pixels_per_cell is None else config.pixels_per_cell
+    settings = {"pixels_per_cell": pixels, "background": config.background, "model": resampler.checksum()}
+    with torch.inference_mode():
+        made = encode_one(
+            lambda: encode_file(resampler, file, None, config.background, progress, pixels),
+            file,
+            settings,
+            config.output,
+            config.resume,
+            config.dtype,
+        )
+        if not made:
+            print(f"0 latents in {config.output}{Share.of_this_process()}")
+            return
+        path = config.output / f"{0:08d}{SUFFIX}"
+        latents = Latents.load(path)
+        height, width = latents.picture_size(0)
+        cost = path.stat().st_size / (height * width)
+        psnr = psnr_of(resampler, latents, file, config.background)
+    print(f"{path}: {size_text(latents.size)} latents, {cost:.3f} bytes a pixel, PSNR {psnr:.2f} dB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +286,8 @@ class Decode(GeneratorChoice):
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the pictures, by default those that were encoded or sampled, or else in the canvas's
     proportions with as many pixels along the longer side as the model was trained on; repeat it for more."""
+    scale: float | None = None
+    """Factor of that default, instead of a size, such as 2.5."""
 
 
 def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
@@ -247,11 +295,14 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     import torch
 
     from r2id.batch.pictures import Pictures
+    from r2id.batch.resampling import Target
     from r2id.files.images import IMAGE_SUFFIXES, as_output, save_image
     from r2id.files.latents import SUFFIX, Latents
     from r2id.networks.resampler import decode_some_at_once
     from r2id.runtime.memory import check_fits_in_memory
 
+    if config.size and config.scale is not None:
+        raise InputError(f"--size and --scale {config.scale:g} are given; give one of them")
     if config.output.suffix.lower() in IMAGE_SUFFIXES:
         raise InputError(f"output {config.output} is named as a file; give a folder, or decode one latent by resample")
     files = sorted(config.latents.glob(f"*{SUFFIX}")) if config.latents.is_dir() else [config.latents]
@@ -260,7 +311,8 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     latents = Latents.joined([Latents.load(file) for file in files])
     resampler = load_resampler(config)
     latents.check_weights(resampler, config.latents, config.model)
-    sizes = config.size or (latents.picture_size(resampler.config.sample_size),)
+    own = latents.picture_size(resampler.config.sample_size)
+    sizes = config.size or (own if config.scale is None else Target(scale=config.scale).of(own),)
     check_fits_in_memory(sizes, 1, resampler.config.image_channels)
     pictures = Pictures(config.output, latents.labels or ("picture",) * len(latents.values), sizes)
     decoding = autocast(resampler.device, config)

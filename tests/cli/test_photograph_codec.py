@@ -1,0 +1,84 @@
+"""`r2id encode` and `decode` of one photograph: the bytes and PSNR that are printed are those of the files."""
+
+import re
+import sys
+
+import numpy
+import pytest
+from PIL import Image
+
+from r2id.cli import main
+from r2id.files.latents import Latents
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Runs a command with the bundled pictures in an empty folder that holds photo.png, 40 × 56."""
+    monkeypatch.chdir(tmp_path)
+    y, x = numpy.mgrid[:40, :56]
+    levels = numpy.stack([128 + 90 * numpy.sin(y / 7), 4 * x, 2 * (x + y)], -1).clip(0, 255).astype(numpy.uint8)
+    Image.fromarray(levels).save("photo.png")
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["r2id", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return command
+
+
+ENCODE = ("encode", "--model", "pictures", "--data", "photo.png", "--output", "latents")
+DECODE = ("decode", "latents", "--model", "pictures", "--precision", "fp32", "--output", "made")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "uint8"])
+def test_what_is_printed_is_true_of_the_files(run, tmp_path, dtype):
+    status, printed, error = run(*ENCODE, "--pixels-per-cell", 8, "--dtype", dtype)
+    assert status == 0, error
+    file = tmp_path / "latents" / "00000000.safetensors"
+    latents = Latents.load(file)
+    assert latents.size == (5, 7) and latents.canvas == (5, 7) and latents.image_size == (40, 56)
+    cost, psnr = re.search(r"5x7 latents, ([0-9.]+) bytes a pixel, PSNR ([0-9.]+) dB", printed).groups()
+    assert float(cost) == pytest.approx(file.stat().st_size / (40 * 56), abs=1e-3)
+    assert run(*DECODE)[0] == 0
+    (made,) = (tmp_path / "made" / "40x56").glob("*.png")
+    error = numpy.subtract(*(numpy.asarray(Image.open(path), float) for path in (made, "photo.png")))
+    assert 10 * numpy.log10(255**2 / numpy.square(error).mean()) == pytest.approx(float(psnr), abs=0.02)
+    assert float(psnr) > 30
+
+
+def test_a_photograph_is_decoded_at_another_scale(run, tmp_path):
+    assert run(*ENCODE)[0] == 0
+    assert Latents.load(tmp_path / "latents" / "00000000.safetensors").canvas == (2.5, 3.5)
+    assert run(*DECODE, "--scale", 1.5)[0] == 0
+    (made,) = (tmp_path / "made" / "60x84").glob("*.png")
+    assert Image.open(made).size == (84, 60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((*ENCODE, "--pixels-per-cell", "0"), "pixels_per_cell is 0"),
+        ((*ENCODE, "--pixels-per-cell", "inf"), "pixels_per_cell is inf"),
+        ((*ENCODE, "--pixels-per-cell", "8", "--latent-size", "4x4"), "--pixels-per-cell is 8; it is for a picture"),
+        (
+            ("encode", "--model", "mnist", "--data", "photo.png", "--output", "latents", "--pixels-per-cell", "8"),
+            "--pixels-per-cell is 8; it is for a picture",
+        ),
+    ],
+)
+def test_what_cannot_be_encoded_is_said(run, tmp_path, arguments, words):
+    status, _, error = run(*arguments)
+    assert status == 2 and words in error and error.count("\n") == 1
+    assert not (tmp_path / "latents").exists()
+
+
+def test_a_size_and_a_scale_are_refused(run):
+    run(*ENCODE)
+    status, _, error = run(*DECODE, "--scale", 2, "--size", "20x20")
+    assert status == 2 and "--size and --scale 2 are given" in error
