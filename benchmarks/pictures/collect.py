@@ -1,54 +1,60 @@
-"""Gather what the pyramid is trained on into one folder that travels: photographs as JPEG, drawings as SVG bodies.
+"""Pack photographs and drawings into one folder that travels to a GPU: small JPEGs, and packages of fewer drawings.
 
     python benchmarks/pictures/collect.py --output out/pictures --photographs BSDS500/train --photographs WALLPAPERS \
         --drawings iconify-json-noto.tgz
 
-Never give it what `measure.py` measures on: Set5, and BSDS500's val.
+`r2id train resampler pictures` needs none of this: it takes folders and packages as they are. Never give it what
+`measure.py` measures on: Set5, and BSDS500's val.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import random
 import tarfile
-import zlib
 from pathlib import Path
 
 from PIL import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+from r2id.data.drawings import distinct_names, read_icons
+from r2id.errors import InputError
+from r2id.files.images import IMAGE_SUFFIXES, open_picture
+
 SHORTEST, LONGEST = 320, 1100
 """Pixels: smaller photographs are left out, and larger ones made smaller, which also rids them of noise."""
-VARIANTS = ("skin-tone", "-light", "-dark", "-medium")
 
 
 def copy_photograph(path: Path, target: Path) -> bool:
-    """Whether the photograph is large enough to be of use."""
-    with Image.open(path) as picture:
-        if min(picture.size) < SHORTEST:
-            return False
-        if max(picture.size) <= LONGEST and picture.format == "JPEG":
-            target.write_bytes(path.read_bytes())
-            return True
-        picture = picture.convert("RGB")
-        picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-        picture.save(target, quality=93, subsampling=0)
+    """Write a photograph as a JPEG of at most LONGEST pixels; return whether it is of use."""
+    try:
+        picture = open_picture(path, 0)
+    except InputError:
+        return False
+    if min(picture.size) < SHORTEST:
+        return False
+    if path.suffix.lower() in (".jpg", ".jpeg") and max(picture.size) <= LONGEST:
+        target.write_bytes(path.read_bytes())
+        return True
+    picture = picture.convert("RGB")
+    picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    picture.save(target, quality=93, subsampling=0)
     return True
 
 
-def drawings_of(package: Path, most: int) -> dict[str, tuple[float, float, str]]:
-    """Width, height and SVG body of drawings in an npm package of Iconify, skin tones left out."""
-    with tarfile.open(package) as archive:
-        icons = json.load(archive.extractfile("package/icons.json"))  # type: ignore[arg-type]
-    names = sorted(name for name in icons["icons"] if not any(variant in name for variant in VARIANTS))
-    random.Random(1).shuffle(names)
-    width, height = icons.get("width", 16), icons.get("height", 16)
-    chosen = {name: icons["icons"][name] for name in names[:most]}
-    return {
-        f"{icons['prefix']}:{name}": (one.get("width", width), one.get("height", height), one["body"])
-        for name, one in chosen.items()
-    }
+def copy_drawings(package: Path, target: Path, most: int) -> int:
+    """Write a package with at most so many of another's drawings; return how many it has."""
+    icons = read_icons(package)
+    names = distinct_names(icons)
+    chosen = random.Random(1).sample(names, min(most, len(names)))
+    kept = {name: value for name, value in icons.items() if name in ("prefix", "left", "top", "width", "height")}
+    data = json.dumps(kept | {"icons": {name: icons["icons"][name] for name in chosen}}).encode()
+    with tarfile.open(target, "w:gz") as archive:
+        member = tarfile.TarInfo("package/icons.json")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return len(chosen)
 
 
 def main() -> None:
@@ -58,17 +64,15 @@ def main() -> None:
     parser.add_argument("--drawings", type=Path, action="append", default=[], help="a package; may be repeated")
     parser.add_argument("--most-drawings", type=int, default=300, help="of each package")
     options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    count = 0
-    for folder in options.photographs:
-        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
-            count += copy_photograph(path, options.output / f"{count:05d}-{path.stem}.jpg")
-    drawings: dict[str, tuple[float, float, str]] = {}
-    for package in options.drawings:
-        drawings |= drawings_of(package, options.most_drawings)
-    (options.output / "drawings.json.z").write_bytes(zlib.compress(json.dumps(drawings).encode(), 9))
-    size = sum(path.stat().st_size for path in options.output.iterdir())
-    print(f"{count} photographs and {len(drawings)} drawings, {size / 2**20:.1f} MiB, in {options.output}")
+    photographs, drawings = options.output / "photographs", options.output / "drawings"
+    for folder in (photographs, drawings):
+        folder.mkdir(parents=True, exist_ok=True)
+    paths = [path for folder in options.photographs for path in sorted(folder.rglob("*"))]
+    paths = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    taken = sum(copy_photograph(path, photographs / f"{n:05d}-{path.stem}.jpg") for n, path in enumerate(paths))
+    drawn = sum(copy_drawings(one, drawings / one.name, options.most_drawings) for one in options.drawings)
+    size = sum(path.stat().st_size for path in options.output.rglob("*"))
+    print(f"{taken} photographs and {drawn} drawings, {size / 2**20:.1f} MiB, in {options.output}")
 
 
 if __name__ == "__main__":

@@ -1,101 +1,106 @@
-"""The pyramid in training: what it is before training, and that a step of training is what it says."""
+"""What benchmarks/pictures packs for a GPU, and the script that trains there."""
 
-import random
+import json
+import os
+import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
-import torch
-from torch.nn import functional as F
+from PIL import Image
 
-PICTURES = Path(__file__).parents[2] / "benchmarks" / "pictures"
+from r2id.data.drawings import load_drawings
+from r2id.data.tiles import load_tiles
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+RECORDER = """#!{python}
+import json, sys
+from pathlib import Path
+calls = Path(__file__).parent / "calls.jsonl"
+with calls.open("a") as file:
+    file.write(json.dumps(sys.argv[1:]) + chr(10))
+statuses = {statuses}
+sys.exit(statuses[len(calls.read_text().splitlines()) - 1])
+"""
 
 
 @pytest.fixture
-def pyramid(monkeypatch):
-    monkeypatch.syspath_prepend(str(PICTURES))
-    import pyramid
-
-    yield pyramid
-    for name in ("pyramid", "train"):
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture
-def small(pyramid):
-    torch.manual_seed(0)
-    return pyramid.Pyramid(64, (16, 48, 64, 80), (1, 1, 1, 1), (1, 1, 1, 1), 8, 16)
+def package(tmp_path) -> Path:
+    """A folder of ten drawings and one of another skin tone."""
+    icons = {f"dot{r}": {"body": f'<circle cx="8" cy="8" r="{r}"/>'} for r in range(10)}
+    folder = tmp_path / "dots"
+    folder.mkdir()
+    (folder / "icons.json").write_text(json.dumps({"prefix": "dots", "icons": icons | {"dot1-dark": icons["dot1"]}}))
+    return folder
 
 
-def test_untrained_it_keeps_the_coarsest_haar_coefficients(pyramid):
-    network = pyramid.Pyramid()
-    picture = torch.rand(1, 3, 32, 32) * 2 - 1
-    latent = network.encode(picture, (2, 2))
-    assert latent.shape == (1, 2, 2, 64)
-    means = F.avg_pool2d(picture, 16).permute(0, 2, 3, 1)
-    assert torch.allclose(latent[..., :3], means, atol=1e-5)
-    # 48 of the 64 coefficients hold the means of squares of 4 × 4 pixels; the picture is these and no less.
-    kept = network.summarise(latent)[0]
-    assert torch.allclose(F.avg_pool2d(kept, 4), F.avg_pool2d(picture, 4), atol=1e-5)
+def test_what_is_packed_is_what_the_command_reads(tmp_path, package, monkeypatch):
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    Image.effect_noise((500, 400), 50).save(photographs / "grey.jpg")
+    Image.new("RGB", (2400, 1200), "teal").save(photographs / "large.png")
+    Image.new("RGB", (300, 400)).save(photographs / "small.png")
+    (photographs / "torn.png").write_bytes(b"")
+    monkeypatch.syspath_prepend(str(BENCHMARKS / "pictures"))
+    import collect
+
+    output = tmp_path / "out"
+    arguments = ["--output", output, "--photographs", photographs, "--drawings", package, "--most-drawings", 4]
+    monkeypatch.setattr(sys, "argv", ["collect.py", *map(str, arguments)])
+    collect.main()
+    sizes = {path.name: Image.open(path).size for path in (output / "photographs").iterdir()}
+    assert sizes == {"00000-grey.jpg": (500, 400), "00001-large.jpg": (1100, 550)}
+    [packed] = (output / "drawings").iterdir()
+    with tarfile.open(packed) as archive:
+        assert archive.getnames() == ["package/icons.json"]
+    assert len(load_drawings([packed], drawing_size=16)) == 4
+    assert "left out" not in load_tiles(output / "photographs").found
 
 
-def test_many_latents_keep_a_picture_whole(pyramid):
-    network = pyramid.Pyramid()
-    picture = F.interpolate(torch.rand(1, 3, 6, 6), size=32, mode="bicubic")
-    again = network.decode(network.encode(picture, (8, 8)), (32, 32))
-    assert (again - picture).square().mean() < 1e-4
+def calls_of(
+    tmp_path: Path, *arguments: object, statuses: tuple[int, ...] = (0,), **environment: str
+) -> list[list[str]]:
+    """How the script calls Python, which ends with these statuses."""
+    recorder = tmp_path / "python"
+    recorder.write_text(RECORDER.format(python=sys.executable, statuses=list(statuses)))
+    recorder.chmod(0o755)
+    run = subprocess.run(
+        ["bash", BENCHMARKS / "train_on_gpu.sh", *map(str, arguments)],
+        env=os.environ | {"PYTHON": str(recorder)} | environment,
+        capture_output=True,
+        text=True,
+    )
+    calls = tmp_path / "calls.jsonl"
+    made = [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
+    assert run.returncode == (statuses[len(made) - 1] if made else 2), run.stderr
+    return made
 
 
-def test_resize_is_pillows_antialiased_cubic(pyramid):
-    picture = torch.rand(1, 3, 24, 37)
-    expected = F.interpolate(picture, size=(10, 50), mode="bicubic", antialias=True)
-    assert torch.allclose(pyramid.resize(picture, 10, 50), expected, atol=1e-4)
+class TestScript:
+    def test_it_trains_by_the_clock_from_the_bundled_weights(self, tmp_path):
+        (tmp_path / "data" / "drawings").mkdir(parents=True)
+        (tmp_path / "data" / "drawings" / "dots.tgz").touch()
+        [call] = calls_of(tmp_path, tmp_path / "data", tmp_path / "out", 100, "--batch-size", 4)
+        assert call[:5] == ["-m", "r2id", "train", "resampler", "pictures-large"]
+        options = dict(zip(call[5::2], call[6::2], strict=False))
+        assert 70 <= int(options["--seconds"]) <= 75 and options["--batch-size"] == "4"
+        assert options["--init-from"] == "pictures" and options["--drawings"].endswith("dots.tgz")
+        assert "--resume" not in call
 
+    def test_it_goes_on_without_compiling_if_that_fails_and_from_a_checkpoint(self, tmp_path):
+        (tmp_path / "out" / "checkpoints" / "step-000500").mkdir(parents=True)
+        first, second = calls_of(tmp_path, "data", tmp_path / "out", statuses=(1, 0), FROM="")
+        assert "--no-compile" in second and "--no-compile" not in first
+        assert "--resume" in first and "--init-from" not in first
 
-def test_a_region_is_read_as_in_the_whole(pyramid, small):
-    torch.nn.init.normal_(small.colour.weight)
-    summary = small.summarise(torch.randn(1, 3, 4, 64))
-    rows, columns = pyramid.centres(3, 45), pyramid.centres(4, 61)
-    whole = small.read(summary, rows, columns, 15.0)
-    part = small.read(summary, rows[7:20], columns[11:40], 15.0)
-    assert torch.allclose(part, whole[:, :, 7:20, 11:40], atol=1e-5)
+    def test_a_stopped_training_is_not_begun_again(self, tmp_path):
+        assert len(calls_of(tmp_path, "data", tmp_path / "out", statuses=(130,))) == 1
 
+    def test_it_installs_wheels_without_a_network(self, tmp_path):
+        install, train = calls_of(tmp_path, "data", tmp_path / "out", statuses=(0, 0), WHEELS="wheels")
+        assert install[:3] == ["-m", "pip", "install"] and "--no-index" in install and "wheels" in install
+        assert "torch" not in install and train[1] == "r2id"
 
-def test_blending_is_continuous_and_keeps_a_constant(pyramid):
-    lines = torch.zeros(1, 5, 1, 2, 1)
-    lines[:, :, :, 0] = 3.0
-    places = torch.linspace(0, 5, 101)
-    assert torch.allclose(pyramid.blend(lines, 1, places), torch.full((1, 101, 1, 1), 3.0))
-    rough = torch.randn(1, 5, 1, 2, 1)
-    read = pyramid.blend(rough, 1, torch.linspace(0.5, 4.5, 4001)).flatten()
-    assert read.diff().abs().max() < 0.02
-
-
-def test_a_few_steps_lower_the_loss(pyramid, small):
-    import train
-
-    torch.manual_seed(0)
-    ramps = torch.linspace(0, 255, 64).expand(4, 3, 64, 64)
-    store = (ramps * torch.rand(4, 3, 64, 1)).to(torch.uint8)
-    plan = train.Plan(batch=8, cells=3, patch=48)
-    optimiser = torch.optim.AdamW(small.parameters(), 3e-3)
-    losses = []
-    for step in range(12):
-        chance = random.Random(step % 2)
-        torch.manual_seed(step % 2)
-        some = [make(store, 3, 3, chance) for make in (train.enlarging, train.keeping, train.drawing)]
-        loss, errors = train.loss_of(small, some, plan, False, chance)
-        assert errors.shape == (3,)
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        losses.append(loss.item())
-    assert sum(losses[-2:]) < 0.8 * sum(losses[:2])
-
-
-def test_crops_come_in_all_eight_orientations(pyramid):
-    import train
-
-    store = torch.arange(12).reshape(1, 3, 2, 2).to(torch.uint8)
-    made = train.crops(store, 8, 2)
-    assert len({tuple(one.flatten().tolist()) for one in made}) == 8
+    def test_without_arguments_it_says_how(self, tmp_path):
+        assert calls_of(tmp_path) == []

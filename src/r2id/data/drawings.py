@@ -55,7 +55,7 @@ def load_drawings(
     drawings: list[str] = []
     variants = 0
     for source in sources:
-        icons = _read_icons(source)
+        icons = read_icons(source)
         some, left_out = drawings_of(icons)
         names.append(str(icons.get("prefix", source.name)))
         drawings += some
@@ -88,13 +88,18 @@ def load_drawings(
 
 def drawings_of(icons: dict[str, Any]) -> tuple[list[str], int]:
     """Return the drawings of an icons.json as SVG without a size, and how many more differ by skin tone alone."""
-    known = {name: icon for name, icon in icons["icons"].items() if isinstance(icon.get("body"), str)}
-    kept = [name for name in sorted(known) if (base := SKIN_TONE.sub("", name)) == name or base not in known]
+    kept = distinct_names(icons)
     svgs = []
-    for icon in (known[name] for name in kept):
+    for icon in (icons["icons"][name] for name in kept):
         box = " ".join(str(icon.get(side, icons.get(side, usual))) for side, usual in VIEW_BOX)
-        svgs.append(f'<svg {NAMESPACES} viewBox="{box}">{icon["body"]}</svg>')
-    return svgs, len(known) - len(kept)
+        svgs.append(f'<svg {NAMESPACES} viewBox="{box}">{icon.get("body", "")}</svg>')
+    return svgs, len(icons["icons"]) - len(kept)
+
+
+def distinct_names(icons: dict[str, Any]) -> list[str]:
+    """Return the names of the drawings of an icons.json, without variants by skin tone."""
+    known = icons["icons"]
+    return [name for name in sorted(known) if (base := SKIN_TONE.sub("", name)) == name or base not in known]
 
 
 def _grounded(picture: Image.Image, svg: str) -> Image.Image:
@@ -106,7 +111,8 @@ def _grounded(picture: Image.Image, svg: str) -> Image.Image:
     return ground.convert("RGB")
 
 
-def _read_icons(source: Path) -> dict[str, Any]:
+def read_icons(source: Path) -> dict[str, Any]:
+    """Return the icons.json of a package or folder. Raises InputError for anything else."""
     try:
         if source.is_dir():
             icons = json.loads((source / ICONS).read_text(encoding="utf-8"))
