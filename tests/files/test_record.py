@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from r2id.errors import InputError
-from r2id.files.record import check_settings, plain, read_record, write_record
+from r2id.files.record import check_settings, first_difference, plain, read_record, write_record
 
 SETTINGS = {"seed": 1, "size": (32, 18), "folder": Path("a"), "guidance": math.nan, "label": "ä", "steps": None}
 
@@ -27,6 +27,7 @@ def test_the_setting_that_differs_is_named_with_both_values(name):
     with pytest.raises(InputError, match=f"^{sentence}$"):
         check_settings(other, plain(SETTINGS), "the run was begun with", "give another output")
     check_settings(other, plain(SETTINGS), "", "", may_differ={name})
+    assert first_difference(other, plain(SETTINGS)) == name and first_difference(SETTINGS, plain(SETTINGS)) is None
 
 
 def test_a_setting_that_the_record_lacks_is_none_and_others_do_not_matter():

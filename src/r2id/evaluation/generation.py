@@ -22,6 +22,7 @@ from r2id.errors import InputError
 from r2id.evaluation.classifier import DigitClassifier, as_judged, digit_labels, load_classifier
 from r2id.evaluation.reconstruction import lanczos
 from r2id.files.atomic import write_whole
+from r2id.files.record import first_difference
 from r2id.geometry.sizes import Size, size_text
 from r2id.runtime.progress import uncounted
 
@@ -195,7 +196,7 @@ class Unfinished:
     """
 
     def __init__(self, path: Path, sizes: Sequence[Size], settings: Mapping[str, Any], *, resume: bool) -> None:
-        self.path, self.settings = path, json.dumps(settings, sort_keys=True)
+        self.path, self.settings = path, settings
         self.judged: dict[Size, Judged] = self._load(sizes) if resume else {}
         self.kept = time.monotonic()
 
@@ -213,7 +214,7 @@ class Unfinished:
             for size, whole in ((size, Judged.join(parts)) for size, parts in judged.items())
             for field in fields(Judged)
         }
-        write_whole(self.path, lambda path: save_file(tensors, path, {"settings": self.settings}))
+        write_whole(self.path, lambda path: save_file(tensors, path, {"settings": json.dumps(self.settings)}))
         self.kept = time.monotonic()
 
     def remove(self) -> None:
@@ -222,7 +223,8 @@ class Unfinished:
     def _load(self, sizes: Sequence[Size]) -> dict[Size, Judged]:
         try:
             with safe_open(self.path, "pt") as file:
-                if (file.metadata() or {}).get("settings") != self.settings:
+                before = json.loads((file.metadata() or {}).get("settings", "{}"))
+                if first_difference(self.settings, before):
                     return {}
                 return {
                     size: Judged(*(file.get_tensor(f"{size_text(size)}.{field.name}") for field in fields(Judged)))

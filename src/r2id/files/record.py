@@ -34,20 +34,31 @@ def read_record(path: Path, advice: str, **kinds: Callable[[Any], Any]) -> dict[
         raise InputError(f"{path} is damaged ({error}); {advice}") from error
 
 
+def first_difference(
+    settings: Mapping[str, Any], before: Mapping[str, Any], may_differ: Container[str] = ()
+) -> str | None:
+    """Return the name of the first setting that differs from a record, which may have more, or None.
+
+    `may_differ` holds names of settings that are not compared.
+    """
+    for name, value in plain(settings).items():
+        # The comparison as text makes nan equal to nan.
+        same = before.get(name) == value or json.dumps(before.get(name)) == json.dumps(value)
+        if name not in may_differ and not same:
+            return name
+    return None
+
+
 def check_settings(
     settings: Mapping[str, Any], before: Mapping[str, Any], made: str, advice: str, may_differ: Container[str] = ()
 ) -> None:
     """Raise InputError for the first setting that differs from a record.
 
     Args:
-        settings: the new settings.
-        before: the settings of the record, which may have more.
+        settings, before, may_differ: as for `first_difference`.
         made: the sentence up to the recorded value: "what out/ holds was made with".
         advice: the end of the sentence, which says what to do.
-        may_differ: names of settings that are not compared.
     """
-    for name, value in plain(settings).items():
-        # The comparison as text makes nan equal to nan.
-        same = before.get(name) == value or json.dumps(before.get(name)) == json.dumps(value)
-        if name not in may_differ and not same:
-            raise InputError(f"{name} is {value}; {made} {before.get(name)}; {advice}")
+    name = first_difference(settings, before, may_differ)
+    if name is not None:
+        raise InputError(f"{name} is {plain(settings[name])}; {made} {before.get(name)}; {advice}")
