@@ -666,6 +666,12 @@ def test_help_breaks_lines_only_where_they_are_full(command, width, capsys, monk
             assert is_full or "=" in start or following.strip().startswith("(default:"), following
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_gives_no_default_of_none(command, capsys, monkeypatch):
+    _, text, _ = run(capsys, monkeypatch, *command.split(), "--help")
+    assert "(default: None)" not in re.sub(r"[│\s]+", " ", text)
+
+
 def test_help_of_training_lists_the_arguments_of_the_network(capsys, monkeypatch):
     for part, network in (("resampler", R2IR), ("diffuser", R2ID)):
         _, text, _ = run(capsys, monkeypatch, "train", part, "mnist", "--help")

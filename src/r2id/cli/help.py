@@ -11,6 +11,9 @@ from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated, get_type_hints
+
+import tyro
 
 import r2id
 
@@ -18,12 +21,19 @@ import r2id
 def explain(settings: type, more: dict[str, str] | None = None) -> None:
     """Give tyro the docstrings of a dataclass's fields, each as one line, with `more` text for some.
 
-    tyro itself would keep the line breaks of the source.
+    tyro itself would keep the line breaks of the source, and say "(default: None)" where the text names the default.
     """
+    types = get_type_hints(settings, include_extras=True)
     texts = {name: text for one in reversed(settings.__mro__[:-1]) for name, text in _field_texts(one)}
     for field in fields(settings):
         text = texts[field.name] + (more or {}).get(field.name, "")
         field.metadata = MappingProxyType({**field.metadata, "help": text})
+        if field.default is None:
+            settings.__annotations__[field.name] = Annotated[types[field.name], tyro.conf.arg(help_behavior_hint=_hint)]
+
+
+def _hint(default: str) -> str:
+    return "" if default == "None" else f"(default: {default})"
 
 
 def _field_texts(settings: type) -> Iterator[tuple[str, str]]:
