@@ -31,7 +31,7 @@ def test_the_gallery_shows_the_same_latents_at_ten_sizes_and_every_sheet_on_its_
     experiments = tuple((smaller.get(a, a), smaller.get(b, b)) for a, b in gallery.EXPERIMENTS)
     monkeypatch.setattr(gallery, "EXPERIMENTS", experiments)
     monkeypatch.setattr(gallery, "FIELD_SIZES", ((2, 2), (3, 3)))
-    page = gallery.write_gallery(make_pipeline(), ["1", "2"], 0, tmp_path)
+    page = gallery.write_gallery(of_digits_sizes(make_pipeline()), ["1", "2"], 0, tmp_path)
     shown = re.findall(r"<img src='([^']+)'", page.read_text(encoding="utf-8"))
     written = {path.name for path in tmp_path.glob("*.png")}
     assert set(shown) == written
@@ -39,6 +39,27 @@ def test_the_gallery_shows_the_same_latents_at_ten_sizes_and_every_sheet_on_its_
     width = 2 * (18 + contact_sheets.GAP) + contact_sheets.GAP
     times = contact_sheets.PAGE_WIDTH // width
     assert Image.open(tmp_path / "same-latents-27x18.png").size == (times * width, times * (27 + 4))
+
+
+def test_sizes_are_in_proportion_to_a_models_own_and_huge_ones_left_out(monkeypatch, tmp_path, make_pipeline):
+    monkeypatch.setattr(gallery, "OUTPUT_SIZES", ((16, 16), (27, 18), (64, 64), (1024, 1024)))
+    monkeypatch.setattr(gallery, "OVERVIEW_SIZES", ((16, 16), (64, 64)))
+    monkeypatch.setattr(gallery, "EXPERIMENTS", (((4, 4), (32, 32)), ((200, 100), (32, 32))))
+    monkeypatch.setattr(gallery, "FIELD_SIZES", ((4, 4), (16, 8)))
+    pipeline = make_pipeline()
+    pipeline.register_to_config(generation_defaults={"size": (64, 32), "latent_size": (4, 12)})
+    sheets = gallery.write_sheets(pipeline, ["1"], 0, tmp_path)
+    assert [sheet.name for sheet in sheets] == [
+        "overview.png", "same-latents-32x16.png", "same-latents-54x18.png", "same-latents-128x64.png",
+        "latents-2x6-to-64x32.png", "same-noise.png",
+    ]  # fmt: skip
+    assert sheets[0].caption.endswith("32x16, 128x64") and sheets[-1].caption.endswith("2x6, 8x12")
+    assert sheets[1].heading == "One set of 4x12 latents at many sizes"
+
+
+def of_digits_sizes(pipeline):
+    pipeline.register_to_config(generation_defaults={"size": gallery.SIZE, "latent_size": gallery.LATENT_SIZE})
+    return pipeline
 
 
 def test_an_enlarged_sheet_has_every_pixel_as_a_square():

@@ -38,6 +38,7 @@ def test_the_page_shows_every_picture_and_figure(monkeypatch, tmp_path, make_pip
     folder = tmp_path / "gallery"
     folder.mkdir()
     pipeline = make_pipeline(canvas=(32, 32))
+    pipeline.register_to_config(generation_defaults={"latent_size": gallery.LATENT_SIZE})
     figures = {
         "settings": SETTINGS | {"weights": pipeline.checksum()},
         "reconstruction": [

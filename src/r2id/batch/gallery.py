@@ -16,13 +16,19 @@ from r2id.errors import InputError
 from r2id.files.atomic import write_whole
 from r2id.files.contact_sheets import PAGE_WIDTH, contact_sheet, enlarged, overview
 from r2id.files.images import save_image
-from r2id.geometry.sizes import Size, size_text
+from r2id.geometry.sizes import Size, scaled, size_text
 from r2id.runtime.progress import progress
+
+SIZE, LATENT_SIZE = (32, 32), (8, 8)
+"""Sizes of the digits and their latents, to which all sizes below refer; other models take theirs in proportion."""
+
+MOST_PIXELS, MOST_LATENTS = 1024**2, 100**2
+"""More are left out, unless the model's own size has more."""
 
 OUTPUT_SIZES: tuple[Size, ...] = (
     (10, 10), (16, 16), (27, 18), (32, 18), (18, 32), (32, 32), (64, 64), (128, 51), (256, 256), (1024, 1024),
 )  # fmt: skip
-"""Picture sizes of one set of 8×8 latents: seven of the published experiments, and similar ones."""
+"""Picture sizes of one set of latents: seven of the published experiments, and similar ones."""
 
 OVERVIEW_SIZES = ((10, 10), (16, 16), (27, 18), (32, 32), (64, 64), (256, 256))
 
@@ -51,36 +57,45 @@ class Sheet:
 
 
 def write_sheets(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder: Path) -> list[Sheet]:
-    """Write the same latents at OUTPUT_SIZES, the EXPERIMENTS, and one field of noise at FIELD_SIZES."""
+    """Write the same latents at OUTPUT_SIZES, the EXPERIMENTS, and one field of noise at FIELD_SIZES, all in proportion
+    to the model's own sizes."""
     if pipeline.resampler is None:
         raise InputError("this model works on pixels; a gallery needs one whose latents can be decoded at any size")
-    same, others = "One set of 8x8 latents, ten sizes", "Latents of other sizes and shapes"
-    jobs = [(same, (8, 8), size, f"same-latents-{size_text(size)}.png") for size in OUTPUT_SIZES]
-    jobs += [(others, one, size, f"latents-{size_text(one)}-to-{size_text(size)}.png") for one, size in EXPERIMENTS]
+    own, own_latents = pipeline.generation_defaults.size, pipeline.generation_defaults.latent_size
+    same, others = f"One set of {size_text(own_latents)} latents at many sizes", "Latents of other sizes and shapes"
+    overview_sizes, field_sizes = _scaled(OVERVIEW_SIZES, SIZE, own), _scaled(FIELD_SIZES, LATENT_SIZE, own_latents)
+    jobs = [(same, own_latents, size) for size in _scaled(OUTPUT_SIZES, SIZE, own)]
+    latent_sizes, sizes = zip(*EXPERIMENTS, strict=True)
+    experiments = zip(_scaled(latent_sizes, LATENT_SIZE, own_latents), _scaled(sizes, SIZE, own), strict=True)
+    jobs += [(others, latent_size, size) for latent_size, size in experiments]
+    most_latents, most_pixels = max(MOST_LATENTS, math.prod(own_latents)), max(MOST_PIXELS, math.prod(own))
+    jobs = [job for job in jobs if math.prod(job[1]) <= most_latents and math.prod(job[2]) <= most_pixels]
     generated: dict[Size, torch.Tensor] = {}
     sheets: list[Sheet] = []
     shown_together: dict[str, list[Image.Image]] = {}
     by_latents: list[list[Image.Image]] = []
-    with progress(len(jobs) + len(FIELD_SIZES), "gallery") as advance:
-        for heading, latent_size, size, name in jobs:
+    with progress(len(jobs) + len(field_sizes), "gallery") as advance:
+        for heading, latent_size, size in jobs:
             if latent_size not in generated:
                 generated[latent_size] = _latents(pipeline, labels, latent_size, seed)
             # A picture of a million pixels costs as much as a thousand small ones, so two are shown.
             latents = generated[latent_size][: 2 if math.prod(size) > 512**2 else None]
             pictures = pipeline.decode(latents, size)
+            begin = "same-latents-" if heading == same else f"latents-{size_text(latent_size)}-to-"
+            name = f"{begin}{size_text(size)}.png"
             save_image(enlarged(contact_sheet(pictures, columns=10)), folder / name)
             caption = f"{size_text(latent_size)} latents, pictures of {size_text(size)}"
             sheets.append(Sheet(heading, name, caption, (latent_size, size)))
-            if heading == same and size in OVERVIEW_SIZES:
+            if heading == same and size in overview_sizes:
                 shown_together[size_text(size)] = pictures
             advance(1)
-        for size in FIELD_SIZES:
-            by_latents.append(pipeline.decode(_latents(pipeline, labels, size, seed), (32, 32)))
+        for size in field_sizes:
+            by_latents.append(pipeline.decode(_latents(pipeline, labels, size, seed), own))
             advance(1)
     save_image(overview([*shown_together.values()], [*shown_together]), folder / "overview.png")
     caption = f"from top to bottom, pictures of {', '.join(shown_together)}"
     sheets.insert(0, Sheet(same, "overview.png", caption))
-    titles = [size_text(size) for size in FIELD_SIZES]
+    titles = [size_text(size) for size in field_sizes]
     save_image(overview(by_latents, titles), folder / "same-noise.png")
     caption = f"from top to bottom, latents of {', '.join(titles)}"
     sheets.append(Sheet("One field of noise, latents of other sizes", "same-noise.png", caption))
@@ -93,6 +108,11 @@ def write_gallery(pipeline: R2Pipeline, labels: Sequence[str], seed: int, folder
     page = folder / "index.html"
     write_whole(page, lambda path: path.write_text(_page(sheets), encoding="utf-8"))
     return page
+
+
+def _scaled(sizes: Sequence[Size], reference: Size, own: Size) -> list[Size]:
+    """Return sizes that refer to a reference in proportion to a model's own."""
+    return [scaled(size, (own[0] / reference[0], own[1] / reference[1])) for size in sizes]
 
 
 def _latents(pipeline: R2Pipeline, labels: Sequence[str], latent_size: Size, seed: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ from r2id.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(GeneratorChoice):
-    """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
+    """Write a gallery: the same latents at many sizes, and latents of other sizes and shapes."""
 
     output: Path = Path("out")
     """Folder to write to."""
@@ -31,7 +31,7 @@ class Demo(GeneratorChoice):
 
 
 def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
-    """Write a gallery: the same latents at ten sizes, and latents of other sizes and shapes."""
+    """Write a gallery: the same latents at many sizes, and latents of other sizes and shapes."""
     from r2id.batch.gallery import write_gallery
 
     check_seed(config.seed)
