@@ -99,7 +99,7 @@ def kept_rows(folder: Path, plan: Plan | None, weights: int | None) -> Rows:
 def bundled_defaults() -> GenerationDefaults:
     """Read the generation defaults stored with the bundled weights, without loading them."""
     stored = json.loads((ROOT / CARD).with_name("model_index.json").read_text(encoding="utf-8"))["generation_defaults"]
-    return GenerationDefaults(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()})
+    return GenerationDefaults.from_json(stored)
 
 
 class Figures:

@@ -273,7 +273,7 @@ class TestRefusals:
 
     def test_the_noise_counts_in_what_has_to_fit(self, pipeline, monkeypatch):
         asked = []
-        monkeypatch.setattr("r2id.diffusion.pipeline.check_fits_in_memory", lambda sizes, *_: asked.extend(sizes))
+        monkeypatch.setattr("r2id.diffusion.arguments.check_fits_in_memory", lambda sizes, *_: asked.extend(sizes))
         pipeline(["3"], **FEW | {"latent_size": (2, 21)})
         assert finest_grid((2, 21)) in asked
 

@@ -10,7 +10,7 @@ import torch
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.data.loading import load_images
-from r2id.diffusion.defaults import GenerationDefaults
+from r2id.diffusion.defaults import GenerationDefaults, sampling_options
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.denoising_error import TIMES
@@ -85,7 +85,7 @@ class TestPlan:
         other = GenerationDefaults((64, 64), (16, 16), 7, 1.5, (0.0, 1.0))
         plan = Plan(quick=True, guidance_scale=3.0).of(10, other)
         assert plan.latent_size == ((16, 16),) and plan.size == ((64, 64), (54, 36))
-        assert plan.sampling == {
+        assert sampling_options(plan) == {
             "num_inference_steps": 7, "guidance_scale": 3.0, "guidance_interval": (0.0, 1.0)
         }  # fmt: skip
 

@@ -6,19 +6,22 @@ Under `accelerate launch` or `torchrun`, every process does its share without co
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 
 from r2id.batch.record import Record
+from r2id.diffusion.defaults import sampling_options
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.files.atomic import file_name
 from r2id.files.contact_sheets import contact_sheet
 from r2id.files.images import save_image
 from r2id.files.latents import SUFFIX, Latents
 from r2id.geometry.sizes import Size, size_text
+from r2id.runtime.precision import autocast, usable_precision
 from r2id.runtime.processes import Share, batches
 from r2id.runtime.progress import Progress
 
@@ -60,43 +63,48 @@ class Pictures(NamedTuple):
             save_image(contact_sheet(shown, columns), self.folder / f"{size_text(size)}.png")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """How pictures are generated: picture i from `seed` + i; the rest as for `r2id sample`."""
+
+    seed: int
+    latent_size: Size
+    num_inference_steps: int
+    guidance_scale: float
+    guidance_interval: tuple[float, float]
+    precision: str
+
+
 def generate(
-    pipeline: R2Pipeline,
-    pictures: Pictures,
-    latent_size: Size,
-    seed: int,
-    batch_size: int,
-    resume: bool,
-    settings: dict[str, Any],
-    arguments: dict[str, Any],
-    progress: Progress,
+    pipeline: R2Pipeline, pictures: Pictures, how: Generation, batch_size: int, resume: bool, progress: Progress
 ) -> int:
-    """Generate this process's share of the pictures, picture i from seed + i; returns the number generated.
+    """Generate this process's share of the pictures; returns the number generated.
 
     Args:
         pipeline: the pipeline.
         pictures: labels, sizes and files of the pictures.
-        latent_size, seed, batch_size: as for `r2id sample`.
+        how: settings of the generation.
+        batch_size: pictures generated at once.
         resume: keep existing pictures, if they have the same settings.
-        settings: settings of the pictures, as JSON types.
-        arguments: further arguments of the pipeline.
         progress: display of the progress.
     Raises:
         InputError: if files in the folder, or of another process writing there, have other settings.
     """
+    how = replace(how, precision=usable_precision(how.precision, pipeline.device))
+    settings = asdict(how) | {"labels": pictures.labels, "size": pictures.sizes, "model": pipeline.checksum()}
     record = Record(pictures.folder / "sample.json", settings)
     mine = Share.of_this_process().of(len(pictures.labels))
-    with record.together():
+    with record.together(), autocast(how.precision, pipeline.device):
         wanted = pictures.missing(mine) if resume else mine
         with progress(len(mine), "generating", len(mine) - len(wanted)) as advance:
             for batch in batches(wanted, batch_size):
                 labels = [pictures.labels[index] for index in batch]
                 result = pipeline(
                     labels,
-                    latent_size,
+                    how.latent_size,
                     list(pictures.sizes),
-                    generator=[torch.Generator().manual_seed(seed + index) for index in batch],
-                    **arguments,
+                    generator=[torch.Generator().manual_seed(how.seed + index) for index in batch],
+                    **sampling_options(how),
                 )
                 record.write()
                 if pictures.keeps_latents:

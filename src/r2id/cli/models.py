@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
 
-    from r2id.diffusion.defaults import GenerationDefaults
     from r2id.diffusion.pipeline import R2Pipeline
     from r2id.networks.resampler import R2IR
-
 
 from r2id.errors import InputError
 from r2id.geometry.sizes import Size
@@ -48,19 +46,6 @@ class Sampling(GeneratorChoice):
     """Strength of classifier-free guidance, 1 for none; by default the model's own."""
     guidance_interval: tuple[float, float] | None = None
     """Times, from 0 (clean) to 1 (noise), between which guidance is applied; by default the model's own."""
-
-    def filled(self, defaults: GenerationDefaults) -> Self:
-        """Return the options with the model's own values in place of None."""
-        return replace(self, **defaults.fill(self.arguments))
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The options as arguments of the pipeline's call."""
-        return {
-            "num_inference_steps": self.num_inference_steps,
-            "guidance_scale": self.guidance_scale,
-            "guidance_interval": self.guidance_interval,
-        }
 
 
 def choose_device(choice: ModelChoice) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +49,10 @@ class Sample(Sampling):
 
 def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     """Generate pictures of labels or texts and write each at every size."""
-    from r2id.batch.pictures import Pictures, generate
+    from r2id.batch.pictures import Generation, Pictures, generate
+    from r2id.diffusion.defaults import sampling_options
     from r2id.files.images import IMAGE_SUFFIXES
     from r2id.runtime.memory import check_fits_in_memory
-    from r2id.runtime.precision import usable_precision
     from r2id.runtime.processes import Share
 
     if config.labels is not None and config.prompt:
@@ -68,7 +68,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         raise InputError("no text given; this model shows what --prompt says")
     defaults = pipeline.defaults_on(next(iter(config.size), config.latent_size))
     latent_size, sizes = config.latent_size or defaults.latent_size, config.size or (defaults.size,)
-    config = replace(config.filled(defaults), latent_size=latent_size, size=sizes)
+    config = replace(config, **defaults.fill(sampling_options(config)), latent_size=latent_size, size=sizes)
     check_seed(config.seed)
     requests = [label for label in labels for _ in range(config.per_label)]
     if config.keep_latents and pipeline.resampler is None:
@@ -77,23 +77,9 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         return sample_one(pipeline, config, requests)
     check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
     pictures = Pictures(config.output, requests, sizes, config.keep_latents)
-    settings = asdict(config) | {"labels": requests, "model": pipeline.checksum()}
-    settings["precision"] = usable_precision(config.precision, pipeline.device)
-    for name in ("output", "resume", "batch_size", "device", "per_label", "prompt", "keep_latents"):
-        settings.pop(name)
+    how = Generation(seed=config.seed, latent_size=latent_size, precision=config.precision, **sampling_options(config))
     share = Share.of_this_process()
-    with autocast(pipeline.device, config):
-        made = generate(
-            pipeline,
-            pictures,
-            latent_size,
-            config.seed,
-            config.batch_size,
-            config.resume,
-            settings,
-            config.arguments,
-            progress,
-        )
+    made = generate(pipeline, pictures, how, config.batch_size, config.resume, progress)
     # The last process finds nothing missing.
     if not pictures.missing(range(len(requests))):
         pictures.write_grids(columns=max(config.per_label, 10))
@@ -106,10 +92,10 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
 
 def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str]) -> None:
     """Generate a single picture and write it to the file `config.output`."""
-
     import torch
 
     from r2id.batch.one_picture import write_picture
+    from r2id.diffusion.defaults import sampling_options
     from r2id.files.large_writer import check_output
     from r2id.files.latents import Latents
     from r2id.files.pictures import PixelFormat
@@ -128,7 +114,7 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str]) ->
     with torch.inference_mode():
         with autocast(pipeline.device, config):
             generator = torch.Generator().manual_seed(config.seed)
-            how: dict[str, Any] = {"generator": generator, "output_type": "latent", **config.arguments}
+            how: dict[str, Any] = {"generator": generator, "output_type": "latent", **sampling_options(config)}
             latents = Latents.of(pipeline, pipeline(requests, config.latent_size, sizes, **how).latents)
         shown = write_picture(pipeline.resampler, latents, sizes[0], config.output, config.precision, progress=progress)
     print(f"{config.output}: {size_text(shown)}")

@@ -13,6 +13,13 @@ from r2id.geometry.sizes import Size, check_size, in_proportion, with_longer_sid
 from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
 
+SAMPLING = ("num_inference_steps", "guidance_scale", "guidance_interval")
+
+
+def sampling_options(options: Any) -> dict[str, Any]:
+    """Return those attributes of `options` that say how to sample, as arguments of a pipeline's call."""
+    return {name: getattr(options, name) for name in SAMPLING}
+
 
 @dataclass(frozen=True)
 class GenerationDefaults:
@@ -50,14 +57,6 @@ class GenerationDefaults:
     @classmethod
     def of(cls, diffuser: R2ID, resampler: R2IR | None, stored: Mapping[str, Any] | None = None) -> GenerationDefaults:
         """Return the defaults stored with a model; missing values follow from its networks."""
-        known = [field.name for field in fields(cls)]
-        given = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in (stored or {}).items()
-            if value is not None
-        }
-        if unknown := sorted(set(given) - set(known)):
-            raise InputError(f"generation_defaults has {unknown[0]!r}; accepted are {', '.join(known)}")
         # Latents get the density of the resampler's training.
         side, latent_side = diffuser.config.sample_size, diffuser.config.sample_size
         if resampler:
@@ -67,4 +66,13 @@ class GenerationDefaults:
             "size": tuple(canvas) if canvas else (side, side),
             "latent_size": with_longer_side(latent_side, canvas or (1, 1)),
         }
-        return cls(**derived | given)
+        return cls.from_json(derived | {name: value for name, value in (stored or {}).items() if value is not None})
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> GenerationDefaults:
+        """Return stored defaults, whose pairs may be lists."""
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(stored) - set(known)):
+            raise InputError(f"generation_defaults has {unknown[0]!r}; accepted are {', '.join(known)}")
+        values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+        return cls(**values)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ from torch import Tensor
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, text_states
+from r2id.diffusion.arguments import check_callback_tensors, check_each, check_memory, labels_of, sizes_of
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.folders import add_code, fetch, importable
 from r2id.diffusion.guidance import check_guidance, guide, is_guided
-from r2id.diffusion.noise_field import field_noise, finest_grid
+from r2id.diffusion.noise_field import field_noise
 from r2id.diffusion.schedule import alpha_bar_of_step, check_scheduler, start_scheduler
-from r2id.errors import InputError
 from r2id.files.atomic import fill_folder
 from r2id.files.checksums import checksum
 from r2id.files.images import as_output, check_output_type
@@ -239,74 +238,39 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             InputError: for an unknown label, a size below 1, an invalid canvas, another number of generators than of
                 labels, or pictures that exceed the memory.
         """
-        size, class_labels = _plain(size), _plain(class_labels)
-        defaults = self.generation_defaults
+        labels, (sizes, several) = labels_of(class_labels, prompt, self.conditioner.label_names), sizes_of(size)
+        check_output_type(output_type, ("pil", "np", "pt", "latent"))
+        channels = self.diffuser.config.channels
+        check_each(len(labels), channels, generator, latents)
+        if latents is not None:
+            latent_size = latents.shape[-2:]  # type: ignore[assignment]
+        if latent_size is not None:
+            latent_size = check_size(latent_size, "the latent size")
+        given = canvas or canvas_of(latents) or self.diffuser.config.canvas or next(iter(sizes), latent_size)
+        defaults = self.defaults_on(check_canvas(given) if given else None)
+        canvas = check_canvas(given or defaults.size)
+        latent_size = latent_size or defaults.latent_size
         if num_inference_steps is None:
             num_inference_steps = defaults.num_inference_steps
         if guidance_scale is None:
             guidance_scale = defaults.guidance_scale
         if guidance_interval is None:
             guidance_interval = defaults.guidance_interval
-        if not isinstance(size, Sequence | None):
-            raise InputError(f"size is {size!r}; it must be (height, width) or a list of such pairs")
-        single = size is None or (len(size) == 2 and all(isinstance(side, Real) for side in size))
-        asked: Any = [] if size is None else [size] if single else size
-        sizes = [check_size(one) for one in asked]
-        check_output_type(output_type, ("pil", "np", "pt", "latent"))
-        if latents is not None:
-            latent_size = latents.shape[-2:]  # type: ignore[assignment]
-        if latent_size is not None:
-            latent_size = check_size(latent_size, "the latent size")
-        canvas = canvas or canvas_of(latents) or self.diffuser.config.canvas
-        canvas = check_canvas(canvas or next(iter(sizes), latent_size or defaults.size))
-        defaults = self.defaults_on(canvas)
-        latent_size = latent_size or defaults.latent_size
         if size is None:
             sizes = [defaults.size]
         if output_type == "latent":
             sizes = []
-        if prompt is not None:
-            if class_labels is not None:
-                raise InputError("class_labels and prompt are both given; they are two names of the same, give one")
-            class_labels = [prompt] if isinstance(prompt, str) else prompt
-        if isinstance(class_labels, str) and self.text_encoder is not None:
-            class_labels = [class_labels]
-        if isinstance(class_labels, (str, int)):
-            raise InputError(f"class_labels is {class_labels!r}; it must be a list of labels, one for each picture")
         check_guidance(guidance_scale, guidance_interval)
-        if not class_labels:
-            if self.text_encoder is not None:
-                raise InputError("no prompt given; this model shows what a text says")
-            raise InputError(f"no class_labels given; this model knows {', '.join(self.conditioner.label_names)}")
-        image_channels = self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels
-        check_fits_in_memory(sizes, len(class_labels), image_channels)
-        # Features of a sample in a block, four times as many in the feed-forward.
-        check_fits_in_memory([latent_size], len(class_labels), 4 * self.diffuser.config.dim)
-        if latents is None:
-            # The field on its finest grid, and the parts that compose it.
-            check_fits_in_memory([finest_grid(latent_size)], len(class_labels), 2 * self.diffuser.config.channels)
-        if isinstance(generator, (list, tuple)) and len(generator) != len(class_labels):
-            raise InputError(
-                f"generator is a list of {len(generator)} and class_labels of {len(class_labels)}; "
-                "give one generator for all, or a list with one for each label"
-            )
-        if latents is not None and latents.shape[:2] != (len(class_labels), self.diffuser.config.channels):
-            raise InputError(
-                f"latents of shape {tuple(latents.shape)} do not fit {len(class_labels)} labels; "
-                f"the shape must be ({len(class_labels)}, {self.diffuser.config.channels}, height, width)"
-            )
+        image_channels = self.resampler.config.image_channels if self.resampler else channels
+        check_memory(self.diffuser, len(labels), latent_size, sizes, image_channels, draws_noise=latents is None)
         self.check_scheduler(num_inference_steps)
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
-        if not set(callback_on_step_end_tensor_inputs) <= set(self._callback_tensor_inputs):
-            raise InputError(
-                f"callback_on_step_end_tensor_inputs is {list(callback_on_step_end_tensor_inputs)}; "
-                f"there are only {self._callback_tensor_inputs}"
-            )
-        tokens, no_tokens = self.tokens(class_labels), self.tokens([None] * len(class_labels))
+        check_callback_tensors(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+        tokens, no_tokens = self.tokens(labels), self.tokens([None] * len(labels))
         dtype = self.diffuser.dtype
         if latents is None:
-            latents = field_noise(len(class_labels), self.diffuser.config.channels, latent_size, generator)
+            latents = field_noise(len(labels), channels, latent_size, generator)
 
         ratio = density(latent_size, self.diffuser.config.noise_reference_size)
         scheduler = start_scheduler(self.scheduler, ratio, num_inference_steps, self._execution_device)
@@ -341,7 +305,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         self.maybe_free_model_hooks()
         if output_type == "latent":
             images = sample
-        elif single:
+        elif not several:
             images = images[0]
         result = R2PipelineOutput(images=images, latents=sample)
         # The annotation leaves out the tuple, which few callers ask for.
@@ -391,8 +355,3 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     def check_scheduler(self, num_inference_steps: int) -> None:
         """Raise InputError if the scheduler cannot sample the diffuser in this number of steps."""
         check_scheduler(self.scheduler, self.diffuser.config.prediction_type, num_inference_steps)
-
-
-def _plain(value: Any) -> Any:
-    """Return arrays of numpy or torch as lists, and other values unchanged."""
-    return value.tolist() if hasattr(value, "tolist") else value

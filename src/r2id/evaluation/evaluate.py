@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from r2id.data.dataset import ImageDataset
-from r2id.diffusion.defaults import GenerationDefaults
+from r2id.diffusion.defaults import GenerationDefaults, sampling_options
 from r2id.diffusion.guidance import check_guidance
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
@@ -89,15 +89,6 @@ class Plan:
                 "limit, count and denoising_error are all 0; at least one must be more, or nothing is measured"
             )
 
-    @property
-    def sampling(self) -> dict[str, Any]:
-        """Sampling options as arguments of the pipeline's call."""
-        return {
-            "num_inference_steps": self.num_inference_steps,
-            "guidance_scale": self.guidance_scale,
-            "guidance_interval": self.guidance_interval,
-        }
-
     def of(self, images: int, defaults: GenerationDefaults) -> Plan:
         """Return the plan with every number and size filled in, for this number of images and a model's defaults."""
         numbers: dict[str, Any] = dict.fromkeys(("limit", "consistency", "real", "denoising_error"), images)
@@ -105,7 +96,7 @@ class Plan:
         for limits in (asdict(self), MOST, QUICK_MOST if self.quick else {}):
             numbers |= {name: min(n, limits[name]) for name, n in numbers.items() if limits.get(name) is not None}
         numbers["consistency"] = min(numbers["consistency"], numbers["limit"])
-        numbers |= defaults.fill(self.sampling)
+        numbers |= defaults.fill(sampling_options(self))
         latent_factors, factors = (QUICK_LATENT_SIZES, QUICK_SIZES) if self.quick else (LATENT_SIZES, SIZES)
         latent_sizes = self.latent_size or tuple(scaled(defaults.latent_size, factor) for factor in latent_factors)
         sizes = self.size or tuple(scaled(defaults.size, factor) for factor in factors)
@@ -144,8 +135,9 @@ def evaluate(
     if resume and output is None:
         raise InputError("--resume is given without --output, the folder of the figures to go on after; give both")
     plan = plan.of(len(data), pipeline.generation_defaults)
-    pipeline.check_scheduler(plan.sampling["num_inference_steps"])
-    check_guidance(plan.sampling["guidance_scale"], plan.sampling["guidance_interval"])
+    sampling = sampling_options(plan)
+    pipeline.check_scheduler(sampling["num_inference_steps"])
+    check_guidance(sampling["guidance_scale"], sampling["guidance_interval"])
     plan = replace(plan, precision=usable_precision(plan.precision, pipeline.device))
     plan = _measurable(pipeline, data, plan)
     _check_fits_in_memory(pipeline, data, plan)
@@ -284,7 +276,7 @@ class _Evaluation:
                     latent_size,
                     count=self.plan.count,
                     seed=self.plan.seed,
-                    sampling=self.plan.sampling,
+                    sampling=sampling_options(self.plan),
                     on_batch=on_batch,
                     unfinished=unfinished,
                 )

@@ -1,0 +1,84 @@
+"""Checks of the arguments of a pipeline's call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from r2id.diffusion.noise_field import finest_grid
+from r2id.errors import InputError
+from r2id.geometry.sizes import Size, check_size
+from r2id.networks.diffuser import R2ID
+from r2id.runtime.memory import check_fits_in_memory
+
+
+def sizes_of(size: Any) -> tuple[list[Size], bool]:
+    """Return the sizes of the pictures, none for None, and whether a list of them was given."""
+    size = _plain(size)
+    if not isinstance(size, Sequence | None):
+        raise InputError(f"size is {size!r}; it must be (height, width) or a list of such pairs")
+    if size is None:
+        return [], False
+    is_pair = len(size) == 2 and all(isinstance(side, Real) for side in size)
+    return [check_size(one) for one in ([size] if is_pair else size)], not is_pair
+
+
+def labels_of(class_labels: Any, prompt: str | Sequence[str] | None, known: Sequence[str]) -> Sequence[str | int]:
+    """Return a label or text for each picture; `known` are the model's labels, none for a model of texts."""
+    class_labels = _plain(class_labels)
+    if prompt is not None:
+        if class_labels is not None:
+            raise InputError("class_labels and prompt are both given; they are two names of the same, give one")
+        class_labels = [prompt] if isinstance(prompt, str) else prompt
+    if isinstance(class_labels, str) and not known:
+        class_labels = [class_labels]
+    if isinstance(class_labels, (str, int)):
+        raise InputError(f"class_labels is {class_labels!r}; it must be a list of labels, one for each picture")
+    if not class_labels:
+        if not known:
+            raise InputError("no prompt given; this model shows what a text says")
+        raise InputError(f"no class_labels given; this model knows {', '.join(known)}")
+    return class_labels
+
+
+def check_each(
+    count: int, channels: int, generator: torch.Generator | Sequence[torch.Generator] | None, latents: Tensor | None
+) -> None:
+    """Raise InputError unless a list of generators, or latents [B, C, h, w] of these channels, fit `count` labels."""
+    if isinstance(generator, (list, tuple)) and len(generator) != count:
+        raise InputError(
+            f"generator is a list of {len(generator)} and class_labels of {count}; "
+            "give one generator for all, or a list with one for each label"
+        )
+    if latents is not None and latents.shape[:2] != (count, channels):
+        raise InputError(
+            f"latents of shape {tuple(latents.shape)} do not fit {count} labels; "
+            f"the shape must be ({count}, {channels}, height, width)"
+        )
+
+
+def check_memory(
+    diffuser: R2ID, count: int, latent_size: Size, sizes: Sequence[Size], image_channels: int, *, draws_noise: bool
+) -> None:
+    """Raise InputError if `count` pictures of every size, their noise or the diffuser's features exceed the memory."""
+    check_fits_in_memory(sizes, count, image_channels)
+    # Features of a sample in a block, four times as many in the feed-forward.
+    check_fits_in_memory([latent_size], count, 4 * diffuser.config.dim)
+    if draws_noise:
+        # The field on its finest grid, and the parts that compose it.
+        check_fits_in_memory([finest_grid(latent_size)], count, 2 * diffuser.config.channels)
+
+
+def check_callback_tensors(names: Collection[str], known: Sequence[str]) -> None:
+    """Raise InputError for a name of a tensor that callbacks do not get."""
+    if not set(names) <= set(known):
+        raise InputError(f"callback_on_step_end_tensor_inputs is {list(names)}; there are only {known}")
+
+
+def _plain(value: Any) -> Any:
+    """Return arrays of numpy or torch as lists, and other values unchanged."""
+    return value.tolist() if hasattr(value, "tolist") else value
