@@ -29,7 +29,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in
 RUN = ("sample", "resample", "encode", "decode", "info", "card")
 """Commands that take seconds, with SMALLER and FEWER. Of the others only the options are read; `export`, half a minute,
 and the example that samples from what it writes run in tests/test_export.py."""
-SMALLER = {"32768x32768": "600x600", "5000": "1"}
+SMALLER = {"32768x32768": "600x600", "6000": "700", "5000": "1"}
 FEWER = {"sample": ["--num-inference-steps", "2"]}
 
 
