@@ -51,9 +51,11 @@ def test_a_picture_keeps_its_kind_and_a_region_is_the_whole_s(network, channels,
     assert numpy.array_equal(part.levels, whole.levels[7:300, 250:290])
 
 
-def test_a_scale_of_one_returns_nearly_the_same(network):
-    source = Picture(numpy.full((20, 30, 3), 90, numpy.uint8), PixelFormat(3))
-    assert abs(resample_picture(network, source, Target(scale=1)).levels.astype(int) - 90).max() <= 12
+@pytest.mark.parametrize("scale", [0.4, 1, 2.7])
+@pytest.mark.parametrize("level", [0, 90, 255])
+def test_an_even_colour_stays_so(network, scale, level):
+    source = Picture(numpy.full((20, 30, 3), level, numpy.uint8), PixelFormat(3))
+    assert (resample_picture(network, source, Target(scale=scale)).levels == level).all()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy
 import torch
@@ -19,6 +20,38 @@ PIXELS_PER_CELL = 4
 """Of the picture that is resampled. With so few in a cell, the latents keep all of them."""
 NEAR = 2
 """Pixels on either side from which what is transparent takes its colour."""
+
+
+OVERSHOOT = 0.5
+"""How far a colour may lie beyond those of the pixels around it, in parts of their range.
+
+Less takes sharpness away (0.2 dB at 0), and more leaves stains on even colours. Measured on BSD100 and Set5."""
+
+
+@dataclass(frozen=True)
+class _Near:
+    """The pixels around each pixel of a resampled region.
+
+    Attributes:
+        region: of the picture, that holds them all.
+        lines: row and column in it, of the pixel that each resampled row and column lies in.
+        margins: rows and columns around, on either side.
+    """
+
+    region: Region
+    lines: list[Tensor]
+    margins: list[int]
+
+    def limit(self, values: Tensor, pixels: Tensor, overshoot: float) -> Tensor:
+        """Values within the range of the pixels around them, so that what is even stays so and nothing gets a halo."""
+        highest, lowest = self._highest(pixels), -self._highest(-pixels)
+        beyond = overshoot * (highest - lowest)
+        return values.minimum(highest + beyond).maximum(lowest - beyond).clamp(-1, 1)
+
+    def _highest(self, x: Tensor) -> Tensor:
+        kernel = [2 * margin + 1 for margin in self.margins]
+        highest = functional.max_pool2d(x, kernel, 1, self.margins)
+        return highest.index_select(2, self.lines[0]).index_select(3, self.lines[1])
 
 
 class PictureField:
@@ -59,7 +92,8 @@ class PictureField:
     def render(self, size: Size, region: Region | None = None) -> Tensor:
         """The picture at `size`, or a region of it, [1, channels, height, width] in [−1, 1], alpha last."""
         region = region or (0, 0, *size)
-        colours = self._colours.render(size, region)
+        near = self._near(size, region)
+        colours = near.limit(self._colours.render(size, region), self._read_colours(near.region), OVERSHOOT)
         if self.form.colours == 1:
             colours = colours.mean(1, keepdim=True)
         if not self.form.transparent:
@@ -67,27 +101,21 @@ class PictureField:
         if self._opaque:
             return torch.cat([colours, torch.ones_like(colours[:, :1])], 1)
         alpha = self._alpha.render(size, region).mean(1, keepdim=True)
-        return torch.cat([colours, self._within_range(alpha, size, region)], 1)
+        return torch.cat([colours, near.limit(alpha, self._values(near.region)[:, -1:], 0)], 1)
 
-    def _within_range(self, alpha: Tensor, size: Size, region: Region) -> Tensor:
-        """No alpha beyond those of the nearest pixels: what is opaque stays so, and nothing gets a halo."""
+    def _near(self, size: Size, region: Region) -> _Near:
         lines, margins, starts = [], [], []
         for axis in range(2):
             step = self.size[axis] / size[axis]
             margin = math.ceil(max(1.0, step))
-            pixels = ((torch.arange(region[axis], region[axis + 2]) + 0.5) * step).long().clamp(max=self.size[axis] - 1)
+            places = torch.arange(region[axis], region[axis + 2], dtype=torch.float64) + 0.5
+            pixels = (places * step).long().clamp(max=self.size[axis] - 1)
             start = max(0, int(pixels[0]) - margin)
-            lines.append((pixels - start).to(alpha.device))
+            lines.append((pixels - start).to(self.device))
             margins.append(margin)
             starts.append((start, min(self.size[axis], int(pixels[-1]) + margin + 1)))
         (top, bottom), (left, right) = starts
-        near = self._values((top, left, bottom, right))[:, -1:]
-        kernel = (2 * margins[0] + 1, 2 * margins[1] + 1)
-
-        def highest(x: Tensor) -> Tensor:
-            return functional.max_pool2d(x, kernel, 1, margins)[:, :, lines[0]][:, :, :, lines[1]]
-
-        return alpha.minimum(highest(near)).maximum(-highest(-near))
+        return _Near((top, left, bottom, right), lines, margins)
 
     def _values(self, region: Region) -> Tensor:
         levels = self._levels_of(region)
