@@ -2,8 +2,8 @@
 
     python benchmarks/pictures/measure.py --bsd100 BSDS500/val --set5 SET5 --drawings iconify-json-emojione.tgz
 
-Conventions: values are rounded to 8 bits before they are compared. Figures of BSD100 are PSNR of RGB, and those of Set5
-PSNR of Y (ITU-R BT.601); a border of as many pixels as the scale, rounded up, is cut off wherever a picture is enlarged.
+Conventions: values are rounded to 8 bits before they are compared. Figures of BSD100 are PSNR of RGB, those of Set5
+PSNR of Y (ITU-R BT.601). A border of as many pixels as the scale, rounded up, is cut off if a picture is enlarged.
 Smaller pictures are made by antialiased cubic (Keys, a = -1/2), sizes of other scales rounded. A figure is the mean of
 the pictures' own. Nothing here may be trained on: BSD100 is BSDS500's val.
 """

@@ -196,6 +196,28 @@ def test_two_processes_learn_stored_latents_as_one_does(make_resampler, tmp_path
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("sharded", [(), ("--shard",)])
+def test_two_processes_learn_pictures_as_one_does(sharded, tmp_path):
+    (tmp_path / "icons.json").write_text(json.dumps({"icons": {"dot": {"body": '<circle cx="8" cy="8" r="5"/>'}}}))
+    arguments = (
+        *("resampler", "pictures", "--data", DIGITS, "--drawings", tmp_path, "--tile-size", "28"),
+        *("--drawing-size", "40", "--drawing-share", "0.3", "--latent-sizes", "1x1", "--steps", "6"),
+        *("--batch-size", "8", "--warmup-steps", "2", "--sample-every", "0", "--precision", "fp32"),
+        *("--num-workers", "0", "--model", "latent_channels=8", "widths=(12,12,16,16)", "encoder_blocks=(1,0,0,1)"),
+        *("decoder_blocks=(1,0,0,1)", "read_channels=4", "read_dim=8"),
+    )
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    with patch.object(sys, "argv", ["r2id", "train", *map(str, arguments), "--output", str(alone)]):
+        cli.main()
+    process = by_two_processes(*arguments, *sharded, "--output", together)
+    printed = printed_by(process)
+    assert process.returncode == 0 and printed.count("tiles of 28x28; 1 drawings of") == 1, printed
+    one, two = weights(alone), weights(together)
+    assert one.keys() == two.keys() and one
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+
+
 def test_each_process_holds_half_and_whole_weights_of_one_block_only(tmp_path):
     (tmp_path / "spread.py").write_text(SPREAD)
     process = launch_two(str(tmp_path / "spread.py"))
