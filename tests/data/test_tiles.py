@@ -60,12 +60,12 @@ class TestTiles:
         assert data.images.shape == (7, 3, 32, 32) and data.images.dtype == torch.uint8 and data.labels is None
         assert torch.equal(data.images[0, 0, :, 0], torch.arange(32, dtype=torch.uint8))
         assert "2 photographs, cut into 7 tiles of 32x32" in data.found
-        assert "left out 1 photographs smaller than 32x32" in data.found
-        assert "left out 1 photographs that cannot be read" in data.found
+        assert "left out 1 photograph smaller than 32x32" in data.found
+        assert "left out 1 photograph that cannot be read" in data.found
 
     def test_a_folder_without_a_tile_says_what_it_holds(self, tmp_path):
         ramp(20, 90).save(tmp_path / "a.png")
-        with pytest.raises(InputError, match="no tiles of 32x32; it holds 1 photographs smaller than 32x32"):
+        with pytest.raises(InputError, match="no tiles of 32x32; it holds 1 photograph smaller than 32x32"):
             load_tiles(tmp_path, tile_size=32)
 
 
@@ -137,7 +137,7 @@ class TestDrawings:
 
     def test_a_package_of_nothing_but_broken_drawings_is_refused(self, tmp_path):
         (tmp_path / "icons.json").write_text(json.dumps({"icons": {"one": {"body": BROKEN}}}))
-        with pytest.raises(InputError, match="none of 1 drawings"):
+        with pytest.raises(InputError, match="none of 1 drawing"):
             load_drawings([tmp_path])
 
     def test_a_missing_renderer_is_named_with_its_extra(self, package, monkeypatch):

@@ -211,7 +211,7 @@ def test_two_processes_learn_pictures_as_one_does(sharded, tmp_path):
         cli.main()
     process = by_two_processes(*arguments, *sharded, "--output", together)
     printed = printed_by(process)
-    assert process.returncode == 0 and printed.count("tiles of 28x28; 1 drawings of") == 1, printed
+    assert process.returncode == 0 and printed.count("tiles of 28x28; 1 drawing of") == 1, printed
     one, two = weights(alone), weights(together)
     assert one.keys() == two.keys() and one
     for name, value in one.items():

@@ -77,5 +77,10 @@ def index_names(names: Sequence[str]) -> tuple[torch.Tensor, tuple[str, ...]]:
     return torch.tensor([index[name] for name in names], dtype=torch.int64), tuple(distinct)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return "1 drawing", "2 drawings"."""
+    return f"{count} {noun}" + "s" * (count != 1)
+
+
 def missing_split(folder: Path, split: str, available: Sequence[str]) -> InputError:
     return InputError(f"{folder} has no split {split!r}; accepted: {', '.join(map(repr, available))}.")

@@ -16,6 +16,7 @@ from typing import Any
 
 from PIL import Image
 
+from r2id.data.content import counted
 from r2id.data.dataset import ImageDataset
 from r2id.data.pixels import store_pixels
 from r2id.errors import InputError
@@ -54,10 +55,10 @@ def load_drawings(
     names: list[str] = []
     drawings: list[str] = []
     variants = 0
-    for source in sources:
-        icons = read_icons(source)
+    for place in sources:
+        icons = read_icons(place)
         some, left_out = drawings_of(icons)
-        names.append(str(icons.get("prefix", source.name)))
+        names.append(str(icons.get("prefix", place.name)))
         drawings += some
         variants += left_out
 
@@ -73,17 +74,18 @@ def load_drawings(
                 pictures = map(render_svg, drawings, sides)
             yield from (_grounded(one, svg) for one, svg in zip(pictures, drawings, strict=True) if one)
 
-    text = f"drawings of {', '.join(names)}"
+    packages = ", ".join(names)
     buckets = store_pixels(rendered(), pixels)
     if not buckets:
-        raise InputError(f"none of {len(drawings)} {text} can be rendered; {ACCEPTED}")
+        raise InputError(f"none of {counted(len(drawings), 'drawing')} of {packages} can be rendered; {ACCEPTED}")
     images = buckets[0][1]
-    found = [f"{len(images)} {text}, rendered at {size_text((drawing_size, drawing_size))}"]
+    source = f"{counted(len(images), 'drawing')} of {packages}"
+    found = [f"{source}, rendered at {size_text((drawing_size, drawing_size))}"]
     if variants:
-        found.append(f"left out {variants} variants by skin tone")
+        found.append(f"left out {counted(variants, 'variant')} by skin tone")
     if broken := len(drawings) - len(images):
-        found.append(f"left out {broken} drawings that cannot be rendered")
-    return ImageDataset(images, None, (), None, f"{len(images)} {text}", "; ".join(found))
+        found.append(f"left out {counted(broken, 'drawing')} that cannot be rendered")
+    return ImageDataset(images, None, (), None, source, "; ".join(found))
 
 
 def drawings_of(icons: dict[str, Any]) -> tuple[list[str], int]:

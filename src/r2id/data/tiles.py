@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from r2id.data.content import counted
 from r2id.data.dataset import ImageDataset
 from r2id.data.loading import find_content, in_order
 from r2id.data.pixels import store_pixels
@@ -52,8 +53,8 @@ def load_tiles(
         try:
             picture = in_channels(content.picture(index), 3)
         except InputError:
-            return "photographs that cannot be read"
-        return tiles_of(picture, tile_size, index) or f"photographs smaller than {size}"
+            return "that cannot be read"
+        return tiles_of(picture, tile_size, index) or f"smaller than {size}"
 
     def tiles() -> Iterator[Image.Image]:
         for some in in_order(cut, content.count, num_workers):
@@ -63,12 +64,15 @@ def load_tiles(
                 yield from some
 
     buckets = store_pixels(tiles(), pixels)
-    reasons = [*content.left_out, *(f"{count} {reason}" for reason, count in left_out.items())]
+    reasons = [*content.left_out, *(f"{counted(count, 'photograph')} {why}" for why, count in left_out.items())]
     if not buckets:
         raise InputError(f"{content.description} has no tiles of {size}; it holds {' and '.join(reasons)}")
     images = buckets[0][1]
-    photographs = f"{content.description}, split {split}, {content.count - left_out.total()} photographs"
-    found = [f"{photographs}, cut into {len(images)} tiles of {size}", *(f"left out {one}" for one in reasons)]
+    photographs = f"{content.description}, split {split}, {counted(content.count - left_out.total(), 'photograph')}"
+    found = [
+        f"{photographs}, cut into {counted(len(images), 'tile')} of {size}",
+        *(f"left out {one}" for one in reasons),
+    ]
     return ImageDataset(images, None, (), None, photographs, "; ".join(found))
 
 

@@ -214,7 +214,7 @@ class TestTraining:
         values = [loss.item() for loss, _ in losses]
         assert sum(values[-10:]) < 0.8 * sum(values[:10])
         said = capsys.readouterr().err
-        assert "3 photographs, cut into 12 tiles of 64x64; left out 1 photographs that cannot be read" in said
+        assert "3 photographs, cut into 12 tiles of 64x64; left out 1 photograph that cannot be read" in said
         assert "6 drawings of dots, rendered at 80x80" in said
         trained = R2IR.from_pretrained(folder)
         assert trained.config.attention == "pyramid" and trained.config.training["steps"] == 40
