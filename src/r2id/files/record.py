@@ -9,6 +9,7 @@ from typing import Any
 
 from r2id.errors import InputError
 from r2id.files.atomic import write_whole
+from r2id.geometry.sizes import size_text
 
 
 def plain(value: Any) -> Any:
@@ -62,3 +63,25 @@ def check_settings(
     name = first_difference(settings, before, may_differ)
     if name is not None:
         raise InputError(f"{name} is {plain(settings[name])}; {made} {before.get(name)}; {advice}")
+
+
+def trainings(record: Mapping[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return the trainings of weights, from first to last: the turn of several, such as ", 1 of 2", and readable
+    settings."""
+    if not record:
+        return []
+    stages = [dict(record)]
+    while before := stages[0].pop("started_from", None):
+        stages.insert(0, dict(before))
+    turns = [f", {turn} of {len(stages)}" if len(stages) > 1 else "" for turn in range(1, len(stages) + 1)]
+    settings = [{name: _readable(value) for name, value in stage.items() if value is not None} for stage in stages]
+    return list(zip(turns, settings, strict=True))
+
+
+def _readable(value: Any) -> Any:
+    """Return sizes as HxW, and lists joined by spaces."""
+    if isinstance(value, (list, tuple)):
+        if len(value) == 2 and all(isinstance(side, int) for side in value):
+            return size_text((value[0], value[1]))
+        return " ".join(str(_readable(one)) for one in value)
+    return value

@@ -25,14 +25,6 @@ def frequencies(num_high: int, num_low: int, device: torch.device | None = None)
     return math.pi * 2.0 ** torch.arange(-num_low, num_high, device=device)
 
 
-def resolution_limit(num_high: int) -> int:
-    """Return the largest number of samples along a side whose neighbours the highest frequency tells apart.
-
-    sin(π·2^(num_high − 1)·x) turns by a half wave, the most that sampling can resolve, over 1/2^(num_high − 1).
-    """
-    return 2 ** (num_high - 1)
-
-
 def fourier_features(coordinates: Tensor, angular: Tensor, jitter: Tensor | float = 0.0) -> Tensor:
     """Return sin and cos of every coordinate at every frequency, averaged over Gaussian jitter.
 

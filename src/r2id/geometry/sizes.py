@@ -88,3 +88,11 @@ def check_region(region: Region, size: Size) -> Region:
 def size_text(size: Size) -> str:
     """(27, 18) → "27x18"."""
     return f"{size[0]}x{size[1]}"
+
+
+def resolution_limit(num_high: int) -> int:
+    """Return the largest number of samples along a side whose neighbours the highest frequency tells apart.
+
+    sin(π·2^(num_high − 1)·x) turns by a half wave, the most that sampling can resolve, over 1/2^(num_high − 1).
+    """
+    return 2 ** (num_high - 1)

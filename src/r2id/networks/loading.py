@@ -14,6 +14,7 @@ import torch
 from r2id.errors import InputError
 from r2id.files.atomic import fill_folder
 from r2id.files.hub import hub_or_cache
+from r2id.files.models import PRETRAINED, model_folder
 from r2id.runtime.devices import usable_device
 from r2id.runtime.late import late
 
@@ -45,9 +46,6 @@ class PipelineSwitches:
 
     enable_sequential_cpu_offload = _impossible("enable_sequential_cpu_offload")
     enable_group_offload = _impossible("enable_group_offload")
-
-
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
 class Publishing:
@@ -145,12 +143,6 @@ def load_part(kind: Any, name: str, part: str) -> Any:
     is_alone = (Path(name) / "config.json").is_file()
     is_pipeline = (model_folder(name, "model_index.json") / "model_index.json").is_file() and not is_alone
     return kind.from_pretrained(name, subfolder=part if is_pipeline else None)
-
-
-def model_folder(name: str | os.PathLike, marker: str | Path) -> Path:
-    """Return the folder `name` if it holds `marker`, or else the bundled one; without either, the path as it is."""
-    bundled = PRETRAINED / name
-    return bundled if (bundled / marker).is_file() and not (Path(name) / marker).is_file() else Path(name)
 
 
 ARGUMENTS = (

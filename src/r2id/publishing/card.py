@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from r2id.errors import InputError
 from r2id.evaluation.report import figure_text, markdown_table, read_evaluation, title
+from r2id.files.record import trainings
 from r2id.geometry.sizes import size_text
 
 CARD = "README.md"
@@ -110,28 +111,6 @@ def keep_card(old: Path, new: Path) -> None:
     """Let somebody's own card stay when a folder takes the place of an old one."""
     if not may_replace(read_card(old / CARD)):
         shutil.copyfile(old / CARD, new / CARD)
-
-
-def trainings(record: Mapping[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
-    """Return the trainings of weights, from first to last: the turn of several, such as ", 1 of 2", and readable
-    settings."""
-    if not record:
-        return []
-    stages = [dict(record)]
-    while before := stages[0].pop("started_from", None):
-        stages.insert(0, dict(before))
-    turns = [f", {turn} of {len(stages)}" if len(stages) > 1 else "" for turn in range(1, len(stages) + 1)]
-    settings = [{name: _readable(value) for name, value in stage.items() if value is not None} for stage in stages]
-    return list(zip(turns, settings, strict=True))
-
-
-def _readable(value: Any) -> Any:
-    """Return sizes as HxW, and lists joined by spaces."""
-    if isinstance(value, (list, tuple)):
-        if len(value) == 2 and all(isinstance(side, int) for side in value):
-            return size_text((value[0], value[1]))
-        return " ".join(str(_readable(one)) for one in value)
-    return value
 
 
 def _networks(model: Any) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""Folders of models, and their description without torch."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+
+from r2id.errors import InputError
+from r2id.files.record import read_record
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+
+NETWORKS = ("resampler", "diffuser", "conditioner")
+"""Parts of a pipeline from this package."""
+
+STATISTICS = ("latent_mean", "latent_std")
+"""Tensors beside the weights that are no parameters."""
+
+
+def model_folder(name: str | os.PathLike, marker: str | Path) -> Path:
+    """Return the folder `name` if it holds `marker`, or else the bundled one; without either, the path as it is."""
+    bundled = PRETRAINED / name
+    return bundled if (bundled / marker).is_file() and not (Path(name) / marker).is_file() else Path(name)
+
+
+class Part(NamedTuple):
+    """A network in a folder: its config and the number of its parameters."""
+
+    config: dict[str, Any]
+    parameters: int
+
+
+def read_parts(folder: Path) -> dict[str, Part]:
+    """Return the networks of a pipeline, by name. Raises InputError for missing or damaged files."""
+    index = _read_config(folder / "model_index.json")
+    return {name: read_part(folder / name) for name in NETWORKS if (index.get(name) or [None])[0]}
+
+
+def read_part(folder: Path) -> Part:
+    """Read the config of a network and the shapes of its weights. Raises InputError for missing or damaged files."""
+    config = _read_config(folder / "config.json")
+    shapes: dict[str, list[int]] = {}
+    for path in folder.glob("*.safetensors"):
+        try:
+            with safe_open(path, "np") as file:
+                # Variants of the weights have the same names.
+                shapes |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise InputError(f"{path} is damaged ({error}); accepted are safetensors of save_pretrained") from error
+    if not shapes:
+        raise InputError(f"{folder} holds no weights; give a folder written by save_pretrained")
+    return Part(config, sum(math.prod(shape) for name, shape in shapes.items() if name not in STATISTICS))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    return read_record(path, "give a folder written by save_pretrained", _class_name=lambda name: name)
