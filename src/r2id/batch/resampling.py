@@ -20,7 +20,7 @@ from r2id.errors import InputError
 from r2id.files.atomic import check_writable
 from r2id.files.checksums import file_checksum
 from r2id.files.folders import visible_files
-from r2id.files.images import ACCEPTED_IMAGES, as_levels, check_background, is_large, is_picture
+from r2id.files.images import ACCEPTED_IMAGES, IMAGE_SUFFIXES, as_levels, check_background, is_large, is_picture
 from r2id.files.large_reader import LargePicture, fits_at_once, tiff_size
 from r2id.files.large_writer import write_large
 from r2id.files.pictures import (
@@ -212,11 +212,11 @@ def jobs_for(inputs: Sequence[Path], output: Path | None, target: Target) -> tup
     missing = next((path for path in inputs if not path.exists()), None)
     if missing:
         raise InputError(f"{missing} is not a file or a folder; accepted are pictures, and folders of them")
-    if len(inputs) == 1 and not inputs[0].is_dir() and (output is None or _names_a_file(output)):
+    if len(inputs) == 1 and not inputs[0].is_dir() and (output is None or _names_a_file(output, False)):
         job = Job(inputs[0], output or inputs[0].with_name(_name_after(inputs[0], target)))
         _check_apart([job])
         return [job], 0
-    if output is None or _names_a_file(output):
+    if output is None or _names_a_file(output, True):
         given = "no output" if output is None else f"output {output}, one file,"
         raise InputError(f"{given} is given for several pictures; give a folder by --output")
     jobs, left_out = [], 0
@@ -235,8 +235,10 @@ def jobs_for(inputs: Sequence[Path], output: Path | None, target: Target) -> tup
     return jobs, left_out
 
 
-def _names_a_file(output: Path) -> bool:
-    return output.suffix != "" and not output.is_dir()
+def _names_a_file(output: Path, several: bool) -> bool:
+    # A folder for several pictures may well be called v1.2.
+    known = (*FILE_TYPES, *IMAGE_SUFFIXES)
+    return not output.is_dir() and (output.suffix.lower() in known if several else output.suffix != "")
 
 
 def _suffix(source: Path) -> str:

@@ -184,8 +184,10 @@ def picture_of(image: Image.Image, name: str, levels: numpy.ndarray | None = Non
         raise InputError(f"{name} is an animation of {frames} frames; accepted is a picture")
     image.load()
     profile = image.info.get("icc_profile")
-    exif = image.getexif()
-    orientation = exif.get(ORIENTATION, 1)
+    exif, orientation = None, 1
+    with contextlib.suppress(Exception):
+        exif = image.getexif()
+        orientation = exif.get(ORIENTATION, 1)
     if image.mode == "CMYK":
         if not profile:
             raise InputError(f"{name} is in CMYK without a colour profile; convert it to RGB first")
