@@ -78,13 +78,15 @@ class PictureObjective(Objective):
             have none.
         squared_from: share of the training after which errors are squared.
     Raises:
-        InputError: for an R2IR that is no pyramid.
+        InputError: for an R2IR that is no pyramid of RGB.
     """
 
     def __init__(self, resampler: R2IR, tile_size: int, latent_noise: float = 0.0, squared_from: float = 0.5) -> None:
         super().__init__()
         if resampler.config.attention != "pyramid":
             raise InputError(f"attention is {resampler.config.attention!r}; pictures are learnt by a 'pyramid'")
+        if resampler.config.image_channels != 3:
+            raise InputError(f"image_channels is {resampler.config.image_channels}; pictures are learnt in RGB, by 3")
         self.resampler, self.tile_size = resampler, tile_size
         self.latent_noise, self.squared_from = latent_noise, squared_from
 

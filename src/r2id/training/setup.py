@@ -69,7 +69,7 @@ def train_resampler(config: ResamplerTraining | PictureTraining) -> Path:
     channels = data[0].images.shape[1]
     torch.manual_seed(config.seed)
     if config.init_from:
-        resampler = _load_resampler(config.init_from, channels)
+        resampler = _load_resampler(config.init_from, None if pictures else channels)
     else:
         resampler = _build(
             R2IR,
