@@ -24,8 +24,8 @@ SECONDS=0
 START_AND_SAVE=25 # seconds of the command outside of the training
 
 if [ -n "${WHEELS:-}" ]; then
-    "$python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$WHEELS" \
-        accelerate diffusers psutil pypng resvg-py tifffile tqdm tyro
+    # All that the folder holds and nothing else: torch's own requirements are not looked at.
+    "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps "$WHEELS"/*.whl
 fi
 from=${FROM-pictures}
 [ -z "$from" ] || options=(--init-from "$from" "${options[@]}")
