@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import random
 import sys
 import time
@@ -234,9 +235,8 @@ def times(networks: dict[str, nn.Module], picture: Tensor, rounds: int) -> dict[
 
     alternatives = {}
     for precision in ("bf16", "fp32"):
-        for name in ("R2IR", "EDSR-LIIF"):
-            work = partial(enlarge, networks[name], picture, size)
-            alternatives[f"{name}, {precision}"] = within(precision, work)
+        double = partial(enlarge, networks["R2IR"], picture, size)
+        alternatives[f"R2IR, {precision}"] = within(precision, double)
         decode = partial(networks["AutoencoderKL"].decode, latent, size)
         alternatives[f"AutoencoderKL, {precision}"] = within(precision, decode)
     return take_turns(alternatives, rounds)
@@ -280,12 +280,12 @@ def main() -> None:
         name: Training(peer, options.seconds, options.batch, options.output / f"{name}.pt")
         for name, peer in PEERS.items()
     }
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
     def wanted(name: str) -> bool:
         return options.only in (None, name)
 
     def record(name: str, figures: object) -> None:
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         results[name] = figures
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
@@ -316,7 +316,7 @@ def main() -> None:
             record("reconstruction", {name: reconstruction(networks[name], bsd100, PIXELS) for name in pair})
         if wanted("time"):
             seconds = times(networks, cubic(bsd100[0], MEGAPIXEL), options.rounds)
-            record("time", {"seconds": seconds, "threads": options.threads})
+            record("time", {"seconds": seconds, "threads": options.threads, "load": os.getloadavg()[0]})
 
 
 if __name__ == "__main__":
