@@ -76,7 +76,7 @@ class Target:
                 raise InputError(f"{name} is {side}; it must be at least 1")
 
     def of(self, size: Size) -> Size:
-        """The size of what a picture of `size` becomes."""
+        """Return the size of what a picture of `size` becomes."""
         if self.size:
             return self.size
         if self.width:
@@ -89,7 +89,7 @@ class Target:
         return scaled(size, (self.scale, self.scale))
 
     def shown(self, size: Size) -> Region:
-        """The region of that picture which is rendered. Raises InputError for one outside of it."""
+        """Return the region of that picture which is rendered. Raises InputError for one outside of it."""
         return check_region(self.region, self.of(size)) if self.region else (0, 0, *self.of(size))
 
 
@@ -197,7 +197,7 @@ class Job:
 
 
 def jobs_for(inputs: Sequence[Path], output: Path | None, target: Target) -> tuple[list[Job], int]:
-    """Which file each picture is resampled to.
+    """Return which file each picture is resampled to.
 
     Args:
         inputs: picture files, and folders of them, at any depth.
@@ -329,9 +329,9 @@ def _bundled() -> R2IR:
 
 
 def upscale(image: Image.Image, scale: float) -> Image.Image:
-    """A Pillow image `scale` times as high and wide, below 1 smaller, by the bundled R2IR `pictures`.
+    """Resample a Pillow image to `scale` times its height and width, by the bundled R2IR `pictures`.
 
-    It is upright, in mode L, LA, RGB, RGBA or I;16, with the ICC profile and the EXIF data of the image.
+    The result is upright, in mode L, LA, RGB, RGBA or I;16, with the ICC profile and the EXIF data of the image.
 
     Raises InputError for a scale that is not above 0, an animation, pixels of 32 bits, and CMYK without a profile.
     """

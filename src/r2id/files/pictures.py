@@ -80,7 +80,7 @@ class Picture:
         return self.levels.shape[0], self.levels.shape[1]
 
     def on(self, background: int) -> Picture:
-        """The picture on a grey level, 0 to 255, where it is transparent."""
+        """Return the picture on a grey level, 0 to 255, where it is transparent."""
         if not self.form.transparent:
             return self
         most = 2**self.form.depth - 1
@@ -117,9 +117,10 @@ FILE_TYPES = {
 
 
 def file_type(path: Path) -> FileType:
-    """The type that a file's suffix names. Raises InputError for one that cannot hold a picture as it is."""
+    """Return the type that a file's suffix names. Raises InputError for one that cannot hold a picture as it is."""
     kind = FILE_TYPES.get(path.suffix.lower())
-    if kind is None:
+    Image.init()
+    if kind is None or Image.EXTENSION.get(path.suffix.lower()) not in Image.SAVE:
         raise InputError(f"{path} has no suffix of a file that keeps a picture; accepted are {', '.join(FILE_TYPES)}")
     return kind
 
@@ -134,7 +135,7 @@ def check_side(path: Path, size: Size) -> None:
 
 
 def format_for(path: Path, form: PixelFormat) -> PixelFormat:
-    """The format as the type of file holds it: 16 bits become 8 where it has no more.
+    """Return the format as the type of file holds it: 16 bits become 8 where it has no more.
 
     Raises InputError where it has no transparency.
     """
@@ -172,7 +173,7 @@ def read_picture(path: Path) -> Picture:
 
 
 def picture_of(image: Image.Image, name: str, levels: numpy.ndarray | None = None) -> Picture:
-    """A Pillow image as a picture, upright. Raises InputError as `read_picture` does.
+    """Convert a Pillow image to a picture, upright. Raises InputError as `read_picture` does.
 
     Args:
         image: what Pillow made of it.
@@ -198,7 +199,7 @@ def picture_of(image: Image.Image, name: str, levels: numpy.ndarray | None = Non
 
 
 def as_image(picture: Picture) -> Image.Image:
-    """A picture as a Pillow image, which has 16 bits of grey alone: others become 8."""
+    """Convert a picture to a Pillow image, which has 16 bits of grey alone: others become 8."""
     levels, form = picture.levels, picture.form
     if form.depth == 16 and form.channels > 1:
         levels = eight_bit(levels)
@@ -230,7 +231,7 @@ def save_picture(picture: Picture, path: Path) -> None:
 
 
 def photometric(form: PixelFormat) -> dict[str, Any]:
-    """How tifffile is told of a format."""
+    """Return the arguments that describe a format to tifffile."""
     return {
         "photometric": "minisblack" if form.colours == 1 else "rgb",
         "planarconfig": "contig",

@@ -33,7 +33,7 @@ def read_tiff(path: Path) -> Image.Image | None:
 
 
 def read_straight(path: Path) -> tuple[numpy.ndarray, bytes | None, int] | None:
-    """The same as levels [H, W, C] of 8 or 16 bits, as `straight` gives them, its colour profile and orientation."""
+    """Read the same as levels [H, W, C] of 8 or 16 bits, as `straight` gives them, with profile and orientation."""
     with _first_page(path) as page:
         if page is None:
             return None
@@ -107,7 +107,7 @@ def as_picture(levels: numpy.ndarray, page: Any) -> Image.Image:
 
 
 def straight(levels: numpy.ndarray, page: Any) -> numpy.ndarray:
-    """The same as levels [H, W, C] of as many bits, alpha last and not multiplied into the colours."""
+    """Convert pixels [H, W, C] of a page to levels of as many bits, alpha last and not multiplied into the colours."""
     levels, colours = _black_is_zero(levels, page)
     kind = page.extrasamples[0] if page.extrasamples else None
     if kind not in ALPHA:

@@ -11,13 +11,13 @@ TILE = 256
 
 
 def count_tiles(region: Region) -> int:
-    """How many tiles of the whole picture a region of it touches."""
+    """Return the number of tiles of the whole picture that a region of it touches."""
     top, left, bottom, right = region
     return (-(-bottom // TILE) - top // TILE) * (-(-right // TILE) - left // TILE)
 
 
 def tiles_by_block(region: Region, block: Size) -> Iterator[Region]:
-    """The tiles of the whole picture that a region touches, cut to it, one block after another.
+    """Yield the tiles of the whole picture that a region touches, cut to it, block by block.
 
     Args:
         region: (top, left, bottom, right) in pixels of the whole picture.
