@@ -36,6 +36,19 @@ def test_a_region_has_exactly_the_pixels_of_the_whole(field, size, block, monkey
             assert torch.equal(part, whole[:, :, top:bottom, left:right])
 
 
+@pytest.mark.parametrize("block", [8, 96])
+def test_a_view_is_the_region_but_for_rounding_and_decodes_no_other_cells(field, block, monkeypatch):
+    monkeypatch.setattr("r2id.fields.cell_field.BLOCK", block)
+    size, region, cells = (5000, 7744), (1300, 2000, 1500, 2304), []
+    with torch.inference_mode():
+        expected = field.render(size, region)
+        latents_of = field._latents_of
+        monkeypatch.setattr(field, "_latents_of", lambda window: cells.append(window.size) or latents_of(window))
+        monkeypatch.setattr(field, "_kept", None)
+        torch.testing.assert_close(field.view(size, region), expected, rtol=0, atol=1e-5)
+    assert len(cells) == 1 and max(cells[0]) <= 2 * field._margin + 4
+
+
 def test_a_pixel_of_the_lattices_size_is_the_colour_at_its_centre(field):
     size = (312, 484)
     places = Grid.of_size(size).points().relative

@@ -43,7 +43,7 @@ class _Near:
     margins: list[int]
 
     def limit(self, values: Tensor, pixels: Tensor, overshoot: float) -> Tensor:
-        """Clamp values to the range of the pixels around them, so that even colours stay so and nothing gets a halo."""
+        """Values within the range of the pixels around them, so that what is even stays so and nothing gets a halo."""
         highest, lowest = self._highest(pixels), -self._highest(-pixels)
         beyond = overshoot * (highest - lowest)
         return values.minimum(highest + beyond).maximum(lowest - beyond).clamp(-1, 1)
@@ -86,21 +86,33 @@ class PictureField:
         )
 
     def blocks(self, size: Size) -> Size:
-        """Return the height and width of the blocks that a picture of `size` is rendered in."""
+        """Pixels along the sides of the blocks that a picture of `size` is rendered in."""
         return self._colours.blocks(size)
 
     def render(self, size: Size, region: Region | None = None) -> Tensor:
-        """Render the picture at `size`, or a region of it, as [1, channels, height, width] in [−1, 1], alpha last."""
-        region = region or (0, 0, *size)
+        """The picture at `size`, or a region of it, [1, channels, height, width] in [−1, 1], alpha last."""
+        return self._render(size, region or (0, 0, *size), self._colours.render, self._alpha.render)
+
+    def view(self, size: Size, region: Region) -> Tensor:
+        """`render` of a region that decodes no cells but its own, as `CellField.view` does."""
+        return self._render(size, region, self._colours.view, self._alpha.view)
+
+    def _render(
+        self,
+        size: Size,
+        region: Region,
+        colours_of: Callable[[Size, Region], Tensor],
+        alpha_of: Callable[[Size, Region], Tensor],
+    ) -> Tensor:
         near = self._near(size, region)
-        colours = near.limit(self._colours.render(size, region), self._read_colours(near.region), OVERSHOOT)
+        colours = near.limit(colours_of(size, region), self._read_colours(near.region), OVERSHOOT)
         if self.form.colours == 1:
             colours = colours.mean(1, keepdim=True)
         if not self.form.transparent:
             return colours
         if self._opaque:
             return torch.cat([colours, torch.ones_like(colours[:, :1])], 1)
-        alpha = self._alpha.render(size, region).mean(1, keepdim=True)
+        alpha = alpha_of(size, region).mean(1, keepdim=True)
         return torch.cat([colours, near.limit(alpha, self._values(near.region)[:, -1:], 0)], 1)
 
     def _near(self, size: Size, region: Region) -> _Near:
@@ -143,7 +155,7 @@ class PictureField:
 
 
 def field_of(network: R2IR, picture: Picture) -> PictureField:
-    """Return a picture in memory as a function of coordinates."""
+    """A picture in memory as a function of coordinates."""
     levels = picture.levels
     opaque = picture.form.transparent and bool((levels[..., -1] == 2**picture.form.depth - 1).all())
     return PictureField(

@@ -106,10 +106,20 @@ class CellField:
         Raises:
             InputError: for an empty size, or a region that is empty or not inside it.
         """
-        size = check_size(size)
+        return self._render(check_size(size), region, (0, 0), size)
+
+    def view(self, size: Size, region: Region) -> Tensor:
+        """`render` of a region that decodes no cells but its own, for looking around in a large picture.
+
+        Blocks begin at the region's corner, so that pixels differ from the whole picture's by rounding.
+        """
+        return self._render(check_size(size), region, region[:2], region[2:])
+
+    def _render(self, size: Size, region: Region | None, first: Size, last: Size) -> Tensor:
+        """The pixels of `region`, in blocks from `first` up to `last`."""
         top, left, bottom, right = check_region(region, size) if region else (0, 0, *size)
         output: Tensor | None = None
-        for block in self._covering((top, left, bottom, right), self.blocks(size), (0, 0), size):
+        for block in self._covering((top, left, bottom, right), self.blocks(size), first, last):
             decoded = self._decode(self._cells_of(block, size))
             for piece in self._covering((top, left, bottom, right), (PIECE, PIECE), block[:2], block[2:]):
                 colours = self._pixels(decoded, size, piece)
