@@ -52,6 +52,24 @@ def _same_random_numbers():
 
 
 @pytest.fixture(scope="session")
+def make_pyramid() -> Callable[[], R2IR]:
+    """Builds a small pyramid for RGB with every weight random, so that nothing cancels."""
+
+    def make() -> R2IR:
+        torch.manual_seed(0)
+        pyramid = R2IR(
+            image_channels=3, latent_channels=24, attention="pyramid", widths=(12, 16, 20, 24),
+            encoder_blocks=(1, 1, 1, 1), decoder_blocks=(1, 1, 1, 1), read_channels=4, read_dim=8,
+        )  # fmt: skip
+        with torch.no_grad():
+            for parameter in pyramid.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        return pyramid.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def make_resampler() -> Callable[..., R2IR]:
     """Builds a tiny untrained R2IR with random latent statistics; arguments replace the defaults."""
 

@@ -26,7 +26,7 @@ MAY_IMPORT = {
         "errors", "geometry", "runtime", "files", "networks", "conditioning", "diffusion", "data", "publishing",
     ),
     "batch": ("errors", "geometry", "runtime", "files", "networks", "diffusion", "data"),
-    "app": ("errors", "geometry", "runtime", "files", "diffusion"),
+    "app": ("errors", "geometry", "runtime", "files", "networks", "diffusion", "batch"),
     "cli": (
         "errors", "geometry", "runtime", "files", "networks", "diffusion", "data", "evaluation", "publishing",
         "training", "batch", "app",

@@ -1,92 +1,37 @@
 """The page in a real browser: what a visitor does, and what they see. Run by `make test-browser`."""
 
-import json
-import os
 import re
-import shutil
-import socket
 
 import pytest
 from PIL import Image
-
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
-from selenium.webdriver.support.ui import WebDriverWait
 
+from browsing import IN_A_BROWSER, browsers, free_port, look_like_a_phone, screenshot, until
 from r2id import R2Pipeline
-from r2id.app.page import launch
+from r2id.app.page import build, launch
 from r2id.app.studio import Studio
 from r2id.errors import InputError
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
-]
-SCREENSHOTS = os.environ.get("R2ID_SCREENSHOTS")
-"""A folder for pictures of the page, to look at."""
-# No network but the page's own.
-QUIET = ("background-networking", "component-update", "sync")
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")
 def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
+    number = free_port()
     pipeline = R2Pipeline.from_pretrained("mnist")
     pipeline.set_progress_bar_config(disable=True)
-    page = launch(Studio(pipeline), number)
+    page = launch(build(Studio(pipeline)), number)
     yield number
     page.close()
 
 
 @pytest.fixture
 def visit(port, tmp_path):
-    """Opens the page in a browser of its own; when all is done, none may have complained or asked anybody else."""
-    opened: list[WebDriver] = []
-
-    def open_page(*arguments: str, query: str = "") -> WebDriver:
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        options.set_capability("goog:loggingPrefs", {"browser": "SEVERE", "performance": "ALL"})
-        for argument in (
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            *(f"--disable-{name}" for name in QUIET), f"--user-data-dir={tmp_path / str(len(opened))}", *arguments,
-        ):  # fmt: skip
-            options.add_argument(argument)
-        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-        opened.append(browser)
-        browser.get(f"http://127.0.0.1:{port}/{query}")
-        until(browser, lambda: browser.find_elements(By.ID, "generate"))
-        return browser
-
-    yield open_page
-    complaints = [entry for browser in opened for entry in browser.get_log("browser")]
-    asked = {address for browser in opened for address in requested(browser)}
-    for browser in opened:
-        browser.quit()
-    assert not complaints
-    page = f"http://127.0.0.1:{port}/"
-    assert asked & {page, f"{page}?__theme=dark"}
-    # The browser's own pages are chrome://.
-    own = (page, "data:", "blob:", "chrome:", "chrome-untrusted:", "chrome-extension:")
-    assert not [address for address in asked if not address.startswith(own)]
-
-
-def requested(browser: WebDriver) -> set[str]:
-    """Every address that the browser asked for."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return {one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"}
-
-
-def until(browser: WebDriver, condition):
-    return WebDriverWait(browser, 180).until(lambda _: condition())
+    with browsers(port, tmp_path, "generate") as open_page:
+        yield open_page
 
 
 def line(browser: WebDriver) -> str:
@@ -116,17 +61,6 @@ def preset(browser: WebDriver) -> list[str]:
 def downloads(browser: WebDriver) -> str:
     """The addresses of all files that are offered."""
     return " ".join(link.get_attribute("href") or "" for link in browser.find_elements(By.CSS_SELECTOR, "#files a"))
-
-
-def look_like_a_phone(browser: WebDriver) -> None:
-    phone = {"width": 390, "height": 840, "deviceScaleFactor": 2, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
-
-
-def screenshot(browser: WebDriver, name: str) -> None:
-    if SCREENSHOTS:
-        browser.save_screenshot(f"{SCREENSHOTS}/{name}.png")
 
 
 def text_level(browser: WebDriver) -> float:
@@ -296,4 +230,4 @@ def test_it_is_dark_where_that_is_wished(visit, query):
 
 def test_a_port_that_is_taken_is_named(port):
     with pytest.raises(InputError, match=f"port {port} is taken"):
-        launch(Studio(R2Pipeline.from_pretrained("mnist")), port)
+        launch(build(Studio(R2Pipeline.from_pretrained("mnist"))), port)

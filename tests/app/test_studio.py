@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from r2id.app import studio as module
-from r2id.app.page import build, data_address
+from r2id.app.page import build
+from r2id.app.parts import data_address
 from r2id.app.studio import WHOLE, Session, Studio, zoomed
 from r2id.errors import InputError
 from r2id.files.latents import Latents

@@ -1,1 +1,1 @@
-"""The web page of `r2id app`; imports errors, geometry, runtime, files and diffusion."""
+"""The web page of `r2id app`; imports errors, geometry, runtime, files, networks, diffusion and batch."""

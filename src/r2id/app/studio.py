@@ -220,8 +220,13 @@ class Studio:
             yield
 
     def _keep_newest(self) -> None:
-        for old in sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-MOST_FILES]:
-            shutil.rmtree(old, ignore_errors=True)
+        keep_newest(self.folder, MOST_FILES)
+
+
+def keep_newest(folder: Path, most: int) -> None:
+    """Remove all but the newest subfolders."""
+    for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-most]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def zoomed(view: View, part: View) -> View:
@@ -245,15 +250,16 @@ def check_within(size: Size, most: int, name: str) -> None:
         raise InputError(f"{name} is {size_text(size)}; the page takes at most {most} on a side")
 
 
-def check_upload(path: str) -> None:
-    """Raise InputError for a picture of too many pixels, before they are read."""
+def check_upload(path: str, most: int | None = None) -> None:
+    """Raise InputError for a picture of more pixels than `most`, by default UPLOAD_PIXELS, before they are read."""
     try:
         with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
     except Exception:
         return  # read_image names the fault
-    if width * height > UPLOAD_PIXELS:
-        raise InputError(f"the picture is {height}x{width}; accepted are at most {UPLOAD_PIXELS:,} pixels")
+    most = most or UPLOAD_PIXELS
+    if width * height > most:
+        raise InputError(f"the picture is {height}x{width}; accepted are at most {most:,} pixels")
 
 
 def check_decoded(size: Size, count: int) -> None:

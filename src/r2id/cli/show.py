@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, load_pipeline
+from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, is_resampler, load_pipeline, load_resampler
 from r2id.cli.parsing import check_seed, parse_labels
 from r2id.errors import InputError
 
@@ -45,7 +45,7 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class App(ModelChoice):
-    """Serve a web page on this machine: generate, decode again at other sizes, zoom, resample pictures."""
+    """Serve a web page on this machine: generate, decode again, zoom, and compare and enlarge photographs."""
 
     port: int = 7860
     """Port of the page, http://127.0.0.1:PORT."""
@@ -54,18 +54,28 @@ class App(ModelChoice):
 
 
 def serve(config: tyro.conf.OmitArgPrefixes[App]) -> None:
-    """Serve a web page on this machine: generate, decode again at other sizes, zoom, resample pictures."""
+    """Serve a web page on this machine: generate, decode again, zoom, and compare and enlarge photographs.
+
+    An R2IR alone, such as `pictures`, gets the part for photographs.
+    """
     if not 1 <= config.port <= 65535:
         raise InputError(f"port is {config.port}; it must be from 1 to 65535")
+    from r2id.app.enlarger import Enlarger
     from r2id.app.studio import Studio
 
     # SIGTERM ends the page like Ctrl-C, so that its files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    studio = Studio(load_pipeline(config))
+    if is_resampler(config.model):
+        studio, enlarger = None, Enlarger(lambda: load_resampler(config))
+        enlarger.network  # noqa: B018 - a model that does not fit is refused before the page is served
+    else:
+        studio = Studio(load_pipeline(config))
+        enlarger = Enlarger(lambda: load_resampler(replace(config, model="pictures")))
     # gradio reads them on import.
-    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(studio.folder)}
-    from r2id.app.page import launch
+    folder = studio.folder if studio else enlarger.folder
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder)}
+    from r2id.app.page import build, launch
 
-    page = launch(studio, config.port, config.browser)
+    page = launch(build(studio, enlarger), config.port, config.browser)
     print(f"serving http://127.0.0.1:{config.port}, until Ctrl-C", flush=True)
     page.block_thread()

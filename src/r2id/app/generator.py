@@ -1,0 +1,186 @@
+"""The part of the page that generates: pictures, decoded again and looked at, and the visitor's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio
+
+from r2id.app.parts import component, data_address, said
+from r2id.app.studio import LARGEST_LATENT, MOST_STEPS, WHOLE, Session, Studio, zoomed
+from r2id.errors import InputError
+from r2id.geometry.sizes import Size, check_size, size_text
+
+TO_THE_PICTURES = """() => {
+    const line = document.querySelector("#line");
+    if (line.getBoundingClientRect().top > 0.7 * innerHeight) line.scrollIntoView({behavior: "smooth"});
+}"""
+"""Scrolls to the pictures, which on a phone are below the controls and out of sight."""
+
+PRESET_OF = "(height, width) => %s.find(text => text === `${height}x${width}`) ?? null"
+"""In the browser, where quick typing does not outrun the answers."""
+
+ABOUT = """Generate {what} from latents of any height and width, decode the same latents at any size, and zoom into the
+picture as a function of coordinates. Everything runs on this machine."""
+
+
+def generator(studio: Studio) -> None:
+    """Add the part of a studio to the page: generate, decode again, zoom, encode a picture."""
+
+    def size_of(height: float | None, width: float | None, name: str) -> Size:
+        if height is None or width is None:
+            raise InputError(f"{name} is incomplete; give a height and a width")
+        return check_size((height, width), name)
+
+    def shown(session: Session, latent: Any) -> Iterator[tuple[Any, ...]]:
+        """Yield the pictures alone, then with the picked one, the `latent`, a line of text and the session."""
+        of = f"{len(session.latents)} latents" if len(session.latents) > 1 else "1 latent"
+        latent_height, latent_width = session.latents.shape[-2:]
+        line = f"{of} of {latent_height}x{latent_width}, decoded at {size_text(session.size)}"
+        pictures = studio.pictures(session)
+        addresses = [data_address(picture) for picture in pictures]
+        yield addresses, *(gradio.skip(),) * 4
+        yield addresses, data_address(studio.overview(session, pictures)), latent, line, session
+
+    def latent_of(session: Session) -> str:
+        """Return the latent of the picked picture."""
+        return data_address(studio.channels(session))
+
+    @said
+    def generate(labels, latent_height, latent_width, height, width, steps, guidance, seed):  # type: ignore[no-untyped-def]
+        latent_size = size_of(latent_height, latent_width, "the latent size")
+        size = size_of(height, width, "the picture size")
+        if isinstance(labels, str):
+            labels = [text.strip() for text in labels.splitlines() if text.strip()]
+        for step, made in enumerate(studio.generate(labels, latent_size, size, int(steps), guidance, int(seed or 0))):
+            if isinstance(made, Session):
+                yield from shown(made, latent_of(made))
+            else:
+                skip = gradio.skip()
+                yield [data_address(one) for one in made], skip, skip, f"step {step + 1} of {int(steps)}", skip
+
+    @said
+    def encode(path, latent_height, latent_width, height, width):  # type: ignore[no-untyped-def]
+        latent_size = size_of(latent_height, latent_width, "the latent size")
+        session = studio.encode(path, latent_size, size_of(height, width, "the picture size"))
+        yield from shown(session, latent_of(session))
+
+    @said
+    def decode(session: Session | None, height, width):  # type: ignore[no-untyped-def]
+        if session is None:
+            yield (gradio.skip(),) * 5
+        else:
+            session = replace(session, size=size_of(height, width, "the picture size"), view=WHOLE)
+            yield from shown(session, gradio.skip())
+
+    @said
+    def pick(session: Session | None, event: gradio.EventData):  # type: ignore[no-untyped-def]
+        if session is None or not 0 <= event.index < len(session.latents):
+            return (gradio.skip(),) * 3
+        session = replace(session, picked=event.index, view=WHOLE)
+        return data_address(studio.look(session)), latent_of(session), session
+
+    @said
+    def zoom(session: Session | None, event: gradio.EventData):  # type: ignore[no-untyped-def]
+        if session is None or len(event.part) != 4:
+            return gradio.skip(), gradio.skip()
+        session = replace(session, view=zoomed(session.view, event.part))
+        return data_address(studio.look(session)), session
+
+    @said
+    def zoom_out(session: Session | None):  # type: ignore[no-untyped-def]
+        if session is None:
+            return gradio.skip(), gradio.skip()
+        session = replace(session, view=WHOLE)
+        return data_address(studio.look(session)), session
+
+    @said
+    def save(session: Session | None):  # type: ignore[no-untyped-def]
+        if session is None:
+            raise InputError("there is nothing to download yet; generate or encode a picture first")
+        return gradio.File([str(path) for path in studio.files(session)], visible=True)
+
+    defaults, presets = studio.defaults, {size_text(size): size for size in studio.sizes}
+    default_latent = [min(side, LARGEST_LATENT) for side in defaults.latent_size]
+    what = f"pictures of {', '.join(studio.labels)}" if 0 < len(studio.labels) <= 10 else "pictures"
+    session = gradio.State(None, time_to_live=3600)
+    gradio.Markdown(ABOUT.format(what=what))
+    with gradio.Row():
+        with gradio.Column(scale=2, min_width=300):
+            with gradio.Tab("Generate"):
+                labels = (
+                    gradio.CheckboxGroup(studio.labels, value=studio.labels[:10], label="Labels")
+                    if studio.labels
+                    else gradio.Textbox(label="Texts, one in a line", lines=3, elem_id="texts")
+                )
+                with gradio.Row():
+                    steps = gradio.Slider(
+                        1, MOST_STEPS, min(defaults.num_inference_steps, MOST_STEPS), step=1, label="Steps"
+                    )
+                    guidance = gradio.Slider(
+                        1, 10, min(max(defaults.guidance_scale, 1), 10), step=0.1, label="Guidance"
+                    )
+                seed = gradio.Number(1, precision=0, minimum=0, label="Seed")
+                generate_button = gradio.Button("Generate", variant="primary", elem_id="generate")
+            with gradio.Tab("Your picture"):
+                upload = gradio.File(label="Picture", type="filepath", file_types=["image"], elem_id="upload")
+                encode_button = gradio.Button("Encode and decode", variant="primary", elem_id="encode")
+            with gradio.Group():
+                with gradio.Row():
+                    latent_height = gradio.Slider(1, LARGEST_LATENT, default_latent[0], step=1, label="Latent height")
+                    latent_width = gradio.Slider(1, LARGEST_LATENT, default_latent[1], step=1, label="Latent width")
+                with gradio.Row():
+                    height = gradio.Number(defaults.size[0], precision=0, label="Picture height", elem_id="height")
+                    width = gradio.Number(defaults.size[1], precision=0, label="Picture width", elem_id="width")
+                preset = gradio.Radio(
+                    list(presets),
+                    value=size_text(defaults.size) if defaults.size in studio.sizes else None,
+                    label="Picture sizes, height × width",
+                    elem_id="preset",
+                )
+                decode_button = gradio.Button("Decode the same latents at this size", elem_id="decode")
+        with gradio.Column(scale=3, min_width=300):
+            line = gradio.Markdown("Nothing is generated yet.", elem_id="line")
+            strip = gradio.HTML([], **component("strip"))
+            viewer = gradio.HTML("", **component("viewer"))
+            with gradio.Row():
+                out_button = gradio.Button("Zoom out", size="sm", elem_id="zoom-out")
+                save_button = gradio.Button("Prepare downloads", size="sm", elem_id="save")
+            gradio.Markdown(
+                "Drag over the picture to zoom into a part. On a touch screen, begin sideways. "
+                "Click a small picture to see it here."
+            )
+            files = gradio.File(label="PNG and latents", interactive=False, visible=False, elem_id="files")
+            with gradio.Accordion("The latent, channel by channel", open=False):
+                latent = gradio.HTML("", **component("latent"))
+    everything = [strip, viewer, latent, line, session]
+    sizes = [latent_height, latent_width, height, width]
+    # Two queues, so that looking does not wait for pictures of another visitor.
+    hidden: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "looking"}
+    unqueued = hidden | {"queue": False, "show_progress": "hidden"}
+    # Progress and errors are shown once, not on every part of the page that changes.
+    many, one = hidden | {"show_progress_on": strip}, hidden | {"show_progress_on": viewer}
+    shows_others = (
+        generate_button.click(
+            generate, [labels, *sizes, steps, guidance, seed], everything, **many | {"concurrency_id": "generating"}
+        ),
+        encode_button.click(encode, [upload, *sizes], everything, **many),
+        decode_button.click(decode, [session, height, width], everything, **many),
+        preset.input(lambda text: presets[text], preset, [height, width], **unqueued).then(
+            decode, [session, height, width], everything, **many
+        ),
+        strip.select(pick, session, [viewer, latent, session], **one),
+    )
+    for shown_others in shows_others:
+        # The files are those of pictures that were shown before.
+        shown_others.success(lambda: gradio.File(None, visible=False), None, files, **unqueued)
+    for side in (height, width):
+        side.input(None, [height, width], preset, js=PRESET_OF % json.dumps(list(presets)), **hidden)
+    for asks in (generate_button.click, encode_button.click, decode_button.click, preset.input):
+        asks(None, js=TO_THE_PICTURES, **hidden)
+    viewer.select(zoom, session, [viewer, session], **one)
+    out_button.click(zoom_out, session, [viewer, session], **one)
+    save_button.click(save, session, files, **hidden)
