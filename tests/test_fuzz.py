@@ -18,9 +18,10 @@ from r2id.cli.parsing import parse_labels, parse_region, parse_size
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.images import read_image
-from r2id.files.large_reader import LargeImage, tiff_size
+from r2id.files.large_reader import LargeImage, LargePicture, tiff_size
 from r2id.files.large_writer import write_large
 from r2id.files.latents import Latents
+from r2id.files.pictures import read_picture, save_picture
 from r2id.runtime.progress import unseen
 from r2id.training.setup import network_arguments
 
@@ -119,6 +120,43 @@ def test_damaged_images(suffix, mode, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("suffix", "mode"), KINDS)
+def test_damaged_pictures_are_kept_as_they_are_or_refused(suffix, mode, tmp_path):
+    path, content = tmp_path / f"image.{suffix}", file_bytes(suffix, mode)
+
+    @RUN
+    @given(damaged(content))
+    def check(changed):
+        path.write_bytes(changed)
+        picture = refuses(lambda: read_picture(path))
+        if picture:
+            save_picture(picture, tmp_path / "again.png")
+            assert numpy.array_equal(read_picture(tmp_path / "again.png").levels, picture.levels)
+
+    check()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_large_pictures(tmp_path):
+    path, content = tmp_path / "image.tif", tiled_tiff()
+
+    def read():
+        large = LargePicture(path)
+        return large, large.levels((0, 0, *(min(side, 64) for side in large.size)))
+
+    @RUN
+    @given(damaged(content))
+    def check(changed):
+        path.write_bytes(changed)
+        read_or_none = refuses(read)
+        if read_or_none:
+            large, levels = read_or_none
+            assert levels.shape[-1] == large.form.channels and levels.dtype == large.form.dtype
+
+    check()
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_damaged_large_images(tmp_path):
     path, content = tmp_path / "image.tif", tiled_tiff()
 
@@ -140,7 +178,8 @@ def test_damaged_large_images(tmp_path):
 
 def test_damaged_tiles_of_an_unfinished_picture(tmp_path, monkeypatch):
     """Two tiles, of which one is written."""
-    monkeypatch.setattr("r2id.files.large_writer.TILE", 16)
+    for module in ("files.large_writer", "geometry.tiles"):
+        monkeypatch.setattr(f"r2id.{module}.TILE", 16)
     path, size = tmp_path / "big.tif", (16, 30)
 
     class Ones:

@@ -166,6 +166,7 @@ def test_where_outputs_go(tmp_path):
     assert outputs([drawing], None, width=30) == (["all/c-30w.png"], 0)
     assert outputs([photo], tmp_path / "big.png") == (["big.png"], 0)
     assert outputs([photo], out) == (["all/out/photo.jpg"], 0)
+    assert outputs([photo, drawing], tmp_path / "v1.2") == (["v1.2/photo.jpg", "v1.2/c.png"], 0)
     assert outputs([photo, tmp_path / "all"], out) == (["all/out/photo.jpg", "all/out/b/x.JPG", "all/out/c.png"], 1)
 
 

@@ -98,9 +98,12 @@ class TestScript:
         assert len(calls_of(tmp_path, "data", tmp_path / "out", statuses=(130,))) == 1
 
     def test_it_installs_wheels_without_a_network(self, tmp_path):
-        install, train = calls_of(tmp_path, "data", tmp_path / "out", statuses=(0, 0), WHEELS="wheels")
-        assert install[:3] == ["-m", "pip", "install"] and "--no-index" in install and "wheels" in install
-        assert "torch" not in install and train[1] == "r2id"
+        wheels = [tmp_path / "tqdm-1-py3-none-any.whl", tmp_path / "tyro-1-py3-none-any.whl"]
+        for wheel in wheels:
+            wheel.touch()
+        install, train = calls_of(tmp_path, "data", tmp_path / "out", statuses=(0, 0), WHEELS=str(tmp_path))
+        assert install[:3] == ["-m", "pip", "install"] and {"--no-index", "--no-deps"} <= set(install)
+        assert install[-2:] == [str(wheel) for wheel in wheels] and train[1] == "r2id"
 
     def test_without_arguments_it_says_how(self, tmp_path):
         assert calls_of(tmp_path) == []

@@ -276,6 +276,26 @@ def test_info_names_the_parts_what_they_learnt_from_and_the_resolution_limit(cap
         assert expected in out
 
 
+def test_info_of_a_folder_loads_no_torch(tmp_path):
+    code = (
+        "import sys; sys.argv = ['r2id', 'info', '--model', sys.argv[1]]\n"
+        "from r2id.cli import main\nmain()\nassert not {'torch', 'diffusers', 'huggingface_hub'} & set(sys.modules)"
+    )
+    for model in ("mnist", PRETRAINED / "mnist" / "resampler"):
+        shown = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, text=True)
+        assert shown.returncode == 0 and "R2IR, 1,828,193 parameters" in shown.stdout, shown.stderr
+
+
+@pytest.mark.parametrize("file", ["config.json", "diffusion_pytorch_model.safetensors"])
+def test_info_names_a_damaged_file(file, capsys, monkeypatch, tmp_path):
+    shutil.copytree(PRETRAINED / "mnist" / "conditioner", tmp_path, dirs_exist_ok=True)
+    (tmp_path / file).write_bytes(b"damaged")
+    status, _, error = run(capsys, monkeypatch, "info", "--model", tmp_path)
+    assert status == 2 and f"{file} is damaged" in error
+    (tmp_path / "diffusion_pytorch_model.safetensors").unlink()
+    assert run(capsys, monkeypatch, "info", "--model", tmp_path)[0] == 2
+
+
 def test_evaluate_writes_the_figures_it_prints(capsys, monkeypatch, tmp_path):
     status, out, error = run(
         capsys, monkeypatch, "evaluate", "--data", FIXTURES / "digits", "--limit", "20", "--count", "20",

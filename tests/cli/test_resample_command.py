@@ -1,7 +1,9 @@
 """`r2id resample` of pictures: files, folders, and every bad input in one sentence with nothing written."""
 
+import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -125,6 +127,20 @@ def test_bad_input_is_told_in_a_sentence_and_nothing_is_written(arguments, sente
     status, printed, error = run(*arguments)
     assert (status, printed) == (2, "") and sentence in error and len(error.splitlines()) == 1, error
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_a_damaged_tiff_is_told_in_one_line(model, tmp_path):
+    damaged = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(damaged, "TIFF")
+    # How the channels lie, and how they are compressed.
+    content = damaged.getvalue()
+    for tag in (b"\x1c\x01\x03\x00\x01\x00\x00\x00", b"\x03\x01\x03\x00\x01\x00\x00\x00"):
+        at = content.index(tag) + len(tag)
+        content = content[:at] + b"\x62\x00" + content[at + 2 :]
+    (tmp_path / "damaged.tif").write_bytes(content)
+    command = [sys.executable, "-m", "r2id", "resample", "damaged.tif", "--model", str(model), "--scale", "2"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 2 and len(finished.stderr.splitlines()) == 1, finished.stderr
 
 
 def test_a_folder_is_not_searched_for_what_was_written_to_it(run):

@@ -159,6 +159,20 @@ def test_bad_files_are_named_in_a_sentence(tmp_path):
                 assert "32-bit pixels" in sentence
 
 
+@pytest.mark.parametrize(("name", "kind"), [("one.jpg", "MPO"), ("one.tif", "TIFF")])
+def test_of_the_pictures_of_a_camera_or_the_pages_of_a_tiff_the_first_is_read(tmp_path, name, kind):
+    first, second = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / name, format=kind, save_all=True, append_images=[second])
+    assert read_picture(tmp_path / name).levels[0, 0, 0] > 250
+
+
+def test_a_file_type_that_this_pillow_does_not_write_is_refused(tmp_path, monkeypatch):
+    Image.init()
+    monkeypatch.delitem(Image.SAVE, "AVIF", raising=False)
+    with pytest.raises(InputError, match=r"one\.avif has no suffix"):
+        save_picture(Picture(levels(3, 8), PixelFormat(3)), tmp_path / "one.avif")
+
+
 def test_what_a_file_cannot_hold_is_refused(tmp_path):
     see_through = Picture(levels(4, 8), PixelFormat(4))
     with pytest.raises(InputError, match=r"one\.jpg cannot hold the picture's transparency; give --background"):

@@ -7,8 +7,8 @@ import torch
 
 from r2id.errors import InputError
 from r2id.geometry.coordinates import Grid, Points, canvas_extent, pixel_centres
-from r2id.geometry.fourier import FourierPositionEmbedding, fourier_features, frequencies, resolution_limit
-from r2id.geometry.sizes import check_size
+from r2id.geometry.fourier import FourierPositionEmbedding, fourier_features, frequencies
+from r2id.geometry.sizes import check_size, resolution_limit
 
 
 def close(actual, expected, **tolerance):

@@ -84,6 +84,16 @@ def online(monkeypatch, tmp_path):
 
 
 class TestLoading:
+    def test_info_of_a_model_of_the_hub_is_that_of_its_folder(self, pipeline, in_cache, monkeypatch, capsys, tmp_path):
+        pipeline.save_pretrained(tmp_path / "saved")
+        in_cache(tmp_path / "saved", "someone/digits")
+        shown = []
+        for model in (str(tmp_path / "saved"), "someone/digits"):
+            monkeypatch.setattr("sys.argv", ["r2id", "info", "--model", model])
+            cli.main()
+            shown.append(capsys.readouterr().out.partition("\n")[2])
+        assert shown[0] == shown[1] and "R2ID" in shown[0]
+
     def test_a_pipeline_comes_from_the_cache_of_the_hub(self, pipeline, in_cache, tmp_path):
         pipeline.save_pretrained(tmp_path / "saved")
         in_cache(tmp_path / "saved", "someone/digits")

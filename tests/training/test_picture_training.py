@@ -267,6 +267,8 @@ class TestTraining:
             ({"drawing_share": 1.5}, "drawing_share is 1.5"),
             ({"seconds": 0.0}, "seconds is 0.0"),
             ({"model": (*ARGUMENTS, "attention=local")}, "attention is 'local'"),
+            ({"init_from": "mnist"}, "attention is 'local'"),
+            ({"model": (*ARGUMENTS, "image_channels=1")}, "image_channels is 1"),
             ({"drawings": (Path("nothing"),)}, "nothing cannot be read"),
         ],
     )

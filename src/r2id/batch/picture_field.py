@@ -43,7 +43,7 @@ class _Near:
     margins: list[int]
 
     def limit(self, values: Tensor, pixels: Tensor, overshoot: float) -> Tensor:
-        """Values within the range of the pixels around them, so that what is even stays so and nothing gets a halo."""
+        """Clamp values to the range of the pixels around them, so that even colours stay so and nothing gets a halo."""
         highest, lowest = self._highest(pixels), -self._highest(-pixels)
         beyond = overshoot * (highest - lowest)
         return values.minimum(highest + beyond).maximum(lowest - beyond).clamp(-1, 1)
@@ -86,15 +86,15 @@ class PictureField:
         )
 
     def blocks(self, size: Size) -> Size:
-        """Pixels along the sides of the blocks that a picture of `size` is rendered in."""
+        """Return the height and width of the blocks that a picture of `size` is rendered in."""
         return self._colours.blocks(size)
 
     def render(self, size: Size, region: Region | None = None) -> Tensor:
-        """The picture at `size`, or a region of it, [1, channels, height, width] in [−1, 1], alpha last."""
+        """Render the picture at `size`, or a region of it, as [1, channels, height, width] in [−1, 1], alpha last."""
         return self._render(size, region or (0, 0, *size), self._colours.render, self._alpha.render)
 
     def view(self, size: Size, region: Region) -> Tensor:
-        """`render` of a region that decodes no cells but its own, as `CellField.view` does."""
+        """Return what `render` does of a region, up to rounding. It decodes no cells but the region's own."""
         return self._render(size, region, self._colours.view, self._alpha.view)
 
     def _render(
@@ -155,7 +155,7 @@ class PictureField:
 
 
 def field_of(network: R2IR, picture: Picture) -> PictureField:
-    """A picture in memory as a function of coordinates."""
+    """Return a picture in memory as a function of coordinates."""
     levels = picture.levels
     opaque = picture.form.transparent and bool((levels[..., -1] == 2**picture.form.depth - 1).all())
     return PictureField(

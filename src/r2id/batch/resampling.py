@@ -20,7 +20,7 @@ from r2id.errors import InputError
 from r2id.files.atomic import check_writable
 from r2id.files.checksums import file_checksum
 from r2id.files.folders import visible_files
-from r2id.files.images import ACCEPTED_IMAGES, as_levels, check_background, is_large, is_picture
+from r2id.files.images import ACCEPTED_IMAGES, IMAGE_SUFFIXES, as_levels, check_background, is_large, is_picture
 from r2id.files.large_reader import LargePicture, fits_at_once, tiff_size
 from r2id.files.large_writer import write_large
 from r2id.files.pictures import (
@@ -76,7 +76,7 @@ class Target:
                 raise InputError(f"{name} is {side}; it must be at least 1")
 
     def of(self, size: Size) -> Size:
-        """The size of what a picture of `size` becomes."""
+        """Return the size of what a picture of `size` becomes."""
         if self.size:
             return self.size
         if self.width:
@@ -89,7 +89,7 @@ class Target:
         return scaled(size, (self.scale, self.scale))
 
     def shown(self, size: Size) -> Region:
-        """The region of that picture which is rendered. Raises InputError for one outside of it."""
+        """Return the region of that picture which is rendered. Raises InputError for one outside of it."""
         return check_region(self.region, self.of(size)) if self.region else (0, 0, *self.of(size))
 
 
@@ -197,7 +197,7 @@ class Job:
 
 
 def jobs_for(inputs: Sequence[Path], output: Path | None, target: Target) -> tuple[list[Job], int]:
-    """Which file each picture is resampled to.
+    """Return which file each picture is resampled to.
 
     Args:
         inputs: picture files, and folders of them, at any depth.
@@ -212,11 +212,11 @@ def jobs_for(inputs: Sequence[Path], output: Path | None, target: Target) -> tup
     missing = next((path for path in inputs if not path.exists()), None)
     if missing:
         raise InputError(f"{missing} is not a file or a folder; accepted are pictures, and folders of them")
-    if len(inputs) == 1 and not inputs[0].is_dir() and (output is None or _names_a_file(output)):
+    if len(inputs) == 1 and not inputs[0].is_dir() and (output is None or _names_a_file(output, False)):
         job = Job(inputs[0], output or inputs[0].with_name(_name_after(inputs[0], target)))
         _check_apart([job])
         return [job], 0
-    if output is None or _names_a_file(output):
+    if output is None or _names_a_file(output, True):
         given = "no output" if output is None else f"output {output}, one file,"
         raise InputError(f"{given} is given for several pictures; give a folder by --output")
     jobs, left_out = [], 0
@@ -235,8 +235,10 @@ def jobs_for(inputs: Sequence[Path], output: Path | None, target: Target) -> tup
     return jobs, left_out
 
 
-def _names_a_file(output: Path) -> bool:
-    return output.suffix != "" and not output.is_dir()
+def _names_a_file(output: Path, several: bool) -> bool:
+    # A folder for several pictures may well be called v1.2.
+    known = (*FILE_TYPES, *IMAGE_SUFFIXES)
+    return not output.is_dir() and (output.suffix.lower() in known if several else output.suffix != "")
 
 
 def _suffix(source: Path) -> str:
@@ -327,9 +329,9 @@ def _bundled() -> R2IR:
 
 
 def upscale(image: Image.Image, scale: float) -> Image.Image:
-    """A Pillow image `scale` times as high and wide, below 1 smaller, by the bundled R2IR `pictures`.
+    """Resample a Pillow image to `scale` times its height and width, by the bundled R2IR `pictures`.
 
-    It is upright, in mode L, LA, RGB, RGBA or I;16, with the ICC profile and the EXIF data of the image.
+    The result is upright, in mode L, LA, RGB, RGBA or I;16, with the ICC profile and the EXIF data of the image.
 
     Raises InputError for a scale that is not above 0, an animation, pixels of 32 bits, and CMYK without a profile.
     """

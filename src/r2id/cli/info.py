@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from r2id.cli.models import (
-    ModelChoice,
-    is_resampler,
-    load_pipeline,
-    load_resampler,
-)
+from r2id.cli.models import ModelChoice, is_resampler, load_pipeline
+
+if TYPE_CHECKING:
+    from r2id.files.models import Part
 
 
 @dataclass(frozen=True)
@@ -26,32 +25,39 @@ class Info:
 
 def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
     """Show a model's parts and what it was trained on."""
-    from r2id.geometry.fourier import resolution_limit
-    from r2id.publishing.card import trainings
+    from r2id.files.record import trainings
+    from r2id.geometry.sizes import resolution_limit
 
-    choice = ModelChoice(model=config.model, device="cpu")
-    parts: dict[str, Any] = {}
+    parts = _parts(config.model)
     print(f"model {config.model}")
-    if is_resampler(config.model):
-        parts["resampler"] = load_resampler(choice)
-    else:
-        pipeline = load_pipeline(choice)
-        parts |= {"resampler": pipeline.resampler} if pipeline.resampler else {}
-        parts |= {"diffuser": pipeline.diffuser, "conditioner": pipeline.conditioner}
-        print(f"labels {', '.join(pipeline.conditioner.label_names) or 'none: it shows texts'}")
+    if "conditioner" in parts:
+        print(f"labels {', '.join(parts['conditioner'].config.get('label_names', ())) or 'none: it shows texts'}")
     for name, part in parts.items():
-        count = sum(parameter.numel() for parameter in part.parameters())
-        print(f"\n{name}: {type(part).__name__}, {count:,} parameters")
+        print(f"\n{name}: {part.config['_class_name']}, {part.parameters:,} parameters")
         if "num_high" in part.config:
-            limit = resolution_limit(part.config.num_high)
+            limit = resolution_limit(part.config["num_high"])
             print(f"  its highest position frequency tells {limit} samples per side apart")
-            if part.config.jitter == "expected":
-                print(f"  of which training kept those that tell {part.config.sample_size} apart")
+            if part.config.get("jitter") == "expected":
+                print(f"  of which training kept those that tell {part.config['sample_size']} apart")
         hidden = ("training", "label_names")
         settings = {key: value for key, value in part.config.items() if key not in hidden and not key.startswith("_")}
         _print_settings("settings", settings)
         for turn, record in trainings(part.config.get("training")):
             _print_settings(f"training{turn}", record)
+
+
+def _parts(model: str) -> dict[str, Part]:
+    """Return the networks of a pipeline, or an R2IR alone, by name. Only a model of the hub is loaded."""
+    from r2id.files.models import model_folder, read_part, read_parts
+
+    if is_resampler(model):
+        return {"resampler": read_part(model_folder(model, "config.json"))}
+    folder = model_folder(model, "model_index.json")
+    if not (folder / "model_index.json").is_file():
+        # Loading puts a model of the hub into its cache, and says what is wrong with a name.
+        pipeline = load_pipeline(ModelChoice(model=model, device="cpu"))
+        folder = Path(pipeline.download(model, local_files_only=True))
+    return read_parts(folder)
 
 
 def _print_settings(title: str, settings: dict[str, Any]) -> None:

@@ -90,7 +90,7 @@ def load_pipeline(choice: ModelChoice) -> R2Pipeline:
 
 def is_resampler(name: str) -> bool:
     """Return whether a folder or bundled weights are an R2IR alone, from `r2id train resampler`, and no pipeline."""
-    from r2id.networks.loading import model_folder
+    from r2id.files.models import model_folder
 
     folder = model_folder(name, "config.json")
     return (folder / "config.json").is_file() and not (folder / "model_index.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -92,6 +93,8 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"r2id {r2id.__version__}")
         return
+    # Of a damaged file, one sentence is told here.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         command, settings = read(sys.argv[1:])
         command(settings)
