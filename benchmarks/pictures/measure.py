@@ -89,6 +89,23 @@ def reconstruction(network: R2IR, pictures: list[Tensor], pixels: float) -> floa
     return mean(map(figure, pictures))
 
 
+def linear_code(trained: list[Tensor], pictures: list[Tensor], side: int = 16, kept: int = 64) -> float:
+    """PSNR of squares of side × side pixels that are kept as `kept` principal components of those of other pictures."""
+
+    def squares(picture: Tensor) -> Tensor:
+        return functional.unfold(picture, side, stride=side)[0].mT
+
+    every = torch.cat([squares(picture) for picture in trained])
+    middle = every.mean(0)
+    basis = torch.linalg.eigh((every - middle).mT @ (every - middle)).eigenvectors[:, -kept:]
+
+    def figure(picture: Tensor) -> float:
+        given = squares(picture) - middle
+        return psnr(given @ basis @ basis.mT, given)
+
+    return mean(map(figure, pictures))
+
+
 def enlarging(pictures: list[Tensor], scale: float, resizes: list[Resize], y_only: bool) -> list[float]:
     """PSNR of pictures that are made smaller by the scale and enlarged again, by each of several ways."""
     border, figures = math.ceil(scale), []
@@ -155,6 +172,7 @@ def main() -> None:
     parser.add_argument("--bsd100", type=Path, required=True)
     parser.add_argument("--set5", type=Path, required=True)
     parser.add_argument("--drawings", type=Path, help="an npm package of Iconify that was not trained on")
+    parser.add_argument("--train", type=Path, help="BSDS500/train, for a linear code to compare with")
     parser.add_argument("--every", type=int, default=1, help="picture of BSD100 that is measured")
     parser.add_argument("--only", choices=("reconstruction", "set5", "scales", "smaller", "drawings", "edges"))
     options = parser.parse_args()
@@ -192,6 +210,9 @@ def main() -> None:
             for pixels in (16, 8, 4):
                 figure = reconstruction(network, photographs, pixels)
                 say(f"reconstruction at {pixels} pixels a cell, {len(photographs)} photographs: {figure:.2f} dB")
+            if options.train:
+                trained = [picture_of(path) for path in sorted(options.train.glob("*.jpg"))]
+                say(f"64 principal components of 16x16 pixels: {linear_code(trained, photographs):.2f} dB")
         if wanted("scales"):
             for scale in ENLARGED:
                 figure, other = enlarging(photographs, scale, [ours, lanczos], y_only=False)
