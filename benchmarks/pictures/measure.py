@@ -142,6 +142,20 @@ def drawings(package: Path, count: int, side: int) -> Iterator[Image.Image]:
         yield ground.convert("RGB")
 
 
+def sheet(package: Path, resizes: list[Resize], count: int = 3, small: int = 48, large: int = 384) -> Image.Image:
+    """Drawings as small pixels, enlarged by each of several ways, and as they are, side by side."""
+    rows = []
+    for drawing in drawings(package, count, large):
+        pixels = drawing.resize((small, small), Image.Resampling.BOX)
+        made = [as_image(resize(as_tensor(pixels), (large, large))) for resize in resizes]
+        rows.append([pixels.resize((large, large), Image.Resampling.NEAREST), *made, drawing])
+    whole = Image.new("RGB", ((large + 8) * len(rows[0]) - 8, (large + 8) * count - 8), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            whole.paste(picture, ((large + 8) * x, (large + 8) * y))
+    return whole
+
+
 def edge_width(resize: Resize, scale: int = 16, side: int = 32) -> float:
     """Enlarged pixels in which step edges rise from 10 to 90 %, between them by straight lines; the mean of some."""
     widths = []
@@ -172,6 +186,7 @@ def main() -> None:
     parser.add_argument("--bsd100", type=Path, required=True)
     parser.add_argument("--set5", type=Path, required=True)
     parser.add_argument("--drawings", type=Path, help="an npm package of Iconify that was not trained on")
+    parser.add_argument("--sheet", type=Path, help="file for a sheet of enlarged drawings; measures nothing")
     parser.add_argument("--train", type=Path, help="BSDS500/train, for a linear code to compare with")
     parser.add_argument("--every", type=int, default=1, help="picture of BSD100 that is measured")
     parser.add_argument("--only", choices=("reconstruction", "set5", "scales", "smaller", "drawings", "edges"))
@@ -188,6 +203,10 @@ def main() -> None:
     def say(text: str) -> None:
         print(text, flush=True)
 
+    if options.sheet:
+        with torch.inference_mode():
+            sheet(options.drawings, [lanczos, ours]).save(options.sheet)
+        return
     photographs = [picture_of(path) for path in sorted(options.bsd100.glob("*.jpg"))[:: options.every]]
     set5 = [picture_of(path) for path in sorted(options.set5.glob("*.png"))]
     with torch.inference_mode():
