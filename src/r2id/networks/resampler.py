@@ -22,10 +22,11 @@ from r2id.geometry.coordinates import Grid, Points, Samples
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.geometry.sizes import Size, check_size, size_text
 from r2id.networks.attention import FeatureMap
+from r2id.networks.lattices import POINTS, Pixels
 from r2id.networks.loading import CheckedLoading
 from r2id.networks.local import LocalDecoder, LocalEncoder
 from r2id.networks.published import GlobalDirection
-from r2id.networks.pyramid import POINTS, Pixels, PyramidDecoder, PyramidEncoder
+from r2id.networks.pyramid import PyramidDecoder, PyramidEncoder
 from r2id.runtime.memory import CHUNK_PIXELS
 
 

@@ -13,7 +13,8 @@ from r2id.errors import InputError
 from r2id.geometry.cells import Window
 from r2id.geometry.kernels import area_reading, cubic_reading, read_separably
 from r2id.geometry.sizes import Size
-from r2id.networks.pyramid import POINTS, Decoded, read_to_lattice
+from r2id.networks.lattices import POINTS, read_to_lattice
+from r2id.networks.pyramid import Decoded
 from r2id.networks.resampler import R2IR
 from r2id.training.objectives import Objective
 

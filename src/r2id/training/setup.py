@@ -33,8 +33,8 @@ from r2id.files.latents import latent_files
 from r2id.files.record import plain
 from r2id.geometry.sizes import Size, check_size, size_text, with_longer_side
 from r2id.networks.diffuser import R2ID
+from r2id.networks.lattices import POINTS
 from r2id.networks.loading import load_part
-from r2id.networks.pyramid import POINTS
 from r2id.networks.resampler import R2IR
 from r2id.publishing.card import keep_card
 from r2id.training.batch_order import latent_sizes
