@@ -25,7 +25,7 @@ NEAR = 2
 OVERSHOOT = 0.5
 """How far a colour may lie beyond those of the pixels around it, in parts of their range.
 
-Less takes sharpness away (0.2 dB at 0), and more leaves stains on even colours. Measured on BSD100 and Set5."""
+Less takes sharpness away (0.3 dB at 0), and more leaves stains on even colours. Measured on BSDS500's train."""
 
 
 @dataclass(frozen=True)
