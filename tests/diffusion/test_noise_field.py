@@ -49,6 +49,7 @@ class TestField:
     def test_a_generator_each_makes_samples_independent_of_their_batch(self):
         together = field_noise(2, 3, (5, 4), [seeded(1), seeded(2)])
         assert torch.equal(together[1:], field_noise(1, 3, (5, 4), [seeded(2)]))
+        assert torch.equal(together, field_noise(2, 3, (5, 4), (seeded(1), seeded(2))))
 
     @pytest.mark.parametrize("size", [(3, 4000), (4000, 3), (1, 4000), (700, 700), (1000, 250)])
     def test_memory_is_linear_in_the_samples(self, size):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from r2id.geometry.sizes import Size
 
-Generators = torch.Generator | list[torch.Generator] | None
+Generators = torch.Generator | list[torch.Generator] | tuple[torch.Generator, ...] | None
 
 
 def finest_grid(size: Size) -> Size:
@@ -39,6 +39,7 @@ def field_noise(batch: int, channels: int, size: Size, generator: Generators = N
         batch, channels, size: shape of the result.
         generator: one for the whole batch, or one for each item.
     """
+    generator = list(generator) if isinstance(generator, tuple) else generator
     first = generator[0] if isinstance(generator, list) else generator
     device = first.device if first else None
     field = randn_tensor((batch, channels, 1, 1), generator, device)
