@@ -1,6 +1,6 @@
 """PNG files of 8 or 16 bits, written band by band, with transparency, colour profile and EXIF.
 
-BigTIFF alone would do for pictures larger than memory, but fewer programs open it. Pillow writes a PNG from memory only.
+BigTIFF alone would do for pictures larger than memory, but fewer programs open it. Pillow writes PNG from memory only.
 """
 
 from __future__ import annotations
