@@ -172,16 +172,14 @@ def test_they_are_mapped_and_not_read(tmp_path):
     file = tmp_path / "large.safetensors"
     Latents(torch.zeros(64, 64, 64, 64), (8, 8), (), 7).save(file)
 
-    def in_memory() -> int:
-        """Bytes that no file backs."""
-        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Anonymous"))
-
-    before = in_memory()
     (data,) = load_latents([file])
     assert data.batch([3]).shape == (1, 64, 64, 64)
-    assert in_memory() - before < file.stat().st_size / 2
-    assert file.name in Path("/proc/self/maps").read_text()
+    # Memory that a process takes says little, since its allocator keeps what others freed.
+    mapped = [line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if file.name in line]
+    (values,) = data.parts
+    assert any(
+        int(first, 16) <= values.data_ptr() < int(last, 16) for first, last in (one.split("-") for one in mapped)
+    )
 
 
 def test_files_of_different_kinds_are_refused(tmp_path):
