@@ -336,3 +336,9 @@ def test_a_large_picture_keeps_profile_and_exif(network, tmp_path, monkeypatch):
     resample_file(network, tmp_path / "one.png", tmp_path / "two.tif", Target(scale=2))
     assert read_picture(tmp_path / "two.png").form == read_picture(tmp_path / "one.png").form
     assert read_picture(tmp_path / "two.tif").form.profile == linear_rgb_profile()
+
+
+@pytest.mark.parametrize(("image", "scale", "named"), [("photo.jpg", 2, "str"), (Image.new("RGB", (4, 4)), "2", "'2'")])
+def test_what_upscale_cannot_take_is_named(image, scale, named):
+    with pytest.raises(InputError, match=named):
+        r2id.upscale(image, scale)

@@ -333,7 +333,12 @@ def upscale(image: Image.Image, scale: float) -> Image.Image:
 
     The result is upright, in mode L, LA, RGB, RGBA or I;16, with the ICC profile and the EXIF data of the image.
 
-    Raises InputError for a scale that is not above 0, an animation, pixels of 32 bits, and CMYK without a profile.
+    Raises InputError for what is no Pillow image, a scale that is not a number above 0, an animation, pixels of 32
+    bits, and CMYK without a profile.
     """
+    if not isinstance(image, Image.Image):
+        raise InputError(f"image is of type {type(image).__name__}; accepted is a Pillow image, as of PIL.Image.open")
+    if not isinstance(scale, (int, float)):
+        raise InputError(f"scale is {scale!r}; accepted is a number above 0")
     target = Target(scale=scale)
     return as_image(resample_picture(_bundled(), picture_of(image, "the image"), target))
