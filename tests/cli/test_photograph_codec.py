@@ -82,3 +82,50 @@ def test_a_size_and_a_scale_are_refused(run):
     run(*ENCODE)
     status, _, error = run(*DECODE, "--scale", 2, "--size", "20x20")
     assert status == 2 and "--size and --scale 2 are given" in error
+
+
+@pytest.mark.parametrize(("given", "pixels"), [((), 16), (("--pixels-per-cell", 8), 8)])
+def test_a_folder_is_encoded_as_its_pictures_are(run, tmp_path, given, pixels):
+    for number in range(2):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.open("photo.png").rotate(180 * number).save(f"photos/{number}.png")
+    status, printed, error = run(
+        "encode", "--model", "pictures", "--data", "photos", "--output", "many", *given, "--dtype", "float16"
+    )
+    assert status == 0 and "2 latents of " in printed, error
+    run(*ENCODE, *given)
+    many, one = (Latents.load(tmp_path / name / "00000000.safetensors") for name in ("many", "latents"))
+    assert many.canvas == one.canvas == (40 / pixels, 56 / pixels) and len(many.values) == 2
+    assert many.image_size == (40, 56) and many.values[:1].equal(one.values)
+
+
+def test_a_folder_is_not_encoded_at_no_pixels_a_cell(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.open("photo.png").save("photos/0.png")
+    arguments = ("encode", "--model", "pictures", "--data", "photos", "--output", "latents", "--pixels-per-cell", "0")
+    status, _, error = run(*arguments)
+    assert status == 2 and "pixels_per_cell is 0" in error and not (tmp_path / "latents").exists()
+
+
+def test_resample_keeps_the_latent_that_encode_makes_and_decodes_it(run):
+    status, printed, error = run("resample", "photo.png", "--output", "kept.safetensors")
+    assert (status, printed) == (0, "kept.safetensors: 3x4\n"), error
+    run(*ENCODE)
+    kept, encoded = Latents.load("kept.safetensors"), Latents.load("latents/00000000.safetensors")
+    assert kept.values.equal(encoded.values) and kept.canvas == encoded.canvas
+    assert run("resample", "kept.safetensors", "--output", "big.png", "--scale", 2)[:2] == (0, "big.png: 80x112\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("photo.png", "--output", "a.safetensors", "--scale", "2"), "has no --scale, --size or --region"),
+        (("photo.png", "--output", "a.png", "--model", "mnist", "--scale", "0"), "scale is 0.0"),
+        (("a.safetensors", "--output", "a.png", "--latent-size", "4x4"), "--latent-size is given and a.safetensors"),
+    ],
+)
+def test_arguments_of_resample_are_not_ignored(run, tmp_path, arguments, words):
+    before = sorted(tmp_path.iterdir())
+    status, _, error = run("resample", *arguments)
+    assert status == 2 and words in error and error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before

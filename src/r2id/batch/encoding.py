@@ -15,6 +15,7 @@ from r2id.batch.record import Record
 from r2id.data.dataset import ImageDataset, all_captions, picked
 from r2id.files.checksums import checksum, file_checksum
 from r2id.files.latents import SUFFIX, Latents
+from r2id.geometry.canvas import canvas_of, plain
 from r2id.geometry.sizes import Size
 from r2id.networks.resampler import R2IR
 from r2id.runtime.processes import Share, batches
@@ -24,12 +25,13 @@ from r2id.runtime.progress import Progress
 def encode(
     resampler: R2IR,
     data: ImageDataset,
-    latent_size: Size,
+    latent_size: Size | None,
     folder: Path,
     batch_size: int,
     resume: bool,
     progress: Progress,
     dtype: str = "float16",
+    pixels_per_cell: float | None = None,
 ) -> int:
     """Encode this process's share of a data set to a file per batch; returns the number of encoded images.
 
@@ -40,13 +42,15 @@ def encode(
         resume: keep existing files, if they have the same settings.
         progress: display of the progress.
         dtype: of the numbers in the files, as for `Latents.save`.
+        pixels_per_cell: pixels along a side for each latent of a pyramid, in place of `latent_size`.
     Raises:
         InputError: if files in the folder, or of another process writing there, have other settings.
     """
     model, size = resampler.checksum(), (data.images.shape[-2], data.images.shape[-1])
     labels = () if data.labels is None else picked(data.label_names, data.labels.tolist())
     about: dict[str, Any] = {"labels": labels, "captions": all_captions(data), "names": data.names or ()}
-    settings = {"data": data.source, "images": checksum([data.images]), "latent_size": latent_size, "model": model}
+    cells = {"pixels_per_cell": pixels_per_cell} if latent_size is None else {"latent_size": latent_size}
+    settings = {"data": data.source, "images": checksum([data.images]), **cells, "model": model}
     settings["labels_and_captions"] = zlib.crc32(json.dumps(about).encode())
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size} | _type(dtype))
     every = list(batches(range(len(data)), batch_size))
@@ -60,12 +64,21 @@ def encode(
         total, encoded = sum(map(len, mine)), sum(map(len, wanted))
         with progress(total, "encoding", total - encoded) as advance:
             for batch in wanted:
-                images = data.batch(list(batch)).to(resampler.device, resampler.dtype)
+                # A pyramid takes photographs, of which a batch may not fit.
+                together = 1 if resampler.config.attention == "pyramid" else len(batch)
                 with torch.inference_mode():
-                    values = resampler.encode(images, latent_size)
+                    parts = [
+                        resampler.encode(
+                            data.batch(batch[first : first + together]).to(resampler.device, resampler.dtype),
+                            latent_size,
+                            pixels_per_cell=pixels_per_cell,
+                        )
+                        for first in range(0, len(batch), together)
+                    ]
+                values, canvas = torch.cat([plain(part) for part in parts]), canvas_of(parts[0]) or size
                 record.write()
                 of_batch: dict[str, Any] = {name: picked(given, batch) for name, given in about.items() if given}
-                replace(Latents(values, size, (), model, size), **of_batch).save(file(batch), dtype)
+                replace(Latents(values, canvas, (), model, size), **of_batch).save(file(batch), dtype)
                 advance(len(batch))
     return encoded
 

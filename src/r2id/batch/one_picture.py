@@ -28,6 +28,21 @@ def read_latent(resampler: R2IR, path: Path, model: str) -> Latents:
     return latents
 
 
+def check_pixels_per_cell(pixels_per_cell: float) -> None:
+    """Raise InputError for fewer pixels a cell than 1, or no finite number."""
+    if not 1 <= pixels_per_cell < math.inf:
+        raise InputError(f"pixels_per_cell is {pixels_per_cell:g}; it must be at least 1, such as 16, 8 or 4")
+
+
+def check_cells(resampler: R2IR, size: Size, pixels_per_cell: float) -> Size:
+    """Return the (h, w) of a pyramid's latent of a picture of `size`. Raises InputError for fewer pixels a cell than 1,
+    or a latent larger than memory."""
+    check_pixels_per_cell(pixels_per_cell)
+    grid = (math.ceil(size[0] / pixels_per_cell), math.ceil(size[1] / pixels_per_cell))
+    check_fits_in_memory([grid], 1, resampler.features)
+    return grid
+
+
 def encode_file(
     resampler: R2IR,
     path: Path,
@@ -48,8 +63,8 @@ def encode_file(
     Raises:
         InputError: for a file that cannot be read, fewer pixels per cell, or more latents than memory.
     """
-    if pixels_per_cell is not None and not 1 <= pixels_per_cell < math.inf:
-        raise InputError(f"pixels_per_cell is {pixels_per_cell:g}; it must be at least 1, such as 16, 8 or 4")
+    if pixels_per_cell is not None:
+        check_pixels_per_cell(pixels_per_cell)
     channels = resampler.config.image_channels
     size = tiff_size(path)
     if size and latent_size and is_large(size) and not fits_at_once(path, size):
@@ -62,8 +77,7 @@ def encode_file(
     pixels = as_values(whole[None]).to(resampler.device, resampler.dtype)
     size = (whole.shape[-2], whole.shape[-1])
     if pixels_per_cell is not None:
-        grid = (math.ceil(size[0] / pixels_per_cell), math.ceil(size[1] / pixels_per_cell))
-        check_fits_in_memory([grid], 1, resampler.config.latent_channels)
+        check_cells(resampler, size, pixels_per_cell)
     values = resampler.encode(pixels, latent_size, pixels_per_cell=pixels_per_cell)
     return Latents(values, canvas_of(values) or size, (), resampler.checksum(), size)
 

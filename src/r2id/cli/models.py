@@ -101,17 +101,23 @@ def load_resampler(choice: ModelChoice) -> R2IR:
     return load_encoder(choice, None)[0]
 
 
-def load_encoder(choice: ModelChoice, latent_size: Size | None) -> tuple[R2IR, Size]:
-    """Return the R2IR of `load_resampler` and the latent size to encode to, by default the model's own."""
+def load_encoder(choice: ModelChoice, latent_size: Size | None) -> tuple[R2IR, Size | None]:
+    """Return the R2IR of `load_resampler` and the latent size to encode to, by default the model's own.
+
+    A pyramid has none of its own: a picture has as many latents as its pixels need.
+    """
     from r2id.networks.resampler import R2IR
 
     if is_resampler(choice.model):
         hide_loading_bars()
         resampler = R2IR.from_pretrained(choice.model).to(choose_device(choice))
-        return resampler, latent_size or (resampler.config.latent_size,) * 2
+        own = None if resampler.config.attention == "pyramid" else (resampler.config.latent_size,) * 2
+        return resampler, latent_size or own
     pipeline = load_pipeline(choice)
     if pipeline.resampler is None:
         raise InputError(f"model {choice.model} works on pixels and has no resampler")
+    if pipeline.resampler.config.attention == "pyramid":
+        return pipeline.resampler, latent_size
     return pipeline.resampler, latent_size or pipeline.generation_defaults.latent_size
 
 

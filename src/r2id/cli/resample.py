@@ -50,8 +50,8 @@ class Resample(GeneratorChoice):
     """Keep pictures in the folder OUTPUT that are there already and no older than their sources; otherwise all are made
     anew. Either way, a folder that holds pictures of other settings is refused."""
     latent_size: Size | None = None
-    """Height and width of the latent that another model encodes to; by default the model's own. With an output of
-    suffix .safetensors it is kept, and nothing is decoded."""
+    """Height and width of the latent that another model encodes to; by default the model's own, and for `pictures` one
+    for each 16x16 pixels. With an output of suffix .safetensors the latent is kept, and nothing is decoded."""
     model: str = "pictures"
     """A folder, bundled weights, or a Hugging Face hub id."""
 
@@ -64,12 +64,16 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     region = parse_region(config.region) if config.region else None
     ways = {name: getattr(config, name) for name in ("scale", "size", "width", "height")}
     # Checked before the model is loaded, which takes a moment.
-    target = Target(**ways, region=region) if config.model == "pictures" or any(ways.values()) else None
+    paths = (*config.images, *([config.output] if config.output else []))
+    latents = [path for path in paths if path.suffix.lower() == SUFFIX]
+    sized = any(value is not None for value in ways.values())
+    target = Target(**ways, region=region) if sized or (config.model == "pictures" and not latents) else None
     if not config.images:
         raise InputError("no picture is given; give files, or folders of them")
+    if config.latent_size and latents and latents[0] in config.images:
+        raise InputError(f"--latent-size is given and {latents[0]} is a latent already; leave it out")
     resampler, latent_size = load_encoder(config, config.latent_size)
-    paths = (*config.images, *([config.output] if config.output else []))
-    if resampler.config.attention == "pyramid" and all(path.suffix.lower() != SUFFIX for path in paths):
+    if resampler.config.attention == "pyramid" and not latents:
         if config.latent_size:
             raise InputError(f"--latent-size is given; {config.model} has as many latents as a picture needs")
         resample_pictures(resampler, target or Target(**ways, region=region), config)
@@ -112,7 +116,7 @@ def resample_pictures(resampler: R2IR, target: Target, config: Resample) -> None
 
 
 def through_latent(
-    resampler: R2IR, latent_size: Size, target: Target | None, region: Region | None, config: Resample
+    resampler: R2IR, latent_size: Size | None, target: Target | None, region: Region | None, config: Resample
 ) -> None:
     """Encode one picture to a latent of some size, or read one, and decode it or keep it."""
     import torch
@@ -130,14 +134,15 @@ def through_latent(
     image, output = config.images[0], config.output
     keep = output.suffix.lower() == SUFFIX
     if keep and (target or region):
-        raise InputError(f"output {output} is a file of the latent, which has no --size and no --region")
+        raise InputError(f"output {output} is a file of the latent, which has no --scale, --size or --region")
     # The size of most pictures is known only after reading.
     size = target.size if target and target.size else tiff_size(image)
     size = target.of(size) if target and size else size
     shown = shown_size(size, region) if size else (1, 1)
     if not keep:
         check_suffix(output, shown)
-    check_fits_in_memory([latent_size], 1, 4 * resampler.config.dim)
+    if latent_size:
+        check_fits_in_memory([latent_size], 1, resampler.features)
     if keep:
         check_writable(output)
     else:
@@ -146,7 +151,8 @@ def through_latent(
         if image.suffix.lower() == SUFFIX:
             latents = read_latent(resampler, image, config.model)
         else:
-            latents = encode_file(resampler, image, latent_size, config.background or 0, progress)
+            pixels = None if latent_size else resampler.config.pixels_per_cell
+            latents = encode_file(resampler, image, latent_size, config.background or 0, progress, pixels)
         if keep:
             latents.save(output)
             shown = latents.size
@@ -172,10 +178,10 @@ class Encode(ModelChoice):
     image_size: Size | None = None
     """Height and width to resize every image to; by default none, which needs images of one size."""
     latent_size: Size | None = None
-    """Height and width of the latents; by default the model's own."""
+    """Height and width of the latents; by default the model's own. `--model pictures` takes --pixels-per-cell."""
     pixels_per_cell: float | None = None
-    """Pixels along a side for each latent of a picture, instead of a latent size, such as 16, 8 or 4: fewer keep more.
-    For `--model pictures` and a single image file; bytes a pixel and PSNR are printed."""
+    """Pixels along a side for each latent, for `--model pictures`, such as 16, 8 or 4: fewer keep more; by default the
+    model's own. For a single image file, bytes a pixel and PSNR are printed."""
     dtype: Literal["float16", "uint8"] = "float16"
     """Type of the numbers in the files; uint8 takes half the bytes."""
     background: int = 0
@@ -195,7 +201,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
 
     from r2id.batch.encoding import encode as run
     from r2id.batch.encoding import encode_one
-    from r2id.batch.one_picture import encode_file
+    from r2id.batch.one_picture import check_cells, encode_file
     from r2id.data.loading import load_images
     from r2id.runtime.memory import check_fits_in_memory
     from r2id.runtime.processes import Share
@@ -206,18 +212,18 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     if file.is_file() and config.image_size:
         raise InputError(f"--image-size is given and {file} is one file, which is encoded as it is; leave it out")
     resampler, latent_size = load_encoder(config, config.latent_size)
-    photograph = resampler.config.attention == "pyramid" and file.is_file() and not config.latent_size
-    if config.pixels_per_cell is not None and not photograph:
+    if config.pixels_per_cell is not None and latent_size:
         raise InputError(
-            f"--pixels-per-cell is {config.pixels_per_cell:g}; it is for a picture file by a model such as pictures, "
-            "without --latent-size"
+            f"--pixels-per-cell is {config.pixels_per_cell:g}; it is for a picture or a folder by a model such as "
+            "pictures, without --latent-size"
         )
-    if photograph:
+    if latent_size:
+        check_fits_in_memory([latent_size], 1, resampler.features)
+    elif file.is_file():
         encode_photograph(resampler, file, config)
         return
-    check_fits_in_memory([latent_size], 1, 4 * resampler.config.dim)
     share = Share.of_this_process()
-    if file.is_file():
+    if file.is_file() and latent_size:
         settings = {"latent_size": latent_size, "background": config.background, "model": resampler.checksum()}
         with torch.inference_mode():
             made = encode_one(
@@ -239,9 +245,12 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         background=config.background,
         caption_column=config.caption_column,
     )
-    made = run(resampler, data, latent_size, config.output, config.batch_size, config.resume, progress, config.dtype)
+    pixels = resampler.config.pixels_per_cell if config.pixels_per_cell is None else config.pixels_per_cell
+    size = latent_size or check_cells(resampler, data.image_size, pixels)
+    how = (config.output, config.batch_size, config.resume, progress, config.dtype, pixels)
+    made = run(resampler, data, latent_size, *how)
     latents_of = "latent" if made == 1 else "latents"
-    print(f"{made} {latents_of} of {size_text(latent_size)} in {config.output}{share}")
+    print(f"{made} {latents_of} of {size_text(size)} in {config.output}{share}")
 
 
 def encode_photograph(resampler: R2IR, file: Path, config: Encode) -> None:

@@ -212,7 +212,7 @@ def _check_fits_in_memory(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) 
         images = min(reconstruction.BATCH, plan.limit)
         check_fits_in_memory([*plan.size, (4 * height, 4 * width)], images, channels)
         for latent_size in plan.latent_size:
-            check_fits_in_memory([latent_size], images, 4 * pipeline.resampler.config.dim)
+            check_fits_in_memory([latent_size], images, pipeline.resampler.features)
     check_fits_in_memory(plan.size, min(generation.BATCH, plan.count), channels)
     for latent_size in plan.latent_size:
         check_fits_in_memory([latent_size], denoised, features)

@@ -267,6 +267,11 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         return self.field(latent, canvas or canvas_of(latent) or check_size(size)).render(size)
 
+    @property
+    def features(self) -> int:
+        """Numbers held for each latent while it is encoded; a pyramid works in blocks and holds the latent alone."""
+        return self.config.latent_channels if self.config.attention == "pyramid" else 4 * self.config.dim
+
     def checksum(self) -> int:
         """Return a checksum of the weights, which files of latents keep."""
         return checksum(self.parameters())
