@@ -119,7 +119,7 @@ def test_resample_keeps_the_latent_that_encode_makes_and_decodes_it(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("photo.png", "--output", "a.safetensors", "--scale", "2"), "has no --scale, --size or --region"),
+        (("photo.png", "--output", "a.safetensors", "--scale", "2"), "has no --size, --scale or --region"),
         (("photo.png", "--output", "a.png", "--model", "mnist", "--scale", "0"), "scale is 0.0"),
         (("a.safetensors", "--output", "a.png", "--latent-size", "4x4"), "--latent-size is given and a.safetensors"),
     ],

@@ -134,7 +134,7 @@ def through_latent(
     image, output = config.images[0], config.output
     keep = output.suffix.lower() == SUFFIX
     if keep and (target or region):
-        raise InputError(f"output {output} is a file of the latent, which has no --scale, --size or --region")
+        raise InputError(f"output {output} is a file of the latent, which has no --size, --scale or --region")
     # The size of most pictures is known only after reading.
     size = target.size if target and target.size else tiff_size(image)
     size = target.of(size) if target and size else size
@@ -178,7 +178,7 @@ class Encode(ModelChoice):
     image_size: Size | None = None
     """Height and width to resize every image to; by default none, which needs images of one size."""
     latent_size: Size | None = None
-    """Height and width of the latents; by default the model's own. `--model pictures` takes --pixels-per-cell."""
+    """Height and width of the latents; by default the model's own, or those of `--pixels-per-cell`."""
     pixels_per_cell: float | None = None
     """Pixels along a side for each latent, for `--model pictures`, such as 16, 8 or 4: fewer keep more; by default the
     model's own. For a single image file, bytes a pixel and PSNR are printed."""
