@@ -1,33 +1,21 @@
 """`r2id encode` and `decode` of one photograph: the bytes and PSNR that are printed are those of the files."""
 
 import re
-import sys
 
 import numpy
 import pytest
 from PIL import Image
 
-from r2id.cli import main
 from r2id.files.latents import Latents
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
+def run(command, monkeypatch, tmp_path):
     """Runs a command with the bundled pictures in an empty folder that holds photo.png, 40 × 56."""
     monkeypatch.chdir(tmp_path)
     y, x = numpy.mgrid[:40, :56]
     levels = numpy.stack([128 + 90 * numpy.sin(y / 7), 4 * x, 2 * (x + y)], -1).clip(0, 255).astype(numpy.uint8)
     Image.fromarray(levels).save("photo.png")
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["r2id", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
 
     return command
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -12,7 +13,6 @@ import pytest
 from PIL import Image
 
 from r2id import R2IR
-from r2id.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +24,11 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def run(model, capsys, monkeypatch, tmp_path):
+def run(model, command, monkeypatch, tmp_path):
     """Runs the command in an empty folder; returns its exit status, what it printed and its errors."""
     monkeypatch.chdir(tmp_path)
 
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["r2id", "resample", "--model", str(model), *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return command
+    return partial(command, "resample", "--model", model)
 
 
 def photo(name, size=(9, 6), mode="RGB"):

@@ -143,6 +143,30 @@ def printed_by(process: subprocess.Popen) -> str:
         raise
 
 
+def train_alone(arguments, output):
+    with patch.object(sys, "argv", ["r2id", "train", *map(str, arguments), "--output", str(output)]):
+        cli.main()
+
+
+def check_two_learn_as_one(arguments, more, said, folder):
+    """One process and two, which get `more` arguments, learn the same weights, and what was found is `said` once."""
+    alone, together = folder / "alone", folder / "together"
+    train_alone(arguments, alone)
+    process = by_two_processes(*arguments, *more, "--output", together)
+    printed = printed_by(process)
+    assert process.returncode == 0 and printed.count(said) == 1, printed
+    check_alike(alone, together)
+
+
+def check_alike(alone, together):
+    one, two = weights(alone), weights(together)
+    assert one.keys() == two.keys() and one
+    for name, value in one.items():
+        torch.testing.assert_close(
+            two[name], value, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     paths = sorted(folder.rglob("diffusion_pytorch_model.safetensors"))
     return {f"{path.parent.name} {name}": value for path in paths for name, value in load_file(path).items()}
@@ -155,8 +179,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_two_processes_learn_what_one_learns_even_if_killed(network, first, then, tmp_path):
     """Before they are killed or after, weights may be spread over the processes."""
     alone, together = tmp_path / "alone", tmp_path / "together"
-    with patch.object(sys, "argv", ["r2id", "train", *map(str, NETWORKS[network]), "--output", str(alone)]):
-        cli.main()
+    train_alone(NETWORKS[network], alone)
     arguments = (*NETWORKS[network], "--checkpoint-every", "1", "--output", together)
     process = by_two_processes(*arguments, *first)
     deadline = time.monotonic() + 120
@@ -168,12 +191,7 @@ def test_two_processes_learn_what_one_learns_even_if_killed(network, first, then
     assert resumed.returncode == 0 and printed.count("the trained") == 1, printed
     config = next(together.rglob(f"{network}/config.json"))
     assert json.loads(config.read_text())["training"]["machine"].startswith("2 ×")
-    one, two = weights(alone), weights(together)
-    assert one.keys() == two.keys() and one
-    for name, value in one.items():
-        torch.testing.assert_close(
-            two[name], value, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
-        )
+    check_alike(alone, together)
 
 
 def test_two_processes_learn_stored_latents_as_one_does(make_resampler, tmp_path):
@@ -184,16 +202,7 @@ def test_two_processes_learn_stored_latents_as_one_does(make_resampler, tmp_path
         latents = Latents(values, (8, 8), ("a", "b", "c") * 4, resampler.checksum(), (8, 8))
         latents.save(tmp_path / "latents" / f"{part}.safetensors")
     arguments = (*NETWORKS["diffuser"], "--data", tmp_path / "latents", "--resampler", tmp_path / "resampler")
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    with patch.object(sys, "argv", ["r2id", "train", *map(str, arguments), "--output", str(alone)]):
-        cli.main()
-    process = by_two_processes(*arguments, "--shard", "--output", together)
-    printed = printed_by(process)
-    assert process.returncode == 0 and printed.count("24 latents of 2x2, 2x3; 3 labels") == 1, printed
-    one, two = weights(alone), weights(together)
-    assert one.keys() == two.keys() and one
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+    check_two_learn_as_one(arguments, ("--shard",), "24 latents of 2x2, 2x3; 3 labels", tmp_path)
 
 
 @pytest.mark.parametrize("sharded", [(), ("--shard",)])
@@ -206,16 +215,7 @@ def test_two_processes_learn_pictures_as_one_does(sharded, tmp_path):
         *("--num-workers", "0", "--model", "latent_channels=8", "widths=(12,12,16,16)", "encoder_blocks=(1,0,0,1)"),
         *("decoder_blocks=(1,0,0,1)", "read_channels=4", "read_dim=8"),
     )
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    with patch.object(sys, "argv", ["r2id", "train", *map(str, arguments), "--output", str(alone)]):
-        cli.main()
-    process = by_two_processes(*arguments, *sharded, "--output", together)
-    printed = printed_by(process)
-    assert process.returncode == 0 and printed.count("tiles of 28x28; 1 drawing of") == 1, printed
-    one, two = weights(alone), weights(together)
-    assert one.keys() == two.keys() and one
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+    check_two_learn_as_one(arguments, sharded, "tiles of 28x28; 1 drawing of", tmp_path)
 
 
 def test_each_process_holds_half_and_whole_weights_of_one_block_only(tmp_path):
