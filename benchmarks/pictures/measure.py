@@ -11,11 +11,8 @@ the pictures' own. Nothing here may be trained on: BSD100 is BSDS500's val.
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import math
 import random
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import mean
@@ -27,6 +24,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from r2id import R2IR
+from r2id.data.drawings import drawings_of, read_icons
+from r2id.files.svg import render_svg
 
 CELL = 4
 """Pixels a cell, along a side, of a picture that is enlarged or made smaller."""
@@ -122,23 +121,15 @@ def enlarging(pictures: list[Tensor], scale: float, resizes: list[Resize], y_onl
 
 def drawings(package: Path, count: int, side: int) -> Iterator[Image.Image]:
     """Drawings of an npm package of Iconify, side × side, on white."""
-    import resvg_py
-
-    with tarfile.open(package) as archive:
-        icons = json.load(archive.extractfile("package/icons.json"))  # type: ignore[arg-type]
+    icons = read_icons(package)
     names = sorted(icons["icons"])
     random.Random(7).shuffle(names)
-    width, height = icons.get("width", 16), icons.get("height", 16)
     for name in names[:count]:
-        one = icons["icons"][name]
-        box = f"{one.get('left', 0)} {one.get('top', 0)} {one.get('width', width)} {one.get('height', height)}"
-        svg = (
-            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-            f'width="{side}" height="{side}" viewBox="{box}" preserveAspectRatio="none">{one["body"]}</svg>'
-        )
-        drawn = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True))))
+        ((svg,), _) = drawings_of(icons | {"icons": {name: icons["icons"][name]}})
+        drawn = render_svg(svg, side)
+        assert drawn, f"{name} of {package} cannot be rendered"
         ground = Image.new("RGBA", drawn.size, "white")
-        ground.alpha_composite(drawn.convert("RGBA"))
+        ground.alpha_composite(drawn)
         yield ground.convert("RGB")
 
 
