@@ -46,7 +46,7 @@ def test_a_view_is_the_region_but_for_rounding_and_decodes_no_other_cells(field,
         monkeypatch.setattr(field, "_latents_of", lambda window: cells.append(window.size) or latents_of(window))
         monkeypatch.setattr(field, "_kept", None)
         torch.testing.assert_close(field.view(size, region), expected, rtol=0, atol=1e-5)
-    assert len(cells) == 1 and max(cells[0]) <= 2 * field._margin + 4
+    assert len(cells) == 1 and max(cells[0]) <= 2 * field._decoder.margin + 4
 
 
 def test_a_pixel_of_the_lattices_size_is_the_colour_at_its_centre(field):

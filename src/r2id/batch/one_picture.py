@@ -12,6 +12,7 @@ from r2id.files.large_reader import LargeImage, fits_at_once, tiff_size
 from r2id.files.large_writer import write_large
 from r2id.files.latents import Latents
 from r2id.geometry.canvas import canvas_of
+from r2id.geometry.cells import whole_cells
 from r2id.geometry.sizes import Region, Size, check_region
 from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_fits_in_memory
@@ -38,7 +39,7 @@ def check_cells(resampler: R2IR, size: Size, pixels_per_cell: float) -> Size:
     """Return the (h, w) of a pyramid's latent of a picture of `size`. Raises InputError for fewer pixels a cell than 1,
     or a latent larger than memory."""
     check_pixels_per_cell(pixels_per_cell)
-    grid = (math.ceil(size[0] / pixels_per_cell), math.ceil(size[1] / pixels_per_cell))
+    grid = whole_cells((size[0] / pixels_per_cell, size[1] / pixels_per_cell))
     check_fits_in_memory([grid], 1, resampler.features)
     return grid
 

@@ -217,10 +217,11 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
             f"--pixels-per-cell is {config.pixels_per_cell:g}; it is for a picture or a folder by a model such as "
             "pictures, without --latent-size"
         )
+    pixels = resampler.config.pixels_per_cell if config.pixels_per_cell is None else config.pixels_per_cell
     if latent_size:
         check_fits_in_memory([latent_size], 1, resampler.features)
     elif file.is_file():
-        encode_photograph(resampler, file, config)
+        encode_photograph(resampler, file, config, pixels)
         return
     share = Share.of_this_process()
     if file.is_file() and latent_size:
@@ -245,7 +246,6 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         background=config.background,
         caption_column=config.caption_column,
     )
-    pixels = resampler.config.pixels_per_cell if config.pixels_per_cell is None else config.pixels_per_cell
     size = latent_size or check_cells(resampler, data.image_size, pixels)
     how = (config.output, config.batch_size, config.resume, progress, config.dtype, pixels)
     made = run(resampler, data, latent_size, *how)
@@ -253,7 +253,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     print(f"{made} {latents_of} of {size_text(size)} in {config.output}{share}")
 
 
-def encode_photograph(resampler: R2IR, file: Path, config: Encode) -> None:
+def encode_photograph(resampler: R2IR, file: Path, config: Encode, pixels: float) -> None:
     """Encode one picture to as many latents as it needs, and print what they cost and keep."""
     import torch
 
@@ -262,7 +262,6 @@ def encode_photograph(resampler: R2IR, file: Path, config: Encode) -> None:
     from r2id.files.latents import SUFFIX, Latents
     from r2id.runtime.processes import Share
 
-    pixels = resampler.config.pixels_per_cell if config.pixels_per_cell is None else config.pixels_per_cell
     settings = {"pixels_per_cell": pixels, "background": config.background, "model": resampler.checksum()}
     with torch.inference_mode():
         made = encode_one(

@@ -24,7 +24,13 @@ REACH = 2.0
 
 
 class CellDecoder(Protocol):
-    """A network that decodes a window of cells and then answers each place in it on its own."""
+    """A network that decodes a window of cells and then answers each place in it on its own.
+
+    Attributes:
+        margin: cells around a window that decoding it needs.
+    """
+
+    margin: int
 
     def __call__(self, latent: Tensor, wanted: Window, canvas: Size) -> Any: ...
 
@@ -50,7 +56,6 @@ class CellField:
         cells: Cells,
         channels: int,
         points: int,
-        margin: int,
         device: torch.device,
     ) -> None:
         """
@@ -60,11 +65,10 @@ class CellField:
             cells: (height, width) of the canvas.
             channels: of the picture.
             points: pixels a cell, along an axis, that the lattice tells apart.
-            margin: cells around a window that decoding it needs.
             device: where it is computed.
-        """  # fmt: skip
+        """
         self._decoder, self._latents_of, self.cells, self.channels = decoder, latents_of, cells, channels
-        self._points, self._margin, self._device = points, margin, device
+        self._points, self._device = points, device
         self._grid = whole_cells(cells)
         self._kept: tuple[Window, Any] | None = None
 
@@ -133,7 +137,7 @@ class CellField:
 
     def blocks(self, size: Size) -> Size:
         """Pixels along the sides of the blocks that a picture of `size` is rendered in."""
-        height, width = (_block(count / side, count) for count, side in zip(size, self.cells, strict=True))
+        height, width = (_block(count / side) for count, side in zip(size, self.cells, strict=True))
         return height, width
 
     @staticmethod
@@ -159,7 +163,7 @@ class CellField:
     def _decode(self, window: Window) -> Any:
         if self._kept is None or self._kept[0] != window:
             self._kept = None  # Before the next, so that only one is in memory.
-            latents = self._latents_of(window.grown(self._margin, self._grid))
+            latents = self._latents_of(window.grown(self._decoder.margin, self._grid))
             self._kept = window, self._decoder(latents, window, self._grid)
         return self._kept[1]
 
@@ -172,7 +176,7 @@ class CellField:
         return self._decoder.read(decoded, rows, columns, density).clamp(-1, 1)
 
 
-def _block(density: float, count: int) -> int:
+def _block(density: float) -> int:
     """Pixels of at most BLOCK cells: a multiple of TILE, or TILE halved some times."""
     pixels = BLOCK * density
     if pixels >= TILE:

@@ -17,6 +17,11 @@ def cubic(x: Tensor) -> Tensor:
     return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
 
 
+def raised_cosine(x: Tensor) -> Tensor:
+    """cos²(πx/2) between −1 and 1, which falls from 1 at 0 to 0; at a distance of 1, two of them add up to 1."""
+    return torch.where(x.abs() < 1, (0.5 * math.pi * x).cos().square(), 0.0)
+
+
 @dataclass(frozen=True)
 class Reading:
     """Weights with which places along an axis read its samples.
@@ -75,7 +80,7 @@ def line_reading(places: Tensor, count: int) -> Reading:
     last = min(count - 1, math.floor(places[-1].item()) + 1)
     samples = torch.arange(first, last + 1, device=places.device)
     offset = places[:, None] - samples
-    weight = torch.where(offset.abs() < 1, (0.5 * math.pi * offset).cos().square(), 0.0)
+    weight = raised_cosine(offset)
     weight = weight / weight.sum(1, keepdim=True)
     return Reading(samples, torch.stack([weight, 2 * weight * offset], dim=2).float())
 

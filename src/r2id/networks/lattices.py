@@ -22,6 +22,11 @@ Pixels = Callable[[Region], Tensor]
 """Gives the pixels [B, C, h, w] in [−1, 1] of a region of a picture, which may be larger than memory."""
 
 
+def regions_of(image: Tensor) -> Pixels:
+    """Return what gives the regions of an image [B, C, H, W] in memory."""
+    return lambda region: image[:, :, region[0] : region[2], region[1] : region[3]]
+
+
 def read_to_lattice(pixels: Pixels, size: Size, cells: Cells, window: Window) -> Tensor:
     """What a window of cells of a picture of `size` looks like on the lattice: [B, POINTS·rows, POINTS·columns, C].
 

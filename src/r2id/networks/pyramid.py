@@ -21,7 +21,7 @@ from torch.nn import functional
 from r2id.fields.cell_field import BLOCK
 from r2id.geometry.cells import Cells, Window, whole_cells
 from r2id.geometry.coordinates import Points
-from r2id.geometry.kernels import cubic, cubic_reading, line_reading, read_separably
+from r2id.geometry.kernels import cubic, cubic_reading, line_reading, raised_cosine, read_separably
 from r2id.geometry.sizes import Size
 from r2id.networks.lattices import (
     POINTS,
@@ -279,7 +279,7 @@ class PyramidDecoder(nn.Module):
         taken = decoded.picture[:, :, index[..., 0, :, None], index[..., 1, None, :]]
         plain = (taken * (weight[..., 0, :, None] * weight[..., 1, None, :])).sum((-1, -2))
         index, offset, inside = _neighbours(within * LATTICES[0] - 0.5, decoded.finest.shape[1:3], range(2))
-        weight = torch.where(inside, (0.5 * math.pi * offset).cos().square(), 0.0)
+        weight = torch.where(inside, raised_cosine(offset), 0.0)
         weight = weight / weight.sum(-1, keepdim=True)
         lines = torch.stack([weight, 2 * weight * offset], dim=-1)  # [N, axis, neighbour, constant or slope]
         some = decoded.finest[:, index[..., 0, :, None], index[..., 1, None, :]]

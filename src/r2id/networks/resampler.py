@@ -22,7 +22,7 @@ from r2id.geometry.coordinates import Grid, Points, Samples
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.geometry.sizes import Size, check_size, size_text
 from r2id.networks.attention import FeatureMap
-from r2id.networks.lattices import POINTS, Pixels
+from r2id.networks.lattices import POINTS, Pixels, regions_of
 from r2id.networks.loading import CheckedLoading
 from r2id.networks.local import LocalDecoder, LocalEncoder
 from r2id.networks.published import GlobalDirection
@@ -144,11 +144,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         if self.config.attention == "pyramid":
             self._check_channels(image, self.config.image_channels, "an image")
-            image_size = (image.shape[-2], image.shape[-1])
-            cells = self._cells(image_size, size, pixels_per_cell)
-            return LatentTensor.of(
-                self.encoder.encode_cells(_region_of(image), image_size, cells).movedim(-1, 1), cells
-            )
+            return self.encode_regions(regions_of(image), (image.shape[-2], image.shape[-1]), size, pixels_per_cell)
         if size is None:
             raise InputError(f"no latent size is given, which attention {self.config.attention!r} needs")
         self._check_channels(image, self.config.image_channels, "an image")
@@ -198,7 +194,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @apply_forward_hook
     def encode_regions(
-        self, pixels: Pixels, image_size: Size, size: Size | None = None, pixels_per_cell: float | None = None
+        self, pixels: Pixels, image_size: Size, size: Size | Grid | None = None, pixels_per_cell: float | None = None
     ) -> Tensor:
         """`encode` of an image that is read region by region and never lies in memory as a whole, by a pyramid.
 
@@ -254,7 +250,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             InputError: for a model that is no pyramid.
         """
         self._check_pyramid()
-        pixels = _region_of(image) if isinstance(image, Tensor) else image
+        pixels = regions_of(image) if isinstance(image, Tensor) else image
         cells = self._cells(size, None, pixels_per_cell)
         return self._cell_field(lambda window: self.encoder.encode_window(pixels, size, cells, window), cells)
 
@@ -284,8 +280,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     @apply_forward_hook
     def destandardise(self, latent: Tensor) -> Tensor:
         """Invert `standardise`, and clamp to the range of the encoder where it has one."""
-        plain = latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
-        return plain if self.config.attention == "pyramid" else plain.clamp(-1, 1)
+        values = latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
+        return values if self.config.attention == "pyramid" else values.clamp(-1, 1)
 
     def forward(
         self,
@@ -349,12 +345,11 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         return size[0] / side, size[1] / side
 
     def _cell_field(self, latents_of: Callable[[Window], Tensor], cells: Cells) -> CellField:
-        margin, channels = self.decoder.margin, self.config.image_channels
-        return CellField(self.decoder, latents_of, cells, channels, POINTS, margin, self.device)
+        return CellField(self.decoder, latents_of, cells, self.config.image_channels, POINTS, self.device)
 
     def _encode_decode_cells(self, image: Tensor, cells: Cells, query: Grid, latent_noise: Tensor | None) -> Tensor:
         grid = whole_cells(cells)
-        latent = self.encoder.encode_cells(_region_of(image), (image.shape[-2], image.shape[-1]), cells)
+        latent = self.encoder.encode_cells(regions_of(image), (image.shape[-2], image.shape[-1]), cells)
         if latent_noise is not None:
             latent = latent + latent_noise.movedim(1, -1)
         rows, columns = ((axis + 0.5) * side for axis, side in zip(query.axes, cells, strict=True))
@@ -372,10 +367,6 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"{name} of shape {tuple(tensor.shape)} does not fit this model; "
                 f"it takes [batch, {channels}, height, width]"
             )
-
-
-def _region_of(image: Tensor) -> Pixels:
-    return lambda region: image[:, :, region[0] : region[2], region[1] : region[3]]
 
 
 def _latent_grid(size: Size | Grid, canvas: tuple[float, float], device: torch.device) -> Grid:

@@ -13,7 +13,7 @@ from r2id.errors import InputError
 from r2id.geometry.cells import Window
 from r2id.geometry.kernels import area_reading, cubic_reading, read_separably
 from r2id.geometry.sizes import Size
-from r2id.networks.lattices import POINTS, read_to_lattice
+from r2id.networks.lattices import POINTS, read_to_lattice, regions_of
 from r2id.networks.pyramid import Decoded
 from r2id.networks.resampler import R2IR
 from r2id.training.objectives import Objective
@@ -194,9 +194,5 @@ def resized(picture: Tensor, side: int, by_area: bool = False) -> Tensor:
 def on_lattice(picture: Tensor, cells: int) -> Tensor:
     """Return squares [B, C, S, S] on the lattice of a canvas of `cells` × `cells`, as an encoder takes them."""
     side = picture.shape[-1]
-    return read_to_lattice(
-        lambda region: picture[:, :, region[0] : region[2], region[1] : region[3]],
-        (side, side),
-        (float(cells), float(cells)),
-        Window(0, 0, cells, cells),
-    )
+    canvas = (float(cells), float(cells))
+    return read_to_lattice(regions_of(picture), (side, side), canvas, Window(0, 0, cells, cells))
