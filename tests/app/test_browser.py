@@ -166,6 +166,11 @@ def test_uploads_good_and_bad(visit, tmp_path):
 def test_two_visitors_at_once_each_get_their_own(visit):
     first, second = visit("--window-size=1280,1400"), visit()
     look_like_a_phone(second)
+    second.execute_script(
+        "window.tops = []; new MutationObserver(() => { const line = document.querySelector('#line'); "
+        "if (line.innerText.startsWith('step')) window.tops.push(line.getBoundingClientRect().top) })"
+        ".observe(document.body, {subtree: true, childList: true, characterData: true})"
+    )
     generate(first)
     generate(second)
     for browser in (first, second):
@@ -173,9 +178,14 @@ def test_two_visitors_at_once_each_get_their_own(visit):
     first.find_element(By.CSS_SELECTOR, "#preset input[value='32x32']").click()
     until(first, lambda: "decoded at 32x32" in line(first))
     assert "decoded at 32x32" in line(second)
-    # The pictures of a phone lie below the controls, and come into sight by themselves.
-    top = "return document.querySelector('#line').getBoundingClientRect().top"
-    until(second, lambda: 0 <= second.execute_script(top) < 100)
+    # The pictures of a phone lie below the controls, and come into sight by themselves, from the first steps on.
+    top = "document.querySelector('#line').getBoundingClientRect().top"
+    at_the_end = "scrollY + innerHeight >= document.documentElement.scrollHeight - 1"
+    until(second, lambda: second.execute_script(f"return 0 <= {top} && ({top} < 100 || {at_the_end})"))
+    assert second.execute_script(
+        "return document.querySelector('#viewer img').getBoundingClientRect().bottom < innerHeight"
+    )
+    assert min(second.execute_script("return window.tops")) < 840
     # It has no need to scroll sideways.
     assert second.execute_script("return document.documentElement.scrollWidth") <= 390
     screenshot(second, "phone")

@@ -163,6 +163,9 @@ def generator(studio: Studio) -> None:
     unqueued = hidden | {"queue": False, "show_progress": "hidden"}
     # Progress and errors are shown once, not on every part of the page that changes.
     many, one = hidden | {"show_progress_on": strip}, hidden | {"show_progress_on": viewer}
+    # First, as gradio awaits the listeners of an event one after another.
+    for asks in (generate_button.click, encode_button.click, decode_button.click, preset.input):
+        asks(None, js=TO_THE_PICTURES, **hidden)
     shows_others = (
         generate_button.click(
             generate, [labels, *sizes, steps, guidance, seed], everything, **many | {"concurrency_id": "generating"}
@@ -179,8 +182,6 @@ def generator(studio: Studio) -> None:
         shown_others.success(lambda: gradio.File(None, visible=False), None, files, **unqueued)
     for side in (height, width):
         side.input(None, [height, width], preset, js=PRESET_OF % json.dumps(list(presets)), **hidden)
-    for asks in (generate_button.click, encode_button.click, decode_button.click, preset.input):
-        asks(None, js=TO_THE_PICTURES, **hidden)
     viewer.select(zoom, session, [viewer, session], **one)
     out_button.click(zoom_out, session, [viewer, session], **one)
     save_button.click(save, session, files, **hidden)
