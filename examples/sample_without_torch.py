@@ -35,6 +35,8 @@ for time, after in zip(model["timesteps"], [*alpha_bars[model["timesteps"][1:]],
     clean, noise = signal * sample - spread * prediction, spread * sample + signal * prediction
     if model["prediction_type"] == "epsilon":
         clean, noise = (sample - spread * prediction) / signal, prediction
+    elif model["prediction_type"] == "sample":
+        clean, noise = prediction, (sample - signal * prediction) / spread
     sample = np.float32(after**0.5) * clean + np.float32((1 - after) ** 0.5) * noise
 
 mean, std = (np.float32(model[name])[:, None, None] for name in ("latent_mean", "latent_std"))

@@ -120,7 +120,7 @@ class TestSamplers:
             result = pipeline([1, 2], generator=seeded(), **FEW | {"num_inference_steps": steps})
             assert result.images.isfinite().all() and result.images.std() > 1e-3
 
-    @pytest.mark.parametrize(("prediction_type", "least"), [("v_prediction", 0.0), ("epsilon", 0.001)])
+    @pytest.mark.parametrize(("prediction_type", "least"), [("v_prediction", 0.0), ("sample", 0.0), ("epsilon", 0.001)])
     def test_the_first_step_has_something_to_tell(self, make_pipeline, prediction_type, least):
         # Of the noise in pure noise, a share of the signal of 1e-9 would multiply every error by thousands.
         scheduler = make_pipeline(prediction_type=prediction_type).scheduler

@@ -36,16 +36,18 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture
-def two_values(make_pipeline):
+@pytest.fixture(params=["v_prediction", "sample"])
+def two_values(make_pipeline, request):
     """A pipeline whose network knows of latents that every sample is -1 or 1, as likely."""
-    pipeline = make_pipeline(noise_reference_size=4)
+    pipeline = make_pipeline(noise_reference_size=4, prediction_type=request.param)
     pipeline.resampler.latent_std.fill_(1.0)
     pipeline.resampler.latent_mean.zero_()
 
     def perfect(sample, alpha_bar, branches, canvas=None):
         share, noisy = alpha_bar.double()[:, None, None, None], sample.double()
         clean = torch.tanh(share.sqrt() * noisy / (1 - share).clamp_min(1e-12))
+        if request.param == "sample":
+            return tuple(clean.float() for _ in branches)
         noise = (noisy - share.sqrt() * clean) / (1 - share).clamp_min(1e-12).sqrt()
         return tuple((share.sqrt() * noise - (1 - share).sqrt() * clean).float() for _ in branches)
 
@@ -86,6 +88,19 @@ def test_every_scheduler_samples_or_is_refused(two_values, kind, option):
 def test_other_processes_are_refused(make_pipeline, kind, named):
     with pytest.raises(InputError, match=named):
         make_pipeline(scheduler=kind())([1], **FEW)
+
+
+def test_a_scheduler_of_clean_samples_takes_them_as_they_are(two_values):
+    """Some of diffusers' own take them; the default is told the velocity, and must lead to the same latents."""
+    expected = two_values([1, 2], num_inference_steps=9, generator=seeded(), **FEW).latents
+    config = dict(two_values.scheduler.config) | {"prediction_type": "sample"}
+    two_values.scheduler = UniPCMultistepScheduler.from_config(config)
+    if two_values.diffuser.config.prediction_type != "sample":
+        with pytest.raises(InputError, match="expects prediction_type 'sample' and the model gives 'v_prediction'"):
+            two_values([1], **FEW)
+        return
+    found = two_values([1, 2], num_inference_steps=9, generator=seeded(), **FEW).latents
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_steps_that_a_scheduler_does_not_have_are_refused(two_values):

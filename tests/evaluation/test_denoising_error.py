@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from r2id.data.dataset import ImageDataset
+from r2id.diffusion.prediction import LEAST_SPREAD
 from r2id.errors import InputError
 from r2id.evaluation.denoising_error import TIMES, measure_denoising_error
 from r2id.evaluation.evaluate import Plan, evaluate
@@ -19,7 +20,7 @@ def pictures():
     return ImageDataset(images, torch.arange(70) % 10, tuple("0123456789"), None, "noise")
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_a_denoiser_that_always_answers_nothing(prediction_type, make_pipeline, pictures):
     pipeline = make_pipeline(resampler=None, prediction_type=prediction_type, noise_reference_size=None)
     torch.nn.init.zeros_(pipeline.diffuser.out.weight)
@@ -30,8 +31,14 @@ def test_a_denoiser_that_always_answers_nothing(prediction_type, make_pipeline, 
     for row in rows:
         alpha_bar = math.cos(math.pi / 2 * row["t"]) ** 2
         # ε̂ = 0, or from v = 0, ε̂ = √(1 − ᾱ)·x_t, whose error is −ᾱ·ε + √ᾱ·√(1 − ᾱ)·x.
-        expected = 1 if prediction_type == "epsilon" else alpha_bar**2 + alpha_bar * (1 - alpha_bar) * power
-        assert row["error"] == pytest.approx(expected, abs=0.06)
+        # From x̂ = 0, ε̂ = x_t/√(1 − ᾱ).
+        spread = max(math.sqrt(1 - alpha_bar), LEAST_SPREAD)
+        expected = {
+            "epsilon": 1,
+            "v_prediction": alpha_bar**2 + alpha_bar * (1 - alpha_bar) * power,
+            "sample": alpha_bar * power / spread**2 + (math.sqrt(1 - alpha_bar) / spread - 1) ** 2,
+        }
+        assert row["error"] == pytest.approx(expected[prediction_type], rel=0.06, abs=0.06)
 
 
 def test_it_is_written_as_csv_and_plot_and_a_few_times_are_printed(make_pipeline, pictures, tmp_path, capsys):

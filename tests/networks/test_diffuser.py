@@ -66,14 +66,14 @@ def test_gradient_reaches_every_parameter_once_the_output_is_not_zero(make_diffu
     assert dead == []
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_both_prediction_types_build_and_are_remembered(make_diffuser, prediction_type):
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_all_prediction_types_build_and_are_remembered(make_diffuser, prediction_type):
     assert make_diffuser(prediction_type=prediction_type).config.prediction_type == prediction_type
 
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("prediction_type", "sample"), ("feature_map", "relu"), ("jitter", "expcted"), ("num_heads", 5)],
+    [("prediction_type", "clean"), ("feature_map", "relu"), ("jitter", "expcted"), ("num_heads", 5)],
 )
 def test_an_unknown_argument_value_is_refused_by_name(make_diffuser, argument, value):
     with pytest.raises(ValueError, match=f"{argument} is {value!r}"):

@@ -146,8 +146,10 @@ class TestLearning:
         own, another = ((decoded - target).square().mean() for target in (images, images.roll(1, dims=0)))
         assert own < 0.75 * another
 
-    def test_a_diffuser_learns_to_denoise(self, tmp_path):
-        train_diffuser(diffuser_training(tmp_path, steps=60))
+    @pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
+    def test_a_diffuser_learns_to_denoise(self, tmp_path, prediction_type):
+        model = (*DIFFUSER, f"prediction_type={prediction_type}")
+        train_diffuser(diffuser_training(tmp_path, steps=60, model=model))
         diffuser = R2ID.from_pretrained(tmp_path / "pipeline" / "diffuser")
         conditioner = LabelConditioner.from_pretrained(tmp_path / "pipeline" / "conditioner")
         data = load_images(DIGITS, "test", image_size=(8, 8), limit=100)

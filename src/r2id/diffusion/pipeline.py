@@ -25,7 +25,8 @@ from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.folders import add_code, fetch, importable
 from r2id.diffusion.guidance import check_guidance, guide, is_guided
 from r2id.diffusion.noise_field import field_noise
-from r2id.diffusion.schedule import alpha_bar_of_step, check_scheduler, start_scheduler
+from r2id.diffusion.prediction import velocity_of_sample
+from r2id.diffusion.schedule import alpha_bar_of_step, check_scheduler, scheduler_prediction, start_scheduler
 from r2id.files.atomic import fill_folder
 from r2id.files.checksums import checksum
 from r2id.files.images import as_output, check_output_type
@@ -88,11 +89,12 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         self.register_to_config(generation_defaults=asdict(defaults))
         # At pure noise, a velocity says something of the picture, and predicted noise nothing, so its first step starts
         # lower. Some settings are not UniPC's own; the config carries them to other schedulers.
+        expected = scheduler_prediction(diffuser.config.prediction_type)
         scheduler = scheduler or UniPCMultistepScheduler.from_config(
             {
                 "beta_schedule": "squaredcos_cap_v2",
-                "prediction_type": diffuser.config.prediction_type,
-                "timestep_spacing": "trailing" if diffuser.config.prediction_type == "v_prediction" else "leading",
+                "prediction_type": expected,
+                "timestep_spacing": "trailing" if expected == "v_prediction" else "leading",
                 "clip_sample": False,
             }
         )
@@ -284,14 +286,16 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             if self._interrupt:
                 break
             alpha_bar = alpha_bar_of_step(scheduler, step).reshape(1).to(sample.device)
-            scaled = scheduler.scale_model_input(sample, timestep).to(dtype)
+            scaled = scheduler.scale_model_input(sample, timestep)
             time = float(timestep) / scheduler.config.num_train_timesteps
             guided = is_guided(time, self.guidance_scale, guidance_interval)
             branches = [tokens, no_tokens] if guided else [tokens]
-            prediction, *unconditional = self.diffuser.guidance_branches(scaled, alpha_bar, branches, canvas)
+            prediction, *unconditional = self.diffuser.guidance_branches(scaled.to(dtype), alpha_bar, branches, canvas)
             if guided:
                 prediction = guide(prediction, unconditional[0], self.guidance_scale)
             prediction = prediction.to(sample.dtype)
+            if scheduler.config.prediction_type != self.diffuser.config.prediction_type:
+                prediction = velocity_of_sample(prediction, scaled, alpha_bar)
             sample = scheduler.step(prediction, timestep, sample, **step_arguments).prev_sample
             if callback_on_step_end:
                 tensors = {"latents": sample} if callback_on_step_end_tensor_inputs else {}

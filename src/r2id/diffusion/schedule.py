@@ -41,11 +41,17 @@ def check_scheduler(scheduler: Any, prediction_type: str, num_inference_steps: i
         raise InputError(
             f"num_inference_steps is {num_inference_steps}; it must be from 1 to {config.num_train_timesteps}"
         )
-    if config.prediction_type != prediction_type:
+    if config.prediction_type not in (prediction_type, scheduler_prediction(prediction_type)):
         raise InputError(
             f"scheduler {name} expects prediction_type {config.prediction_type!r} and the model gives "
             f"{prediction_type!r}; make it from_config(pipeline.scheduler.config)"
         )
+
+
+def scheduler_prediction(prediction_type: str) -> str:
+    """Return the prediction_type of schedulers for a network of this one. Few of diffusers' schedulers take a clean
+    sample, and all take the velocity that follows from it."""
+    return "v_prediction" if prediction_type == "sample" else prediction_type
 
 
 def shift_scheduler(scheduler: Any, ratio: float) -> Any:

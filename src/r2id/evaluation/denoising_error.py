@@ -14,6 +14,7 @@ import torch
 
 from r2id.data.dataset import ImageDataset
 from r2id.diffusion.pipeline import R2Pipeline
+from r2id.diffusion.prediction import predicted_noise, signal_and_spread
 from r2id.diffusion.schedule import cosine_alpha_bar
 from r2id.errors import InputError
 from r2id.files.atomic import write_whole
@@ -55,8 +56,9 @@ def measure_denoising_error(
 ) -> Iterator[dict[str, object]]:
     """Yield rows of E‖ε̂ − ε‖² per value at times t from 0 to 1, with the label and without.
 
-    ᾱ = cos²(πt/2), shifted by the grid's density as in training. From a velocity v, ε̂ = √(1 − ᾱ)·x_t + √ᾱ·v. An
-    image has the same noise at all times. `on_batch` receives the number of images of each batch.
+    ᾱ = cos²(πt/2), shifted by the grid's density as in training. ε̂ follows from any prediction
+    (`diffusion.prediction`). An image has the same noise at all times. `on_batch` receives the number of images of each
+    batch.
 
     Raises:
         InputError: the data has no labels, or one that the model does not know; for a model of texts, no captions.
@@ -73,13 +75,11 @@ def measure_denoising_error(
         for index, time in enumerate(TIMES):
             times = torch.full((len(clean),), time, device=clean.device)
             alpha_bar = cosine_alpha_bar(times, latent_size, diffuser.config.noise_reference_size)
-            signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
+            signal, spread = signal_and_spread(alpha_bar)
             noisy = signal * clean + spread * noise
             predictions = diffuser.guidance_branches(noisy, alpha_bar, branches, canvas)
             for name, prediction in zip(sums, predictions, strict=True):
-                found = prediction.float()
-                if diffuser.config.prediction_type == "v_prediction":
-                    found = spread * noisy + signal * found
+                found = predicted_noise(prediction.float(), noisy, alpha_bar, diffuser.config.prediction_type)
                 sums[name][index] += (found - noise).square().mean().item() * len(clean)
         on_batch(len(indices))
     for name, totals in sums.items():

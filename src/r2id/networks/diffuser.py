@@ -20,7 +20,7 @@ from r2id.networks.attention import FeatureMap, LocalKernelAttention
 from r2id.networks.layers import AdaLN, DecoderBlock, EncoderBlock, TimeEmbedding
 from r2id.networks.loading import CheckedLoading
 
-Prediction = Literal["epsilon", "v_prediction"]
+Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 SAMPLES_AT_ONCE = 2048
 """Samples, over the batch, that pass through a block together without gradients. Activations then fit in a processor's
@@ -35,7 +35,7 @@ together. Without the factor it learns long before the rest, and digits stay gar
 
 
 class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Predicts the noise, or the velocity, in a noisy latent or image x_t = √ᾱ·x_0 + √(1 − ᾱ)·ε of any size.
+    """Predicts the noise, the velocity or the clean sample in x_t = √ᾱ·x_0 + √(1 − ᾱ)·ε, latents or an image of any size.
 
     Args:
         channels: channels of the samples: R2IR's latent channels, or 1 or 3 to diffuse pixels.
@@ -46,7 +46,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         time_dim: channels of the time embedding that drives AdaLN.
         feature_map: of the linear attention, "softmax" or "elu".
         prediction_type: "epsilon" for the noise ε, "v_prediction" for the velocity √ᾱ·ε − √(1 − ᾱ)·x_0
-            (Salimans & Ho 2022, arXiv:2202.00512).
+            (Salimans & Ho 2022, arXiv:2202.00512), "sample" for x_0, which leaves out the noise that a network with
+            few channels has no room for (Li & He 2025; design §4).
         num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
         jitter: jitter of the positions in training, as in R2IR.
         sample_size: samples along the longer side of the finest grid whose positions are told apart, with expected
@@ -83,8 +84,10 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         training: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if prediction_type not in ("epsilon", "v_prediction"):
-            raise ValueError(f"prediction_type is {prediction_type!r}; it must be 'epsilon' or 'v_prediction'")
+        if prediction_type not in ("epsilon", "v_prediction", "sample"):
+            raise ValueError(
+                f"prediction_type is {prediction_type!r}; it must be 'epsilon', 'v_prediction' or 'sample'"
+            )
         check_jitter(jitter)
         self.sample_in = nn.Linear(channels, dim)
         self.neighbourhood = LocalKernelAttention(channels, dim, radius, basis) if radius else None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from r2id.data.captions import Captions
 from r2id.diffusion.pipeline import R2Pipeline
+from r2id.diffusion.prediction import prediction_error, signal_and_spread
 from r2id.diffusion.schedule import cosine_alpha_bar
 from r2id.geometry.canvas import canvas_of
 from r2id.geometry.coordinates import Grid
@@ -101,7 +102,7 @@ class DiffusionObjective(Objective):
     """E‖network(√ᾱ·x + √(1 − ᾱ)·ε, ᾱ) − target‖² with ᾱ = cos²(πt/2), t uniform in [0, 1], one stratum per image.
 
     With `noise_reference_size`, ᾱ is then shifted by the density of the grid. The target is ε, or the velocity
-    √ᾱ·ε − √(1 − ᾱ)·x (Salimans & Ho 2022, arXiv:2202.00512).
+    √ᾱ·ε − √(1 − ᾱ)·x, of a clean sample too (`diffusion.prediction`).
 
     Args:
         pipeline: its diffuser and conditioner are trained together. Its frozen resampler makes the standardised
@@ -138,12 +139,12 @@ class DiffusionObjective(Objective):
         time = self.draw(self._strata, count, device=device)
         alpha_bar = self.alpha_bar(time, (clean.shape[-2], clean.shape[-1]))
         noise = self.draw(self.noise, count, *clean.shape[1:], device=device)
-        signal, spread = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
+        signal, spread = signal_and_spread(alpha_bar)
         dropped = self.draw(torch.rand, count, device=device) < self.label_dropout
         tokens = self.conditioner(torch.where(dropped, self.conditioner.no_label, labels))
         prediction = self.diffuser(signal * clean + spread * noise, alpha_bar, tokens, canvas, grid)
-        target = noise if self.diffuser.config.prediction_type == "epsilon" else signal * noise - spread * clean
-        return (prediction.float() - target).square().mean()
+        kind = self.diffuser.config.prediction_type
+        return prediction_error(prediction, clean, noise, alpha_bar, kind).square().mean()
 
     def alpha_bar(self, time: Tensor, size: Size) -> Tensor:
         """Return the signal's share of the variance at times in [0, 1], in samples of a grid of `size`."""
