@@ -35,7 +35,7 @@ together. Without the factor it learns long before the rest, and digits stay gar
 
 
 class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Predicts the noise, the velocity or the clean sample in x_t = √ᾱ·x_0 + √(1 − ᾱ)·ε, latents or an image of any size.
+    """Predicts noise, velocity or clean sample of x_t = √ᾱ·x_0 + √(1 − ᾱ)·ε, latents or an image of any size.
 
     Args:
         channels: channels of the samples: R2IR's latent channels, or 1 or 3 to diffuse pixels.
