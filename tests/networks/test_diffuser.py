@@ -187,3 +187,47 @@ class TestLabelConditioner:
         loaded = LabelConditioner.from_pretrained(tmp_path)
         assert loaded.label_names == ["cat", "dog"]
         assert torch.equal(loaded(torch.tensor([1])), conditioner(torch.tensor([1])))
+
+
+class TestJointCanvases:
+    CANVASES = ((4, 4), (2, 3))
+
+    def noisy(self) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
+        samples = [torch.randn(2, 3, *size) for size in ((5, 4), (3, 6))]
+        return samples, [torch.rand(2), torch.rand(2)], list(torch.randn(2, 2, 2, 8))
+
+    def test_one_canvas_is_predicted_as_alone_to_the_bit(self, make_diffuser):
+        diffuser = make_diffuser()
+        (sample, _), (alpha_bar, _), branches = self.noisy()
+        joint = diffuser.joint_branches([sample], [alpha_bar], branches, [(4, 4)])
+        alone = diffuser.guidance_branches(sample, alpha_bar, branches, (4, 4))
+        assert all(torch.equal(one[0], other) for one, other in zip(joint, alone, strict=True))
+
+    def test_the_same_canvas_twice_is_as_alone_because_attention_averages(self, make_diffuser):
+        diffuser = make_diffuser()
+        (sample, _), (alpha_bar, _), branches = self.noisy()
+        joint = diffuser.joint_branches([sample] * 2, [alpha_bar] * 2, branches, [(4, 4)] * 2)
+        for parts, alone in zip(joint, diffuser.guidance_branches(sample, alpha_bar, branches, (4, 4)), strict=True):
+            for part in parts:
+                torch.testing.assert_close(part, alone, rtol=1e-4, atol=1e-5)
+
+    def test_canvases_see_each_other_through_the_blocks_alone(self, make_diffuser):
+        samples, alpha_bars, branches = self.noisy()
+        for blocks, apart in ((1, False), (0, True)):
+            diffuser = make_diffuser(encoder_blocks=blocks, decoder_blocks=blocks)
+            joint = diffuser.joint_branches(samples, alpha_bars, branches, self.CANVASES)
+            for number, canvas in enumerate(self.CANVASES):
+                alone = diffuser.guidance_branches(samples[number], alpha_bars[number], branches, canvas)
+                for one, other in zip(joint, alone, strict=True):
+                    assert one[number].shape == samples[number].shape
+                    assert torch.allclose(one[number], other, rtol=1e-4, atol=1e-5) == apart
+
+    def test_chunks_and_branches_one_by_one_change_nothing(self, make_diffuser, monkeypatch):
+        diffuser = make_diffuser()
+        given = (*self.noisy(), self.CANVASES)
+        with torch.no_grad():
+            whole = diffuser.joint_branches(*given)
+            monkeypatch.setattr("r2id.networks.diffuser.SAMPLES_AT_ONCE", 14)
+            for one, other in zip(whole, diffuser.joint_branches(*given), strict=True):
+                for part, chunked in zip(one, other, strict=True):
+                    torch.testing.assert_close(part, chunked, rtol=1e-4, atol=1e-5)

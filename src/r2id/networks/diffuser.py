@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,6 @@ from r2id.errors import InputError
 from r2id.geometry.coordinates import Grid
 from r2id.geometry.density import density, shift_noise
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
-from r2id.geometry.sizes import Size
 from r2id.networks.attention import FeatureMap, LocalKernelAttention
 from r2id.networks.layers import AdaLN, DecoderBlock, EncoderBlock, TimeEmbedding
 from r2id.networks.loading import CheckedLoading
@@ -139,6 +139,62 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         grid: Grid | None = None,
     ) -> tuple[Tensor, ...]:
         """Return one prediction per set of tokens. The encoder, which sees no tokens, runs once for all of them."""
+        return tuple(part for (part,) in self._branches([sample], [alpha_bar], branches, [canvas], [grid]))
+
+    @apply_forward_hook
+    def joint_branches(
+        self,
+        samples: Sequence[Tensor],
+        alpha_bars: Sequence[Tensor],
+        branches: Sequence[Tensor],
+        canvases: Sequence[tuple[float, float] | None],
+    ) -> tuple[list[Tensor], ...]:
+        """Return `guidance_branches` of several canvases as one set of samples, a list of one for each canvas.
+
+        Every sample keeps the coordinates and the neighbours of its own canvas. Global attention runs over all of them,
+        so that the canvases show the same picture in their own proportions (design §5).
+        """
+        return self._branches(samples, alpha_bars, branches, canvases, [None] * len(samples))
+
+    def _branches(
+        self,
+        samples: Sequence[Tensor],
+        alpha_bars: Sequence[Tensor],
+        branches: Sequence[Tensor],
+        canvases: Sequence[tuple[float, float] | None],
+        grids: Sequence[Grid | None],
+    ) -> tuple[list[Tensor], ...]:
+        """Return the predictions of every canvas for each set of tokens."""
+        chunks: list[Tensor] = []
+        times: list[Tensor] = []
+        counts = []
+        for sample, alpha_bar, canvas, grid in zip(samples, alpha_bars, canvases, grids, strict=True):
+            x, time = self._embed(sample, alpha_bar, canvas, grid)
+            at_once = SAMPLES_AT_ONCE * (1 if x.device.type == "cpu" else TIMES_AS_MANY_ON_GPU)
+            parts = [x] if torch.is_grad_enabled() else list(x.split(max(1, at_once // len(x)), dim=1))
+            chunks += parts
+            times += [time] * len(parts)
+            counts.append(len(parts))
+        for block in self.encoder:
+            chunks = block(chunks, times)
+        # Branches that fill a chunk run one by one, because a batch of them would be reordered for every head.
+        together = len(branches) if max(counts) == 1 else 1
+        groups = [branches[first : first + together] for first in range(0, len(branches), together)]
+        predictions: list[list[Tensor]] = []
+        for group in groups:
+            decoded = iter(self._decode(chunks, times, group))
+            of_canvases = [torch.cat(list(islice(decoded, count)), dim=1) for count in counts]
+            pictures = [
+                x.mT.unflatten(-1, (sample.shape[-2], sample.shape[-1])).unflatten(0, (len(group), -1)).unbind()
+                for x, sample in zip(of_canvases, samples, strict=True)
+            ]
+            predictions += map(list, zip(*pictures, strict=True))
+        return tuple(predictions)
+
+    def _embed(
+        self, sample: Tensor, alpha_bar: Tensor, canvas: tuple[float, float] | None, grid: Grid | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the samples of a canvas [B, N, dim] before the first block, and their time embedding."""
         if sample.ndim != 4 or sample.shape[1] != self.config.channels:
             raise InputError(
                 f"a sample of shape {tuple(sample.shape)} does not fit this model; "
@@ -154,25 +210,17 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
             x = x.add(near.flatten(1, -2), alpha=NEIGHBOURHOOD_SCALE)
-        at_once = SAMPLES_AT_ONCE * (1 if x.device.type == "cpu" else TIMES_AS_MANY_ON_GPU)
-        chunks = [x] if torch.is_grad_enabled() else list(x.split(max(1, at_once // len(x)), dim=1))
-        for block in self.encoder:
-            chunks = block(chunks, time)
-        # Branches that fill a chunk run one by one, because a batch of them would be reordered for every head.
-        together = len(branches) if len(chunks) == 1 else 1
-        groups = [branches[first : first + together] for first in range(0, len(branches), together)]
-        return tuple(branch for group in groups for branch in self._decode(chunks, time, group, size))
+        return x, time
 
-    def _decode(self, chunks: list[Tensor], time: Tensor, branches: Sequence[Tensor], size: Size) -> tuple[Tensor, ...]:
-        """Return the decoder's predictions for a batch of branches, [B, C, H, W] each."""
+    def _decode(self, chunks: list[Tensor], times: list[Tensor], branches: Sequence[Tensor]) -> list[Tensor]:
+        """Return the decoder's predictions for a batch of branches, in chunks [branches · B, N, C]."""
         count = len(branches)
         chunks = [chunk.repeat(count, 1, 1) for chunk in chunks]
-        time = time.repeat(count, 1) if len(time) > 1 else time
+        times = [time.repeat(count, 1) if len(time) > 1 else time for time in times]
         tokens = torch.cat(list(branches))
         for block in self.decoder:
-            chunks = block(chunks, time, tokens)
-        x = torch.cat([self.out(self.out_norm(chunk, time)) for chunk in chunks], dim=1)
-        return x.mT.unflatten(-1, size).unflatten(0, (count, -1)).unbind()
+            chunks = block(chunks, times, tokens)
+        return [self.out(self.out_norm(chunk, time)) for chunk, time in zip(chunks, times, strict=True)]
 
     def _positions(self, grid: Grid) -> Tensor:
         if self.training and self.config.jitter == "sampled":

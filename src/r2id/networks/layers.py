@@ -128,14 +128,16 @@ class EncoderBlock(nn.Module):
         self.feed_norm = AdaLN(dim, time_dim)
         self.feed = MLPBlock(dim)
 
-    def forward(self, chunks: Sequence[Tensor], time: Tensor) -> list[Tensor]:
-        """Map chunks [B, N, dim], which hold all samples, to chunks of the same shapes; time: as for AdaLN."""
-        summary = self.summarise(chunks, time)
-        return [self.answer(chunk, time, summary) for chunk in chunks]
+    def forward(self, chunks: Sequence[Tensor], times: Sequence[Tensor]) -> list[Tensor]:
+        """Map chunks [B, N, dim], which hold all samples, to chunks of the same shapes; times: of each, as for
+        AdaLN."""
+        summary = self.summarise(chunks, times)
+        return [self.answer(chunk, time, summary) for chunk, time in zip(chunks, times, strict=True)]
 
-    def summarise(self, chunks: Sequence[Tensor], time: Tensor) -> Summary:
+    def summarise(self, chunks: Sequence[Tensor], times: Sequence[Tensor]) -> Summary:
         """Return the summary of all samples for self-attention."""
-        return reduce(operator.add, (self.self_attention.summarise(self.self_norm(chunk, time)) for chunk in chunks))
+        normed = (self.self_norm(chunk, time) for chunk, time in zip(chunks, times, strict=True))
+        return reduce(operator.add, map(self.self_attention.summarise, normed))
 
     def answer(self, x: Tensor, time: Tensor, summary: Summary) -> Tensor:
         """Return samples [B, N, dim] after they read the summary."""
@@ -151,11 +153,13 @@ class DecoderBlock(EncoderBlock):
         self.cross_norm = AdaLN(dim, time_dim)
         self.cross_attention = LinearAttention(dim, num_heads, feature_map, token_dim)
 
-    def forward(self, chunks: Sequence[Tensor], time: Tensor, tokens: Tensor) -> list[Tensor]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, chunks: Sequence[Tensor], times: Sequence[Tensor], tokens: Tensor
+    ) -> list[Tensor]:
         """Map chunks as `EncoderBlock` does; tokens: [B, T, token_dim]."""
-        summary = self.summarise(chunks, time)
+        summary = self.summarise(chunks, times)
         conditioning = self.cross_attention.summarise(tokens)
-        return [self.answer(chunk, time, summary, conditioning) for chunk in chunks]
+        return [self.answer(chunk, time, summary, conditioning) for chunk, time in zip(chunks, times, strict=True)]
 
     def answer(self, x: Tensor, time: Tensor, summary: Summary, conditioning: Summary) -> Tensor:  # type: ignore[override]
         """Return samples as `EncoderBlock` does; `conditioning` is the summary of the tokens for cross-attention."""
