@@ -15,6 +15,7 @@ from r2id.cli.help import explain, network_options
 from r2id.cli.info import Info, info
 from r2id.cli.parsing import RULES, OptionError
 from r2id.cli.publish import Card, Export, card, export
+from r2id.cli.render import Render, render
 from r2id.cli.resample import Decode, Encode, Resample, decode, encode, resample
 from r2id.cli.sample import Sample, sample
 from r2id.cli.show import App, Demo, demo, serve
@@ -27,6 +28,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "resample": (Resample, resample),
     "encode": (Encode, encode),
     "decode": (Decode, decode),
+    "render": (Render, render),
     "info": (Info, info),
     "evaluate": (Evaluate, evaluate),
     "demo": (Demo, demo),

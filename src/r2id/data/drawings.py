@@ -62,20 +62,9 @@ def load_drawings(
         drawings += some
         variants += left_out
 
-    def rendered() -> Iterator[Image.Image]:
-        with ExitStack() as stack:
-            sides = [drawing_size] * len(drawings)
-            if num_workers:
-                # resvg holds Python's lock, and a fork would copy torch's threads.
-                context = multiprocessing.get_context("spawn")
-                pool = stack.enter_context(ProcessPoolExecutor(num_workers, context))
-                pictures = pool.map(render_svg, drawings, sides, chunksize=8)
-            else:
-                pictures = map(render_svg, drawings, sides)
-            yield from (_grounded(one, svg) for one, svg in zip(pictures, drawings, strict=True) if one)
-
+    pictures = zip(rendered(drawings, drawing_size, num_workers), drawings, strict=True)
     packages = ", ".join(names)
-    buckets = store_pixels(rendered(), pixels)
+    buckets = store_pixels((_grounded(one, svg) for one, svg in pictures if one), pixels)
     if not buckets:
         raise InputError(f"none of {counted(len(drawings), 'drawing')} of {packages} can be rendered; {ACCEPTED}")
     images = buckets[0][1]
@@ -88,14 +77,30 @@ def load_drawings(
     return ImageDataset(images, None, (), None, source, "; ".join(found))
 
 
+def rendered(svgs: Sequence[str], side: int, num_workers: int) -> Iterator[Image.Image | None]:
+    """Yield drawings as `render_svg` returns them, by several processes if `num_workers` is more than 0."""
+    with ExitStack() as stack:
+        sides = [side] * len(svgs)
+        if not num_workers:
+            yield from map(render_svg, svgs, sides)
+            return
+        # resvg holds Python's lock, and a fork would copy torch's threads.
+        context = multiprocessing.get_context("spawn")
+        pool = stack.enter_context(ProcessPoolExecutor(num_workers, context))
+        yield from pool.map(render_svg, svgs, sides, chunksize=8)
+
+
 def drawings_of(icons: dict[str, Any]) -> tuple[list[str], int]:
     """Return the drawings of an icons.json as SVG without a size, and how many more differ by skin tone alone."""
     kept = distinct_names(icons)
-    svgs = []
-    for icon in (icons["icons"][name] for name in kept):
-        box = " ".join(str(icon.get(side, icons.get(side, usual))) for side, usual in VIEW_BOX)
-        svgs.append(f'<svg {NAMESPACES} viewBox="{box}">{icon.get("body", "")}</svg>')
-    return svgs, len(icons["icons"]) - len(kept)
+    return [svg_of(icons, name) for name in kept], len(icons["icons"]) - len(kept)
+
+
+def svg_of(icons: dict[str, Any], name: str) -> str:
+    """Return a drawing of an icons.json as SVG without a size."""
+    icon = icons["icons"][name]
+    box = " ".join(str(icon.get(side, icons.get(side, usual))) for side, usual in VIEW_BOX)
+    return f'<svg {NAMESPACES} viewBox="{box}">{icon.get("body", "")}</svg>'
 
 
 def distinct_names(icons: dict[str, Any]) -> list[str]:
@@ -115,15 +120,26 @@ def _grounded(picture: Image.Image, svg: str) -> Image.Image:
 
 def read_icons(source: Path) -> dict[str, Any]:
     """Return the icons.json of a package or folder. Raises InputError for anything else."""
-    try:
-        if source.is_dir():
-            icons = json.loads((source / ICONS).read_text(encoding="utf-8"))
-        else:
-            with tarfile.open(source) as archive:
-                file = next((archive.extractfile(one) for one in archive if Path(one.name).name == ICONS), None)
-                icons = json.load(file) if file else {}
-    except (OSError, ValueError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise InputError(f"{source} cannot be read ({reason(error)}); {ACCEPTED}") from error
+    icons = read_member(source, ICONS, ACCEPTED)
     if not isinstance(icons, dict) or not isinstance(icons.get("icons"), dict):
         raise InputError(f"{source} holds no {ICONS} with drawings; {ACCEPTED}")
     return icons
+
+
+def read_member(source: Path, name: str, accepted: str) -> Any:
+    """Return a JSON file of a package or folder, or None if it holds none of this name.
+
+    Args:
+        name: the file's path, or the end of it.
+        accepted: the sources that are accepted, in words, for errors.
+    """
+    try:
+        if source.is_dir():
+            path = source / name
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        with tarfile.open(source) as archive:
+            members = (one for one in archive if one.name == name or one.name.endswith(f"/{name}"))
+            file = next((archive.extractfile(one) for one in members), None)
+            return json.load(file) if file else None
+    except (OSError, ValueError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise InputError(f"{source} cannot be read ({reason(error)}); {accepted}") from error
