@@ -1,6 +1,7 @@
 """`r2id encode` and `decode` of one photograph: the bytes and PSNR that are printed are those of the files."""
 
 import re
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -46,6 +47,13 @@ def test_a_photograph_is_decoded_at_another_scale(run, tmp_path):
     assert run(*DECODE, "--scale", 1.5)[0] == 0
     (made,) = (tmp_path / "made" / "60x84").glob("*.png")
     assert Image.open(made).size == (84, 60)
+
+
+def test_latents_of_no_known_picture_are_decoded_at_the_pixels_of_their_cells(run, tmp_path):
+    run(*ENCODE)
+    file = tmp_path / "latents" / "00000000.safetensors"
+    replace(Latents.load(file), image_size=None).save(file)
+    assert run(*DECODE)[:2] == (0, "1 picture of 40x56 in made/40x56\n")
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,19 @@ class TestDefaults:
         pipeline.set_progress_bar_config(disable=True)
         assert pipeline(["3"], num_inference_steps=1).images[0].size == (32, 64)
 
+    @pytest.mark.parametrize(
+        ("canvas", "stored", "expected"),
+        [
+            ((128, 128), {}, ((64, 64), (4, 4))),
+            ((3.5, 2), {}, ((56, 32), (4, 2))),
+            (None, {}, ((64, 64), (4, 4))),
+            (None, {"latent_size": (6, 3)}, ((96, 48), (6, 3))),
+        ],
+    )
+    def test_of_a_pyramid_they_follow_from_the_cells(self, make_pipeline, make_pyramid, canvas, stored, expected):
+        pipeline = make_pipeline(make_pyramid(), channels=24, sample_size=4, canvas=canvas)
+        assert with_defaults(pipeline, **stored).generation_defaults == GenerationDefaults(*expected)
+
     def test_of_a_model_of_pixels_both_sizes_are_those_of_its_pixels(self, make_pipeline):
         result = make_pipeline(None, sample_size=24, canvas=(24, 24))(["3"], num_inference_steps=1, output_type="pt")
         assert result.images.shape == result.latents.shape == (1, 1, 24, 24)

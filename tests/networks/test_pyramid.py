@@ -1,5 +1,6 @@
 """The pyramid form of R2IR: a Haar transform at first, exact in windows, and told how dense pixels are (design §3)."""
 
+import json
 import math
 
 import pytest
@@ -141,6 +142,57 @@ def test_scattered_colours_are_encoded_as_the_grid_they_came_from(pyramid):
 def test_impossible_cells_are_refused(pyramid, side):
     with pytest.raises(InputError, match="pixels_per_cell"):
         pyramid.field_of(picture(8, 8), (8, 8), side)
+
+
+def test_an_argument_of_another_form_is_refused(pyramid, make_resampler):
+    with pytest.raises(InputError, match=r"canvas is \(1, 2\); a pyramid takes the canvas from the picture"):
+        pyramid.encode(picture(32, 32), canvas=(1, 2))
+    with pytest.raises(InputError, match="latent size and pixels_per_cell 8 are given"):
+        pyramid.encode(picture(32, 32), (2, 2), pixels_per_cell=8)
+    for form in ("local", "global"):
+        with pytest.raises(InputError, match=f"pixels_per_cell is 8; attention '{form}' takes a latent size"):
+            make_resampler(attention=form).encode(torch.zeros(1, 1, 8, 8), (2, 2), pixels_per_cell=8)
+
+
+def test_a_picture_is_as_dense_in_latents_as_in_training(pyramid, make_resampler):
+    assert pyramid.longer_side((2, 3)) == 48 and pyramid.longer_side((2, 3), (1.5, 2.25)) == 36
+    assert make_resampler(sample_size=24).longer_side((2, 3)) == 24
+
+
+@pytest.mark.parametrize(("form", "arguments"), [("pyramid", ("dim", "sample_size")), ("local", ("widths",))])
+def test_its_config_holds_the_settings_of_its_form_alone(pyramid, make_resampler, tmp_path, form, arguments):
+    network = pyramid if form == "pyramid" else make_resampler()
+    network.register_to_config(training={"steps": 3})
+    network.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["attention"] == form and config["training"] == {"steps": 3}
+    assert not set(arguments) & set(config)
+    with_all = {"dim": 16, "sample_size": 32, "latent_size": 4, "widths": [12, 16, 20, 24]} | config
+    (tmp_path / "config.json").write_text(json.dumps(with_all))
+    # As saved before.
+    assert dict(R2IR.from_pretrained(tmp_path).config).keys() == dict(network.config).keys() | {"_name_or_path"}
+
+
+def test_what_is_held_for_each_latent_is_said(make_resampler):
+    """No layer of the other forms puts out more numbers for a latent, which many latents of few pixels show."""
+    sizes = []
+
+    def note(layer, given, put_out):
+        if isinstance(put_out, torch.Tensor):
+            sizes.append(put_out.numel())
+
+    for form in ("local", "global"):
+        network = make_resampler(attention=form)
+        for layer in network.modules():
+            layer.register_forward_hook(note)
+        with torch.inference_mode():
+            network.encode(torch.zeros(1, 1, 2, 2), (32, 32))
+        assert max(sizes) == 32 * 32 * network.features
+        sizes.clear()
+
+
+def test_a_pyramid_holds_the_latents_alone(pyramid):
+    assert pyramid.features == pyramid.encode(picture(32, 32)).numel() // 4
 
 
 def test_other_forms_need_a_latent_size():

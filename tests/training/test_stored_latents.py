@@ -18,13 +18,15 @@ from r2id.data.latents import load_latents
 from r2id.data.loading import load_images
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
+from r2id.evaluation.images import load_test_images
 from r2id.files.latents import Latents, latent_files
 from r2id.networks.resampler import R2IR
 from r2id.training.objectives import DiffusionObjective
 from r2id.training.settings import DiffuserTraining
 from r2id.training.setup import train_diffuser
 
-DIGITS = Path(__file__).parents[1] / "fixtures" / "digits"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+DIGITS = FIXTURES / "digits"
 MODEL = (
     "dim=16", "num_heads=2", "encoder_blocks=1", "decoder_blocks=1", "token_dim=8", "time_dim=8", "num_high=3",
     "num_low=2",
@@ -138,6 +140,20 @@ def test_latents_of_no_pictures_give_the_size_that_the_resampler_learnt(resample
     train_diffuser(training(tmp_path / "one.safetensors", resampler, tmp_path, steps=1, sample_every=1))
     pipeline = R2Pipeline.from_pretrained(tmp_path / "pipeline")
     assert tuple(pipeline.diffuser.config.canvas) == (1, 2) and pipeline.generation_defaults.size == (4, 8)
+
+
+def test_latents_of_a_pyramid_give_as_many_pixels_as_its_cells_have(make_pyramid, tmp_path):
+    pyramid = make_pyramid()
+    pyramid.save_pretrained(tmp_path / "pyramid")
+    latents = Latents(torch.rand(4, 24, 2, 3), (1.5, 2.5), (), pyramid.checksum())
+    latents.save(tmp_path / "one.safetensors")
+    config = training(tmp_path / "one.safetensors", tmp_path / "pyramid", tmp_path, steps=1, sample_every=1)
+    train_diffuser(config)
+    pipeline = R2Pipeline.from_pretrained(tmp_path / "pipeline")
+    assert tuple(pipeline.diffuser.config.canvas) == (1.5, 2.5) and pipeline.generation_defaults.size == (24, 40)
+    # Test images are of that size too, whatever the canvas is measured in.
+    data = load_test_images(pipeline, str(FIXTURES / "emoji"), "train", None)
+    assert data.images.shape[1:] == (3, 24, 40)
 
 
 def test_one_file_is_enough(encoded, resampler, tmp_path):

@@ -157,7 +157,7 @@ def through_latent(
             latents.save(output)
             shown = latents.size
         else:
-            size = latents.picture_size(resampler.config.sample_size)
+            size = latents.picture_size(resampler.longer_side(latents.size, latents.canvas))
             size = target.of(size) if target else size
             check_suffix(output, shown_size(size, region))
             shown = write_picture(resampler, latents, size, output, config.precision, region, progress)
@@ -217,10 +217,12 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
             f"--pixels-per-cell is {config.pixels_per_cell:g}; it is for a picture or a folder by a model such as "
             "pictures, without --latent-size"
         )
-    pixels = resampler.config.pixels_per_cell if config.pixels_per_cell is None else config.pixels_per_cell
+    pixels = config.pixels_per_cell
     if latent_size:
         check_fits_in_memory([latent_size], 1, resampler.features)
-    elif file.is_file():
+    elif pixels is None:
+        pixels = resampler.config.pixels_per_cell
+    if file.is_file() and pixels is not None:
         encode_photograph(resampler, file, config, pixels)
         return
     share = Share.of_this_process()
@@ -246,7 +248,10 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         background=config.background,
         caption_column=config.caption_column,
     )
-    size = latent_size or check_cells(resampler, data.image_size, pixels)
+    size = latent_size
+    if pixels is not None:
+        size = check_cells(resampler, data.image_size, pixels)
+    assert size
     how = (config.output, config.batch_size, config.resume, progress, config.dtype, pixels)
     made = run(resampler, data, latent_size, *how)
     latents_of = "latent" if made == 1 else "latents"
@@ -319,7 +324,7 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     latents = Latents.joined([Latents.load(file) for file in files])
     resampler = load_resampler(config)
     latents.check_weights(resampler, config.latents, config.model)
-    own = latents.picture_size(resampler.config.sample_size)
+    own = latents.picture_size(resampler.longer_side(latents.size, latents.canvas))
     sizes = config.size or (own if config.scale is None else Target(scale=config.scale).of(own),)
     check_fits_in_memory(sizes, 1, resampler.config.image_channels)
     pictures = Pictures(config.output, latents.labels or ("picture",) * len(latents.values), sizes)

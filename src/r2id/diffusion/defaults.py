@@ -57,16 +57,20 @@ class GenerationDefaults:
     @classmethod
     def of(cls, diffuser: R2ID, resampler: R2IR | None, stored: Mapping[str, Any] | None = None) -> GenerationDefaults:
         """Return the defaults stored with a model; missing values follow from its networks."""
-        # Latents get the density of the resampler's training.
-        side, latent_side = diffuser.config.sample_size, diffuser.config.sample_size
-        if resampler:
-            side, latent_side = resampler.config.sample_size, resampler.config.latent_size
+        given = {name: value for name, value in (stored or {}).items() if value is not None}
         canvas = diffuser.config.canvas
-        derived = {
-            "size": tuple(canvas) if canvas else (side, side),
-            "latent_size": with_longer_side(latent_side, canvas or (1, 1)),
-        }
-        return cls.from_json(derived | {name: value for name, value in (stored or {}).items() if value is not None})
+        # Latents get the density of the resampler's training. A pyramid has no size of its own.
+        has_own_size = resampler is not None and resampler.config.attention != "pyramid"
+        latent_side = resampler.config.latent_size if has_own_size else diffuser.config.sample_size  # type: ignore[union-attr]
+        latent_size = with_longer_side(latent_side, canvas or (1, 1))
+        if resampler is not None and not has_own_size:
+            grid = check_size(given.get("latent_size", latent_size), "the default latent_size")
+            size: Any = with_longer_side(resampler.longer_side(grid, canvas), canvas or grid)
+        elif canvas:
+            size = tuple(canvas)
+        else:
+            size = (resampler.config.sample_size,) * 2 if resampler else (latent_side,) * 2
+        return cls.from_json({"size": size, "latent_size": latent_size} | given)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> GenerationDefaults:

@@ -22,6 +22,7 @@ from r2id.geometry.coordinates import Grid, Points, Samples
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.geometry.sizes import Size, check_size, size_text
 from r2id.networks.attention import FeatureMap
+from r2id.networks.forms import settings_of_form
 from r2id.networks.lattices import POINTS, Pixels, regions_of
 from r2id.networks.loading import CheckedLoading
 from r2id.networks.local import LocalDecoder, LocalEncoder
@@ -45,7 +46,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
         jitter: jitter of the positions, half a pixel: "sampled" moves the samples in training; "expected" averages
             over the jitter in closed form, in training and after; "none".
-        sample_size: pixels along the longer side of the training images, their finest detail.
+        sample_size: pixels along the longer side of the training images, their finest detail. A pyramid, whose pictures
+            have no size of their own, uses neither this nor the next.
         latent_size: latents along the longer side for images of `sample_size`.
         radius, basis: reach of local attention in units of 1/latent_size, and its cosines per axis.
         value_dim: channels of an embedded pixel in the local encoder.
@@ -124,6 +126,11 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
+    def register_to_config(self, **settings: Any) -> None:
+        """Keep settings in the config, as diffusers does, without those of other forms."""
+        form = settings.get("attention") or self.config.attention
+        super().register_to_config(**settings_of_form({"attention": form} | settings))
+
     @apply_forward_hook
     def encode(
         self,
@@ -140,11 +147,20 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         Without a size, the pyramid makes one latent for each `pixels_per_cell` pixels along a side, so a larger picture
         has more latents. The canvas, in cells, travels with them.
 
-        Raises InputError for other channels than the model's, an empty size, or a missing one that the form needs.
+        Raises InputError for other channels than the model's, an empty size, a missing one that the form needs, or an
+        argument that it does not take: a pyramid no `canvas`, another form no `pixels_per_cell`.
         """
         if self.config.attention == "pyramid":
+            if canvas is not None:
+                raise InputError(
+                    f"canvas is {canvas}; a pyramid takes the canvas from the picture and its cells, leave it out"
+                )
             self._check_channels(image, self.config.image_channels, "an image")
             return self.encode_regions(regions_of(image), (image.shape[-2], image.shape[-1]), size, pixels_per_cell)
+        if pixels_per_cell is not None:
+            raise InputError(
+                f"pixels_per_cell is {pixels_per_cell}; attention {self.config.attention!r} takes a latent size instead"
+            )
         if size is None:
             raise InputError(f"no latent size is given, which attention {self.config.attention!r} needs")
         self._check_channels(image, self.config.image_channels, "an image")
@@ -203,7 +219,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             image_size: (height, width) of the whole image.
             size, pixels_per_cell: as for `encode`.
         Raises:
-            InputError: for an empty size, or a model that is no pyramid.
+            InputError: for an empty size, both a size and `pixels_per_cell`, or a model that is no pyramid.
         """
         self._check_pyramid()
         cells = self._cells(check_size(image_size), size, pixels_per_cell)
@@ -262,6 +278,13 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels than the model's or an empty size.
         """
         return self.field(latent, canvas or canvas_of(latent) or check_size(size)).render(size)
+
+    def longer_side(self, latent_size: Size, canvas: tuple[float, float] | None = None) -> int:
+        """Return the pixels along the longer side of a picture that is as dense in latents (h, w) as in training: a
+        pyramid's cell has `pixels_per_cell`, any other canvas has `sample_size`."""
+        if self.config.attention == "pyramid":
+            return max(1, round(max(cells_of(latent_size, canvas)) * self.config.pixels_per_cell))
+        return self.config.sample_size
 
     @property
     def features(self) -> int:
@@ -336,6 +359,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _cells(self, size: Size, latents: Size | Grid | None, pixels_per_cell: float | None) -> Cells:
         """The canvas in cells: as many as there are latents, or else one for every so many pixels."""
+        if latents is not None and pixels_per_cell is not None:
+            raise InputError(f"a latent size and pixels_per_cell {pixels_per_cell} are given; give one of them")
         if latents is not None:
             height, width = latents.size if isinstance(latents, Grid) else check_size(latents, "the latent size")
             return float(height), float(width)

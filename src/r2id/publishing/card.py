@@ -162,7 +162,7 @@ def _figures(model: Any, task: str | None, evaluation: str | Path) -> tuple[list
             continue
         rows = [row for row in rows if row.get("method", "R2IR") == "R2IR"]
         sizes = [row["pictures"] for row in rows if "pictures" in row]
-        trained = size_text(tuple(model.diffuser.config.canvas)) if model.diffuser.config.canvas else None
+        trained = size_text(model.generation_defaults.size) if model.diffuser.config.canvas else None
         shown = trained if trained in sizes else next(iter(sizes), None)
         rows = [row for row in rows if row.get("pictures", shown) == shown]
         head = [key for key in rows[0] if key != "method"]

@@ -175,11 +175,11 @@ def _generation_defaults(config: DiffuserTraining, size: Size | None, start: R2P
 
 
 def _image_size(data: Dataset, resampler: R2IR | None) -> Size:
-    """Return height and width of the pictures, or for latents without pictures those of R2IR's training."""
+    """Return height and width of the pictures, or for latents without pictures as dense ones as R2IR's training had."""
     if data.image_size:
         return data.image_size
-    assert resampler is not None
-    return with_longer_side(resampler.config.sample_size, data.canvas)
+    assert resampler is not None and isinstance(data, LatentDataset)
+    return with_longer_side(resampler.longer_side(data.size, data.canvas), data.canvas)
 
 
 def _load_samples(config: DiffuserTraining) -> tuple[DiffuserTraining, Sequence[Dataset], R2IR | None]:
