@@ -14,6 +14,7 @@ from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, load_text_encoder
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.networks.diffuser import R2ID
+from r2id.networks.layers import LocalMLPBlock
 from r2id.networks.resampler import R2IR
 
 # Tensors this small gain nothing from a second thread, and the order of sums stays the same.
@@ -91,6 +92,9 @@ def make_diffuser() -> Callable[..., R2ID]:
         nn.init.normal_(diffuser.out.weight, std=0.3)
         if diffuser.neighbourhood:
             nn.init.normal_(diffuser.neighbourhood.weight)
+        for module in diffuser.modules():
+            if isinstance(module, LocalMLPBlock):
+                nn.init.normal_(module.kernel)
         return diffuser
 
     return make

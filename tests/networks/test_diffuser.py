@@ -22,8 +22,18 @@ def test_samples_of_any_size_keep_their_shape(make_diffuser, size, feature_map, 
     assert prediction.shape == sample.shape and prediction.isfinite().all() and prediction.std() > 1e-3
 
 
-def test_guidance_branches_are_separate_predictions(make_diffuser):
-    diffuser = make_diffuser()
+VARIANTS = (
+    {},
+    {"local_radius": 0.3},
+    {"attention": "softmax", "qk_norm": True},
+    {"qk_norm": True},
+    {"attention": "softmax", "local_radius": 0.3},
+)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_guidance_branches_are_separate_predictions(make_diffuser, variant):
+    diffuser = make_diffuser(**variant)
     sample, alpha_bar, tokens = inputs()
     others = torch.randn(2, 2, 8)
     first, second = diffuser.guidance_branches(sample, alpha_bar, [tokens, others])
@@ -32,8 +42,9 @@ def test_guidance_branches_are_separate_predictions(make_diffuser):
     assert (first - second).abs().max() > 1e-3
 
 
-def test_samples_may_lie_on_any_grid(make_diffuser):
-    diffuser = make_diffuser()
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_samples_may_lie_on_any_grid(make_diffuser, variant):
+    diffuser = make_diffuser(**variant)
     even = Grid.of_size((5, 3))
     sample, alpha_bar, tokens = inputs()
     torch.testing.assert_close(diffuser(sample, alpha_bar, tokens, grid=even), diffuser(sample, alpha_bar, tokens))
@@ -42,8 +53,9 @@ def test_samples_may_lie_on_any_grid(make_diffuser):
     torch.testing.assert_close(upside_down, diffuser(sample, alpha_bar, tokens), rtol=1e-4, atol=1e-5)
 
 
-def test_samples_of_a_batch_do_not_touch_each_other(make_diffuser):
-    diffuser = make_diffuser()
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_samples_of_a_batch_do_not_touch_each_other(make_diffuser, variant):
+    diffuser = make_diffuser(**variant)
     sample, alpha_bar, tokens = inputs()
     alone = diffuser(sample[1:], alpha_bar[1:], tokens[1:])
     torch.testing.assert_close(diffuser(sample, alpha_bar, tokens)[1:], alone, rtol=1e-4, atol=1e-5)
@@ -54,8 +66,37 @@ def test_a_new_model_predicts_zero():
     assert not diffuser(*inputs()).any()
 
 
-def test_gradient_reaches_every_parameter_once_the_output_is_not_zero(make_diffuser):
-    diffuser = make_diffuser(jitter="sampled").train()
+def test_local_kernels_start_as_none_and_then_matter_as_a_convolution_or_not(make_diffuser):
+    plain, local = make_diffuser(), make_diffuser(local_radius=0.3)
+    assert local.load_state_dict(plain.state_dict(), strict=False).unexpected_keys == []
+    kernels = [block.feed.kernel for block in (*R2ID(local_radius=0.3).encoder, *local.encoder, *local.decoder)]
+    assert not any(kernel.any() for kernel in kernels[:8])
+    for kernel in kernels:
+        torch.nn.init.zeros_(kernel)
+    sample, alpha_bar, tokens = inputs()
+    torch.testing.assert_close(local(sample, alpha_bar, tokens), plain(sample, alpha_bar, tokens))
+    for block in (*local.encoder, *local.decoder):
+        torch.nn.init.normal_(block.feed.kernel)
+    convolved = local(sample, alpha_bar, tokens)
+    assert (convolved - plain(sample, alpha_bar, tokens)).abs().max() > 1e-2
+    local.convolves = False
+    torch.testing.assert_close(local(sample, alpha_bar, tokens), convolved, rtol=1e-4, atol=1e-5)
+
+
+def test_many_samples_are_answered_alike_in_chunks(make_diffuser, monkeypatch):
+    sample, alpha_bar, tokens = inputs((6, 7))
+    for variant in VARIANTS:
+        diffuser = make_diffuser(**variant)
+        with torch.no_grad():
+            expected = diffuser(sample, alpha_bar, tokens)
+            with monkeypatch.context() as patch:
+                patch.setattr("r2id.networks.diffuser.SAMPLES_AT_ONCE", 10)
+                torch.testing.assert_close(diffuser(sample, alpha_bar, tokens), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradient_reaches_every_parameter_once_the_output_is_not_zero(make_diffuser, variant):
+    diffuser = make_diffuser(jitter="sampled", **variant).train()
     sample, alpha_bar, tokens = inputs()
     # The time embedding acts only through modulations, which start at zero too.
     for name, parameter in diffuser.named_parameters():
@@ -73,7 +114,13 @@ def test_all_prediction_types_build_and_are_remembered(make_diffuser, prediction
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("prediction_type", "clean"), ("feature_map", "relu"), ("jitter", "expcted"), ("num_heads", 5)],
+    [
+        ("prediction_type", "clean"),
+        ("feature_map", "relu"),
+        ("jitter", "expcted"),
+        ("num_heads", 5),
+        ("attention", "cubic"),
+    ],
 )
 def test_an_unknown_argument_value_is_refused_by_name(make_diffuser, argument, value):
     with pytest.raises(ValueError, match=f"{argument} is {value!r}"):
@@ -203,8 +250,9 @@ class TestJointCanvases:
         alone = diffuser.guidance_branches(sample, alpha_bar, branches, (4, 4))
         assert all(torch.equal(one[0], other) for one, other in zip(joint, alone, strict=True))
 
-    def test_the_same_canvas_twice_is_as_alone_because_attention_averages(self, make_diffuser):
-        diffuser = make_diffuser()
+    @pytest.mark.parametrize("variant", VARIANTS)
+    def test_the_same_canvas_twice_is_as_alone_because_attention_averages(self, make_diffuser, variant):
+        diffuser = make_diffuser(**variant)
         (sample, _), (alpha_bar, _), branches = self.noisy()
         joint = diffuser.joint_branches([sample] * 2, [alpha_bar] * 2, branches, [(4, 4)] * 2)
         for parts, alone in zip(joint, diffuser.guidance_branches(sample, alpha_bar, branches, (4, 4)), strict=True):
@@ -222,8 +270,9 @@ class TestJointCanvases:
                     assert one[number].shape == samples[number].shape
                     assert torch.allclose(one[number], other, rtol=1e-4, atol=1e-5) == apart
 
-    def test_chunks_and_branches_one_by_one_change_nothing(self, make_diffuser, monkeypatch):
-        diffuser = make_diffuser()
+    @pytest.mark.parametrize("variant", VARIANTS)
+    def test_chunks_and_branches_one_by_one_change_nothing(self, make_diffuser, variant, monkeypatch):
+        diffuser = make_diffuser(**variant)
         given = (*self.noisy(), self.CANVASES)
         with torch.no_grad():
             whole = diffuser.joint_branches(*given)

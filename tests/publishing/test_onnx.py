@@ -24,10 +24,13 @@ PUBLISHED = {"jitter": "sampled", "feature_map": "elu"}
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
-@pytest.fixture(scope="module", params=["local", "published"])
+@pytest.fixture(scope="module", params=["local", "published", "pictures"])
 def pipeline(request, make_pipeline, make_resampler):
-    """The default form, which takes the canvas of the size, and the published one with a canvas of its own."""
+    """The default form, which takes the canvas of the size, the published one with a canvas of its own, and the one for
+    pictures, which has local kernels in its blocks and predicts clean samples."""
     torch.manual_seed(0)
+    if request.param == "pictures":
+        return make_pipeline(prediction_type="sample", local_radius=0.3, attention="softmax", qk_norm=True)
     if request.param == "local":
         return make_pipeline()
     published = {"radius": None, "prediction_type": "epsilon", "noise_reference_size": None, "canvas": (3, 4)}

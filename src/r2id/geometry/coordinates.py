@@ -68,11 +68,13 @@ class Grid:
         axes: relative coordinates along each axis; of a picture, y of each row [H] and x of each column [W].
         cell: relative sides of one sample's cell; (height, width) of a pixel.
         extent: absolute sides of the canvas; the longest is 1.
+        even: whether neighbours along every axis are known to be one cell apart, in ascending order.
     """
 
     axes: tuple[Tensor, ...]
     cell: tuple[float, ...]
     extent: tuple[float, ...]
+    even: bool = False
 
     @classmethod
     def of_size(
@@ -90,6 +92,7 @@ class Grid:
             axes=tuple(pixel_centres(length, device=device) for length in lengths),
             cell=tuple(1 / length for length in lengths),
             extent=canvas_extent(canvas or lengths),
+            even=True,
         )
 
     @property
@@ -99,7 +102,8 @@ class Grid:
 
     def crop(self, *parts: slice | Tensor) -> Grid:
         """Select a part of each axis. Samples keep their places and cells."""
-        return replace(self, axes=tuple(axis[part] for axis, part in zip(self.axes, parts, strict=True)))
+        even = self.even and all(isinstance(part, slice) and part.step in (None, 1) for part in parts)
+        return replace(self, axes=tuple(axis[part] for axis, part in zip(self.axes, parts, strict=True)), even=even)
 
     def jittered(self, cells: float = 0.5) -> Grid:
         """Move every place along each axis by Gaussian noise with a standard deviation of `cells` cells.
@@ -107,7 +111,7 @@ class Grid:
         Whole rows and columns move, so the samples stay a grid and computations stay separable in y and x.
         """
         moved = (axis + cells * side * torch.randn_like(axis) for axis, side in zip(self.axes, self.cell, strict=True))
-        return replace(self, axes=tuple(moved))
+        return replace(self, axes=tuple(moved), even=False)
 
     def points(self) -> Points:
         """Return the samples as a list, in which the last axis varies fastest."""

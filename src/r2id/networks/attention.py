@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from r2id.geometry.coordinates import Grid, Points, Samples
+from r2id.networks.norms import RMSNorm
 
 FeatureMap = Literal["elu", "softmax"]
 
@@ -60,9 +61,17 @@ class LinearAttention(nn.Module):
         feature_map: "elu" is φ(x) = elu(x) + 1. "softmax" is a softmax over the head's channels of RMS-normalised
             x, sharpened by a learned temperature per head that starts at 4.
         source_dim: channels of the source; by default `dim`.
+        qk_norm: RMS norm of queries and keys, with a learned gain per channel, before the feature map.
     """
 
-    def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, source_dim: int | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        feature_map: FeatureMap,
+        source_dim: int | None = None,
+        qk_norm: bool = False,
+    ) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"num_heads is {num_heads}; it must divide the {dim} channels")
@@ -72,6 +81,8 @@ class LinearAttention(nn.Module):
         self.to_query = nn.Linear(dim, dim, bias=False)
         self.to_key_value = nn.Linear(source_dim or dim, 2 * dim, bias=False)
         self.to_out = nn.Linear(dim, dim)
+        self.query_norm = RMSNorm(dim // num_heads) if qk_norm else nn.Identity()
+        self.key_norm = RMSNorm(dim // num_heads) if qk_norm else nn.Identity()
         if feature_map == "softmax":
             self.query_temperature = nn.Parameter(torch.full((num_heads, 1), 4.0))
             self.key_temperature = nn.Parameter(torch.full((num_heads, 1), 4.0))
@@ -79,7 +90,7 @@ class LinearAttention(nn.Module):
     def summarise(self, source: Tensor) -> Summary:
         """Return the summary of a source [B, N, source_dim]. Sums avoid float16, in which they would overflow."""
         key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in self.to_key_value(source).chunk(2, -1))
-        key = self._features(key, "key_temperature")
+        key = self._features(self.key_norm(key), "key_temperature")
         with torch.autocast(source.device.type, enabled=False):
             if key.dtype == torch.float16:
                 key, value = key.float(), value.float()
@@ -87,7 +98,8 @@ class LinearAttention(nn.Module):
 
     def read(self, query: Tensor, summary: Summary) -> Tensor:
         """Return answers [B, M, dim] for queries [B, M, dim], or [M, dim] if all share them."""
-        query = self._features(self.to_query(query).unflatten(-1, (self.num_heads, -1)), "query_temperature")
+        heads = self.to_query(query).unflatten(-1, (self.num_heads, -1))
+        query = self._features(self.query_norm(heads), "query_temperature")
         query = query.expand(len(summary.keys), *query.shape[-3:])
         # Division of both by the same sum keeps them in range for sources of any size.
         scale = summary.keys.sum(dim=-1, keepdim=True)
@@ -238,7 +250,7 @@ class LocalKernelAttention(nn.Module):
                 return here
             return torch.lerp(here.min(), here.max(), torch.linspace(0, 1, enough, device=here.device))
 
-        return replace(query, axes=tuple(along(axis, here) for axis, here in enumerate(query.axes)))
+        return replace(query, axes=tuple(along(axis, here) for axis, here in enumerate(query.axes)), even=False)
 
     def _mix(self, gathered: Tensor) -> Tensor:
         """Σ_k W_k v_k of [..., k·source_dim]: [..., dim]."""
@@ -258,15 +270,10 @@ class LocalKernelAttention(nn.Module):
 
     def _kernel(self, offset: Tensor, source: Samples, axis: int) -> tuple[Tensor, Tensor]:
         """Return window [...] and basis [..., basis] at relative offsets along one axis."""
-        delta = offset / self._reach(source, axis)
-        window = torch.cos(delta * (math.pi / 2)).square() * (delta.abs() < 1)
-        orders = torch.arange(self.basis, device=offset.device, dtype=offset.dtype)
-        basis = torch.cos((delta[..., None] + 1) * orders * (math.pi / 2))
-        return window, basis * torch.where(orders == 0, 1.0, math.sqrt(2))
+        return window_and_basis(offset / self._reach(source, axis), self.basis)
 
     def _reach(self, source: Samples, axis: int) -> float:
-        """Return the radius in relative coordinates, at least one cell of the source."""
-        return torch.sym_max(self.radius / source.extent[axis], source.cell[axis])
+        return relative_reach(self.radius, source, axis)
 
     def _band(self, source: Grid, query: Grid, axis: int) -> slice:
         here, there, radius = query.axes[axis], source.axes[axis], self._reach(source, axis)
@@ -307,6 +314,19 @@ class LocalKernelAttention(nn.Module):
             mixed = self._mix(seen.new_zeros(shape).index_add_(1, queries, seen))
             answers.append(mixed + self.bias.to(mixed.dtype))
         return torch.cat(answers, dim=1)
+
+
+def window_and_basis(delta: Tensor, basis: int) -> tuple[Tensor, Tensor]:
+    """Return window [...] and basis [..., basis] at offsets δ along one axis, in radii."""
+    window = torch.cos(delta * (math.pi / 2)).square() * (delta.abs() < 1)
+    orders = torch.arange(basis, device=delta.device, dtype=delta.dtype)
+    cosines = torch.cos((delta[..., None] + 1) * orders * (math.pi / 2))
+    return window, cosines * torch.where(orders == 0, 1.0, math.sqrt(2))
+
+
+def relative_reach(radius: float, source: Samples, axis: int) -> float:
+    """Return a radius in relative coordinates, at least one cell of the source."""
+    return torch.sym_max(radius / source.extent[axis], source.cell[axis])
 
 
 def _as_points(samples: Samples) -> Points:

@@ -17,8 +17,9 @@ from r2id.geometry.coordinates import Grid
 from r2id.geometry.density import density, shift_noise
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.networks.attention import FeatureMap, LocalKernelAttention
-from r2id.networks.layers import AdaLN, DecoderBlock, EncoderBlock, TimeEmbedding
+from r2id.networks.layers import AdaLN, Attention, DecoderBlock, EncoderBlock, TimeEmbedding
 from r2id.networks.loading import CheckedLoading
+from r2id.networks.neighbours import Neighbours, neighbours_of
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 
@@ -57,9 +58,17 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             schedule's own noise on every grid.
         radius, basis: reach, in absolute coordinates, and cosines per axis of the local attention to noisy neighbours
             (design §2). A radius of None gives the published design.
+        local_radius, local_basis: reach and cosines per axis of the local kernels in the feed-forward of every block
+            (design §4). One and a half cells give 3×3 neighbours. A radius of None gives none.
+        attention: "linear", or "softmax", whose cost grows with the square of the samples; of self- and
+            cross-attention.
+        qk_norm: RMS norm of queries and keys.
         canvas: proportions (height, width) of the training pictures, None if they had several.
         training: record of the training, kept with the weights.
     """
+
+    convolves = True
+    """Whether local kernels convolve on even grids; False for a graph of any size."""
 
     @register_to_config
     def __init__(
@@ -80,6 +89,10 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         noise_reference_size: int | None = 4,
         radius: float | None = 0.375,
         basis: int = 6,
+        local_radius: float | None = None,
+        local_basis: int = 3,
+        attention: Attention = "linear",
+        qk_norm: bool = False,
         canvas: tuple[int, int] | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
@@ -95,11 +108,12 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.init.zeros_(self.neighbourhood.weight)
         self.position = FourierPositionEmbedding(dim, num_high, num_low, sample_size, jitter == "expected")
         self.time = TimeEmbedding(time_dim)
+        common: Any = {"attention": attention, "qk_norm": qk_norm, "local_basis": local_basis if local_radius else None}
         self.encoder: Any = nn.ModuleList(
-            EncoderBlock(dim, num_heads, feature_map, time_dim) for _ in range(encoder_blocks)
+            EncoderBlock(dim, num_heads, feature_map, time_dim, **common) for _ in range(encoder_blocks)
         )
         self.decoder: Any = nn.ModuleList(
-            DecoderBlock(dim, num_heads, feature_map, time_dim, token_dim) for _ in range(decoder_blocks)
+            DecoderBlock(dim, num_heads, feature_map, time_dim, token_dim, **common) for _ in range(decoder_blocks)
         )
         self.out_norm = AdaLN(dim, time_dim)
         self.out = nn.Linear(dim, channels)
@@ -167,22 +181,25 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Return the predictions of every canvas for each set of tokens."""
         chunks: list[Tensor] = []
         times: list[Tensor] = []
+        near: list[Neighbours | None] = []
         counts = []
         for sample, alpha_bar, canvas, grid in zip(samples, alpha_bars, canvases, grids, strict=True):
-            x, time = self._embed(sample, alpha_bar, canvas, grid)
+            x, time, neighbours = self._embed(sample, alpha_bar, canvas, grid)
             at_once = SAMPLES_AT_ONCE * (1 if x.device.type == "cpu" else TIMES_AS_MANY_ON_GPU)
-            parts = [x] if torch.is_grad_enabled() else list(x.split(max(1, at_once // len(x)), dim=1))
+            whole = torch.is_grad_enabled() or neighbours is not None
+            parts = [x] if whole else list(x.split(max(1, at_once // len(x)), dim=1))
             chunks += parts
             times += [time] * len(parts)
+            near += [neighbours] * len(parts)
             counts.append(len(parts))
         for block in self.encoder:
-            chunks = block(chunks, times)
+            chunks = block(chunks, times, near)
         # Branches that fill a chunk run one by one, because a batch of them would be reordered for every head.
         together = len(branches) if max(counts) == 1 else 1
         groups = [branches[first : first + together] for first in range(0, len(branches), together)]
         predictions: list[list[Tensor]] = []
         for group in groups:
-            decoded = iter(self._decode(chunks, times, group))
+            decoded = iter(self._decode(chunks, times, group, near))
             of_canvases = [torch.cat(list(islice(decoded, count)), dim=1) for count in counts]
             pictures = [
                 x.mT.unflatten(-1, (sample.shape[-2], sample.shape[-1])).unflatten(0, (len(group), -1)).unbind()
@@ -193,8 +210,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _embed(
         self, sample: Tensor, alpha_bar: Tensor, canvas: tuple[float, float] | None, grid: Grid | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the samples of a canvas [B, N, dim] before the first block, and their time embedding."""
+    ) -> tuple[Tensor, Tensor, Neighbours | None]:
+        """Return the samples of a canvas [B, N, dim] before the first block, their time embedding and neighbours."""
         if sample.ndim != 4 or sample.shape[1] != self.config.channels:
             raise InputError(
                 f"a sample of shape {tuple(sample.shape)} does not fit this model; "
@@ -210,17 +227,28 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
             near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
             x = x.add(near.flatten(1, -2), alpha=NEIGHBOURHOOD_SCALE)
-        return x, time
+        return x, time, self._neighbours(grid)
 
-    def _decode(self, chunks: list[Tensor], times: list[Tensor], branches: Sequence[Tensor]) -> list[Tensor]:
+    def _decode(
+        self,
+        chunks: list[Tensor],
+        times: list[Tensor],
+        branches: Sequence[Tensor],
+        near: Sequence[Neighbours | None],
+    ) -> list[Tensor]:
         """Return the decoder's predictions for a batch of branches, in chunks [branches · B, N, C]."""
         count = len(branches)
         chunks = [chunk.repeat(count, 1, 1) for chunk in chunks]
         times = [time.repeat(count, 1) if len(time) > 1 else time for time in times]
         tokens = torch.cat(list(branches))
         for block in self.decoder:
-            chunks = block(chunks, times, tokens)
+            chunks = block(chunks, times, tokens, near)
         return [self.out(self.out_norm(chunk, time)) for chunk, time in zip(chunks, times, strict=True)]
+
+    def _neighbours(self, grid: Grid) -> Neighbours | None:
+        """Return the neighbours of every sample for the local kernels of the blocks; None if they have no kernels."""
+        radius, basis = self.config.local_radius, self.config.local_basis
+        return neighbours_of(grid, radius, basis, self.convolves) if radius else None
 
     def _positions(self, grid: Grid) -> Tensor:
         if self.training and self.config.jitter == "sampled":

@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +14,11 @@ from torch.nn import functional
 
 from r2id.geometry.fourier import fourier_features
 from r2id.networks.attention import FeatureMap, LinearAttention, Summary
+from r2id.networks.neighbours import Neighbours
+from r2id.networks.norms import RMSNorm
+from r2id.networks.softmax_attention import KeysValues, SoftmaxAttention
 
-
-class RMSNorm(nn.RMSNorm):
-    """x / √(mean x²) · weight. torch's own goes through float32 under autocast, with a warning."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype == self.weight.dtype:
-            return super().forward(x)
-        scale = x.shape[-1] ** 0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(1e-6)
-        return x * scale * self.weight.to(x.dtype)
+Attention = Literal["linear", "softmax"]
 
 
 class MLPBlock(nn.Sequential):
@@ -30,6 +26,23 @@ class MLPBlock(nn.Sequential):
 
     def __init__(self, dim: int, ratio: int = 4) -> None:
         super().__init__(nn.Linear(dim, ratio * dim), nn.GELU(), nn.Linear(ratio * dim, dim))
+
+
+class LocalMLPBlock(MLPBlock):
+    """Feed-forward of each sample and its neighbours: a depthwise local kernel before GELU (design §4).
+
+    The kernel adds to what it reads, and starts at zero. So at first this is an `MLPBlock`.
+    """
+
+    def __init__(self, dim: int, basis: int, ratio: int = 4) -> None:
+        super().__init__(dim, ratio)
+        self.kernel = nn.Parameter(torch.zeros(basis**2, ratio * dim))
+
+    def forward(self, x: Tensor, neighbours: Neighbours) -> Tensor:  # type: ignore[override]
+        """x: [B, N, dim], all samples of a picture → [B, N, dim]."""
+        widen, activation, narrow = self
+        wide = widen(x)
+        return narrow(activation(wide + neighbours.mix(wide, self.kernel)))
 
 
 class CrossBlock(nn.Module):
@@ -114,55 +127,117 @@ class AdaLN(nn.Module):
         return self.norm(x) * (1 + scale) + shift
 
 
+def global_attention(
+    kind: Attention, dim: int, num_heads: int, feature_map: FeatureMap, qk_norm: bool, source_dim: int | None = None
+) -> LinearAttention | SoftmaxAttention:
+    """Build the attention of R2ID's blocks; `feature_map` is that of linear attention. ValueError for another kind."""
+    if kind not in get_args(Attention):
+        raise ValueError(f"attention is {kind!r}; it must be 'linear' or 'softmax'")
+    if kind == "softmax":
+        return SoftmaxAttention(dim, num_heads, qk_norm, source_dim)
+    return LinearAttention(dim, num_heads, feature_map, source_dim, qk_norm)
+
+
 class EncoderBlock(nn.Module):
     """AdaLN → self-attention → residual; AdaLN → feed-forward → residual. It sees no conditioning.
 
-    Samples interact through the summary only, and `answer` treats each on its own. Call a block as a whole, never its
-    parts: weights that are sharded over processes are gathered for the call.
+    Samples interact through the summary only, and `answer` treats each on its own; with `local_basis`, the feed-forward
+    reads neighbours too, and all samples of a canvas come in one chunk. Call a block as a whole, never its parts:
+    weights that are sharded over processes are gathered for the call.
+
+    Args:
+        dim, num_heads: channels and heads.
+        feature_map: of linear attention.
+        time_dim: channels of the time embedding.
+        attention: "linear" or "softmax".
+        qk_norm: RMS norm of queries and keys.
+        local_basis: cosines per axis of the feed-forward's local kernel; None for a feed-forward of each sample alone.
     """
 
-    def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        feature_map: FeatureMap,
+        time_dim: int,
+        *,
+        attention: Attention = "linear",
+        qk_norm: bool = False,
+        local_basis: int | None = None,
+    ) -> None:
         super().__init__()
         self.self_norm = AdaLN(dim, time_dim)
-        self.self_attention = LinearAttention(dim, num_heads, feature_map)
+        self.self_attention: Any = global_attention(attention, dim, num_heads, feature_map, qk_norm)
         self.feed_norm = AdaLN(dim, time_dim)
-        self.feed = MLPBlock(dim)
+        self.feed = LocalMLPBlock(dim, local_basis) if local_basis else MLPBlock(dim)
 
-    def forward(self, chunks: Sequence[Tensor], times: Sequence[Tensor]) -> list[Tensor]:
-        """Map chunks [B, N, dim], which hold all samples, to chunks of the same shapes; times: of each, as for
-        AdaLN."""
+    def forward(
+        self, chunks: Sequence[Tensor], times: Sequence[Tensor], near: Sequence[Neighbours | None]
+    ) -> list[Tensor]:
+        """Map chunks [B, N, dim], which hold all samples, to chunks of the same shapes.
+
+        times: of each chunk, as for AdaLN. near: neighbours of each, for local kernels; else None.
+        """
         summary = self.summarise(chunks, times)
-        return [self.answer(chunk, time, summary) for chunk, time in zip(chunks, times, strict=True)]
+        every = zip(chunks, times, near, strict=True)
+        return [self.answer(chunk, time, summary, neighbours) for chunk, time, neighbours in every]
 
-    def summarise(self, chunks: Sequence[Tensor], times: Sequence[Tensor]) -> Summary:
+    def summarise(self, chunks: Sequence[Tensor], times: Sequence[Tensor]) -> Summary | KeysValues:
         """Return the summary of all samples for self-attention."""
         normed = (self.self_norm(chunk, time) for chunk, time in zip(chunks, times, strict=True))
         return reduce(operator.add, map(self.self_attention.summarise, normed))
 
-    def answer(self, x: Tensor, time: Tensor, summary: Summary) -> Tensor:
-        """Return samples [B, N, dim] after they read the summary."""
+    def answer(self, x: Tensor, time: Tensor, summary: Any, neighbours: Neighbours | None) -> Tensor:
+        """Return samples [B, N, dim] after they read the summary, and their neighbours if they have any."""
         x = x + self.self_attention.read(self.self_norm(x, time), summary)
-        return x + self.feed(self.feed_norm(x, time))
+        return x + self.feed_forward(x, time, neighbours)
+
+    def feed_forward(self, x: Tensor, time: Tensor, neighbours: Neighbours | None) -> Tensor:
+        normed = self.feed_norm(x, time)
+        return self.feed(normed, neighbours) if neighbours is not None else self.feed(normed)
 
 
 class DecoderBlock(EncoderBlock):
-    """An encoder block with AdaLN → cross-attention to the conditioning tokens → residual in its middle."""
+    """An encoder block with AdaLN → cross-attention to the conditioning tokens → residual in its middle.
 
-    def __init__(self, dim: int, num_heads: int, feature_map: FeatureMap, time_dim: int, token_dim: int) -> None:
-        super().__init__(dim, num_heads, feature_map, time_dim)
+    Args:
+        token_dim: channels of the tokens; others as of `EncoderBlock`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        feature_map: FeatureMap,
+        time_dim: int,
+        token_dim: int,
+        *,
+        attention: Attention = "linear",
+        qk_norm: bool = False,
+        local_basis: int | None = None,
+    ) -> None:
+        options: Any = {"attention": attention, "qk_norm": qk_norm, "local_basis": local_basis}
+        super().__init__(dim, num_heads, feature_map, time_dim, **options)
         self.cross_norm = AdaLN(dim, time_dim)
-        self.cross_attention = LinearAttention(dim, num_heads, feature_map, token_dim)
+        self.cross_attention: Any = global_attention(attention, dim, num_heads, feature_map, qk_norm, token_dim)
 
     def forward(  # type: ignore[override]
-        self, chunks: Sequence[Tensor], times: Sequence[Tensor], tokens: Tensor
+        self,
+        chunks: Sequence[Tensor],
+        times: Sequence[Tensor],
+        tokens: Tensor,
+        near: Sequence[Neighbours | None],
     ) -> list[Tensor]:
         """Map chunks as `EncoderBlock` does; tokens: [B, T, token_dim]."""
         summary = self.summarise(chunks, times)
         conditioning = self.cross_attention.summarise(tokens)
-        return [self.answer(chunk, time, summary, conditioning) for chunk, time in zip(chunks, times, strict=True)]
+        every = zip(chunks, times, near, strict=True)
+        return [self.answer(chunk, time, summary, conditioning, neighbours) for chunk, time, neighbours in every]
 
-    def answer(self, x: Tensor, time: Tensor, summary: Summary, conditioning: Summary) -> Tensor:  # type: ignore[override]
+    def answer(  # type: ignore[override]
+        self, x: Tensor, time: Tensor, summary: Any, conditioning: Any, neighbours: Neighbours | None
+    ) -> Tensor:
         """Return samples as `EncoderBlock` does; `conditioning` is the summary of the tokens for cross-attention."""
         x = x + self.self_attention.read(self.self_norm(x, time), summary)
         x = x + self.cross_attention.read(self.cross_norm(x, time), conditioning)
-        return x + self.feed(self.feed_norm(x, time))
+        return x + self.feed_forward(x, time, neighbours)

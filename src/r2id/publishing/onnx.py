@@ -191,6 +191,7 @@ class _Graph(NamedTuple):
 
 def _diffuser_graph(pipeline: R2Pipeline) -> _Graph:
     diffuser, conditioner = map(_in_full_precision, (pipeline.diffuser, pipeline.conditioner))
+    diffuser.convolves = False
     if diffuser.neighbourhood:
         diffuser.neighbourhood = _SummarisingAttention(diffuser.neighbourhood)
     channels, labels = pipeline.diffuser.config.channels, len(pipeline.conditioner.label_names)
