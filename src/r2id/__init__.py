@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from r2id.batch.resampling import upscale
     from r2id.conditioning.labels import LabelConditioner
     from r2id.conditioning.text import TextConditioner
+    from r2id.conditioning.words import WordConditioner
     from r2id.diffusion.pipeline import R2Pipeline
     from r2id.errors import InputError
     from r2id.fields.image_field import ImageField
@@ -37,6 +38,7 @@ __all__ = [
     "Latents",
     "R2Pipeline",
     "TextConditioner",
+    "WordConditioner",
     "upscale",
 ]
 
@@ -49,6 +51,7 @@ _HOMES = {
     "Latents": "r2id.files.latents",
     "R2Pipeline": "r2id.diffusion.pipeline",
     "TextConditioner": "r2id.conditioning.text",
+    "WordConditioner": "r2id.conditioning.words",
     "upscale": "r2id.batch.resampling",
 }
 

@@ -2,5 +2,6 @@
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner
+from r2id.conditioning.words import WordConditioner
 
-__all__ = ["LabelConditioner", "TextConditioner"]
+__all__ = ["LabelConditioner", "TextConditioner", "WordConditioner"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
@@ -41,6 +42,10 @@ class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore
         if str(label) not in self.label_names:
             raise InputError(f"label {label!r} is not known to this model; it knows {', '.join(self.label_names)}")
         return self.label_names.index(str(label))
+
+    def read(self, labels: Sequence[str | int | None]) -> Tensor:
+        """Return the indices of labels [B]; None means no label. Raises InputError if the model does not know one."""
+        return torch.tensor([self.no_label if label is None else self.index(label) for label in labels])
 
     def forward(self, indices: Tensor) -> Tensor:
         """Label indices [B] → tokens [B, num_tokens, dim]."""

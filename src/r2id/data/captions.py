@@ -1,4 +1,4 @@
-"""Captions of a data set, encoded once, so that training steps do not run the text encoder."""
+"""Captions of a data set, read or encoded once, so that training steps run no frozen text encoder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from r2id.conditioning.text import TextConditioner, text_states
+from r2id.conditioning.words import WordConditioner
 from r2id.data.dataset import AnyDataset, all_captions
 
 
@@ -45,6 +46,25 @@ class Captions(nn.Module):
         lengths = torch.tensor([len(one) for one in chosen], device=indices.device)
         present = torch.arange(states.shape[1], device=indices.device) < lengths[:, None]
         return self.conditioner(states.float(), present)
+
+
+class WordCaptions(nn.Module):
+    """A word conditioner that takes labels: label i is the i-th text, whose words were read once.
+
+    Args:
+        conditioner: the trained conditioner.
+        texts: the distinct captions.
+    """
+
+    def __init__(self, conditioner: WordConditioner, texts: Sequence[str]) -> None:
+        super().__init__()
+        self.conditioner, self.no_label = conditioner, len(texts)
+        self.words = conditioner.read([*texts, None])
+
+    def forward(self, indices: Tensor) -> Tensor:
+        """Map indices of texts [B] to tokens [B, num_tokens, dim]."""
+        self.words = self.words.to(indices.device)
+        return self.conditioner(self.words[indices])
 
 
 def labelled_by_captions(datasets: Iterable[AnyDataset]) -> list[AnyDataset]:

@@ -15,10 +15,11 @@ from huggingface_hub import snapshot_download
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner
+from r2id.conditioning.words import WordConditioner
 from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
 
-PARTS = (R2ID, R2IR, LabelConditioner, TextConditioner)
+PARTS = (R2ID, R2IR, LabelConditioner, TextConditioner, WordConditioner)
 """Classes of this package that are parts of pipelines."""
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")

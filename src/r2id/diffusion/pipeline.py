@@ -20,6 +20,7 @@ from torch import Tensor
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, text_states
+from r2id.conditioning.words import WordConditioner
 from r2id.diffusion.arguments import check_callback_tensors, check_each, check_memory, labels_of, sizes_of
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.folders import add_code, fetch, importable
@@ -59,11 +60,11 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
 
     Args:
         diffuser: the R2ID.
-        conditioner: turns labels, or the states of a text encoder, into the diffuser's tokens.
+        conditioner: turns labels, words, or the states of a text encoder, into the diffuser's tokens.
         resampler: the R2IR whose latents the diffuser generates; None if it generates pixels.
         scheduler: any diffusers scheduler for a variance-preserving process, such as DDIM, DPM-Solver++ or Euler;
             by default UniPC with the cosine schedule.
-        text_encoder, tokenizer: those of transformers; None for a model of labels.
+        text_encoder, tokenizer: those of transformers; None for a model of labels or words.
         generation_defaults: fields of `GenerationDefaults`, saved with the model; missing ones follow from the
             networks.
     Raises:
@@ -77,7 +78,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
     def __init__(
         self,
         diffuser: R2ID,
-        conditioner: LabelConditioner | TextConditioner,
+        conditioner: LabelConditioner | TextConditioner | WordConditioner,
         resampler: R2IR | None = None,
         scheduler: Any = None,
         text_encoder: Any = None,
@@ -173,6 +174,11 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         defaults = self.generation_defaults
         return defaults.on(canvas) if canvas and self.diffuser.config.canvas is None else defaults
 
+    @property
+    def shows_texts(self) -> bool:
+        """Whether a call takes any text, in place of labels."""
+        return not self.conditioner.label_names
+
     def checksum(self) -> int:
         """Return a checksum of all weights."""
         networks = (self.diffuser, self.conditioner, self.resampler, self.text_encoder)
@@ -188,9 +194,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             texts = ["" if label is None else str(label) for label in labels]
             states, present = text_states(self.tokenizer, self.text_encoder, texts)
             return self.conditioner(states.to(self._execution_device), present.to(self._execution_device))
-        conditioner = self.conditioner
-        indices = [conditioner.no_label if label is None else conditioner.index(label) for label in labels]
-        return conditioner(torch.tensor(indices, device=self._execution_device))
+        return self.conditioner(self.conditioner.read(labels).to(self._execution_device))
 
     # no_grad, as in all of diffusers' pipelines: results may enter a training, which tensors of inference_mode may not.
     # A caller may use inference_mode, which saves a few per cent of the time of a single digit.

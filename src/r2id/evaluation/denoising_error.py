@@ -35,7 +35,7 @@ def conditions_of(pipeline: R2Pipeline, data: ImageDataset) -> Sequence[str]:
     Raises:
         InputError: the data has none, or a label that the model does not know.
     """
-    if pipeline.text_encoder is not None:
+    if pipeline.shows_texts:
         if data.captions is None:
             raise InputError(f"the data ({data.source}) has no captions")
         return data.captions

@@ -53,7 +53,7 @@ def model_card(
         if "training" in network.config
     }
     records = [record for of_part in stages.values() for _, record in of_part]
-    shows_texts = getattr(model, "text_encoder", None) is not None
+    shows_texts = getattr(model, "shows_texts", False)
     task = None
     if kind == "R2Pipeline":
         task = "text-to-image" if shows_texts else "unconditional-image-generation"
@@ -127,7 +127,7 @@ def _usage(model: Any, name: str) -> str:
     kind, alone = type(model).__name__, ""
     code = [f"from r2id import {kind}", "", f'model = {kind}.from_pretrained("{name}")']
     if kind == "R2Pipeline":
-        labels = ["a text"] if model.text_encoder is not None else model.conditioner.label_names[:4]
+        labels = ["a text"] if model.shows_texts else model.conditioner.label_names[:4]
         size = size_text(model.generation_defaults.size).replace("x", ", ")
         code.append(f"pictures = model({json.dumps(labels, ensure_ascii=False)}, size=({size})).images")
     alone = (

@@ -121,7 +121,7 @@ def export_onnx(pipeline: R2Pipeline, folder: Path) -> dict[str, float]:
         InputError: for a model of texts, or a scheduler that is not of a variance-preserving process.
         RuntimeError: if a graph differs from torch by more than TOLERANCE.
     """
-    if pipeline.text_encoder is not None:
+    if pipeline.shows_texts:
         raise InputError("this model shows texts, whose encoder is not exported; accepted are models of labels")
     pipeline.check_scheduler(1)
     graphs = [_diffuser_graph(pipeline)]

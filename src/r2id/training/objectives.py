@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from r2id.data.captions import Captions
+from r2id.data.captions import Captions, WordCaptions
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.diffusion.prediction import prediction_error, signal_and_spread
 from r2id.diffusion.schedule import cosine_alpha_bar
@@ -117,7 +117,7 @@ class DiffusionObjective(Objective):
         pipeline: R2Pipeline,
         label_dropout: float,
         latent_jitter: float = 0.0,
-        captions: Captions | None = None,
+        captions: Captions | WordCaptions | None = None,
     ) -> None:
         super().__init__()
         self.pipeline, self.diffuser = pipeline, pipeline.diffuser

@@ -148,4 +148,5 @@ class DiffuserTraining(ImageTraining):
     num_tokens: int = 2
     """Conditioning tokens per label or text."""
     text_encoder: str | None = None
-    """Folder or hub id of a frozen text encoder such as openai/clip-vit-base-patch32, to learn captions, not labels."""
+    """To learn captions, not labels: "words" for the bundled word vectors under a small transformer that is trained
+    along, or the folder or hub id of a frozen text encoder such as openai/clip-vit-base-patch32."""

@@ -17,9 +17,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 
-from r2id.conditioning.labels import LabelConditioner
-from r2id.conditioning.text import TextConditioner, load_text_encoder
-from r2id.data.captions import Captions, labelled_by_captions
+from r2id.data.captions import labelled_by_captions
 from r2id.data.dataset import AnyDataset, Dataset, ImageDataset, LatentDataset
 from r2id.data.drawings import load_drawings
 from r2id.data.latents import load_latents
@@ -30,7 +28,6 @@ from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.atomic import replace_folder
 from r2id.files.latents import latent_files
-from r2id.files.record import plain
 from r2id.geometry.sizes import Size, check_size, size_text, with_longer_side
 from r2id.networks.diffuser import R2ID
 from r2id.networks.lattices import POINTS
@@ -38,6 +35,7 @@ from r2id.networks.loading import load_part
 from r2id.networks.resampler import R2IR
 from r2id.publishing.card import keep_card
 from r2id.training.batch_order import latent_sizes
+from r2id.training.conditioners import conditioning_parts
 from r2id.training.latent_statistics import measure_latents
 from r2id.training.loop import train
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
@@ -131,20 +129,11 @@ def train_diffuser(config: DiffuserTraining) -> Path:
             | network_arguments(config.model),
         )
     defaults = _generation_defaults(config, canvas and _image_size(data[0], resampler), start)
-    captions = None
-    if config.text_encoder:
-        tokenizer, encoder = load_text_encoder(config.text_encoder)
-        texts = _conditioner(start, config.num_tokens, diffuser, TextConditioner, text_dim=encoder.config.hidden_size)
-        pipeline = R2Pipeline(
-            diffuser, texts, resampler, text_encoder=encoder, tokenizer=tokenizer, generation_defaults=defaults
-        )
-        process = PartialState()
-        captions = Captions(
-            texts, tokenizer, encoder.to(process.device), data[0].label_names, process.is_local_main_process
-        )
-    else:
-        labels = _conditioner(start, config.num_tokens, diffuser, LabelConditioner, label_names=data[0].label_names)
-        pipeline = R2Pipeline(diffuser, labels, resampler, generation_defaults=defaults)
+    trained = start and start.conditioner
+    parts, captions = conditioning_parts(
+        config.text_encoder, data[0].label_names, config.num_tokens, diffuser.config.token_dim, trained
+    )
+    pipeline = R2Pipeline(diffuser, resampler=resampler, generation_defaults=defaults, **parts)
     objective = DiffusionObjective(pipeline, config.label_dropout, config.latent_jitter, captions)
 
     def save(record: dict[str, Any]) -> Path:
@@ -370,16 +359,6 @@ def _load_resampler(name: str, channels: int | None = None) -> R2IR:
             f"have {channels}; set channels to {resampler.config.image_channels}"
         )
     return resampler
-
-
-def _conditioner(start: R2Pipeline | None, num_tokens: int, diffuser: R2ID, kind: Any, **subject: Any) -> Any:
-    """Return the initial model's conditioner if it has this kind and subject, or a new one."""
-    trained = start and start.conditioner
-    if isinstance(trained, kind) and all(
-        plain(trained.config[name]) == plain(value) for name, value in subject.items()
-    ):
-        return trained
-    return kind(**subject, num_tokens=num_tokens, dim=diffuser.config.token_dim)
 
 
 def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -1,0 +1,177 @@
+"""Texts as conditioning tokens, through word vectors and a small transformer that is trained along.
+
+It needs no other model: the vectors and the vocabulary are among its weights.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from r2id.conditioning.text import TextConditioner
+from r2id.conditioning.word_vectors import WordVectors, words_of
+from r2id.networks.layers import MLPBlock
+from r2id.networks.loading import CheckedLoading
+
+MOST_WORDS = 64
+"""Most words of a text that are read."""
+
+PADDING = -1
+ALIKE = 0.8
+"""Least similarity, from 0 to 1, of a word to the known one that it is read as."""
+SHORTEST_ALIKE = 4
+"""Least letters of a word that is read as another. Of fewer, too many are similar."""
+ARTICLE = "a"
+"""The bundled vectors have no single letters, and nobody misses this one."""
+
+logger = logging.getLogger(__name__)
+
+
+class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Words of a text → tokens [B, num_tokens, dim]. The empty text means no text.
+
+    Words with a fixed vector generalise to others of similar meaning. Words of the training captions without one have a
+    vector that is learned.
+
+    Args:
+        fixed_words, learned_words: number of words with a fixed and with a learned vector.
+        spelling_bytes: bytes of all words, in UTF-8, with a line end between two.
+        word_dim: length of the vectors.
+        text_dim, num_blocks: channels and blocks of the transformer.
+        num_tokens, dim: shape of the tokens of one text.
+        num_heads: heads of the attention; must divide `text_dim` and `dim`.
+    """
+
+    label_names: tuple[str, ...] = ()
+
+    @register_to_config
+    def __init__(
+        self,
+        fixed_words: int,
+        learned_words: int,
+        spelling_bytes: int,
+        word_dim: int = 100,
+        text_dim: int = 192,
+        num_blocks: int = 2,
+        num_tokens: int = 8,
+        dim: int = 192,
+        num_heads: int = 4,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("spelling", torch.zeros(spelling_bytes, dtype=torch.uint8))
+        self.register_buffer("fixed", torch.zeros(fixed_words, word_dim, dtype=torch.float16))
+        # The first begins every text, and is all of the empty one.
+        self.learned = nn.Parameter(torch.randn(1 + learned_words, word_dim))
+        self.position = nn.Parameter(0.1 * torch.randn(1 + MOST_WORDS, text_dim))
+        self.word_in = nn.Sequential(nn.LayerNorm(word_dim), nn.Linear(word_dim, text_dim))
+        self.blocks = nn.ModuleList(TextBlock(text_dim, num_heads) for _ in range(num_blocks))
+        self.reader = TextConditioner(text_dim, num_tokens, dim, num_heads)
+        self._told: set[str] = set()
+
+    @classmethod
+    def of(cls, vectors: WordVectors, texts: Iterable[str], **shape: int) -> WordConditioner:
+        """Return an untrained conditioner that knows these vectors and all words of `texts`.
+
+        `shape` are further arguments, such as `num_tokens` and `dim`.
+        """
+        fixed = {word: index for index, word in enumerate(vectors.words)}
+        learned = sorted({word for text in texts for word in words_of(text)} - fixed.keys())
+        spelling = torch.frombuffer(bytearray("\n".join([*learned, *vectors.words]).encode()), dtype=torch.uint8)
+        size = {"fixed_words": len(fixed), "learned_words": len(learned), "spelling_bytes": len(spelling)}
+        conditioner = cls(**size, word_dim=vectors.vectors.shape[1], **shape)
+        conditioner.spelling.copy_(spelling)
+        conditioner.fixed.copy_(vectors.vectors)
+        return conditioner
+
+    def with_words(self, texts: Iterable[str]) -> WordConditioner:
+        """Return this conditioner, or one with its weights that also knows all words of `texts`."""
+        new = sorted({word for text in texts for word in words_of(text)} - self.vocabulary.keys())
+        if not new:
+            return self
+        before = list(self.vocabulary)
+        known = WordVectors(tuple(before[self.config.learned_words :]), self.fixed)
+        shape = {name: self.config[name] for name in ("text_dim", "num_blocks", "num_tokens", "dim", "num_heads")}
+        learned = before[: self.config.learned_words]
+        extended = WordConditioner.of(known, [*learned, *new], **shape)
+        state = self.state_dict() | {"spelling": extended.spelling, "learned": extended.learned.detach().clone()}
+        places = [0, *(extended.vocabulary[word] for word in learned)]
+        state["learned"][places] = self.learned.detach()
+        extended.load_state_dict(state)
+        return extended
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Indices of the known words; those with a learned vector come first, and 0 begins every text."""
+        words = bytes(self.spelling.cpu().tolist()).decode().split()
+        return {word: index for index, word in enumerate(words, start=1)}
+
+    def read(self, texts: Sequence[str | int | None]) -> Tensor:
+        """Return indices of the words of texts for `forward`, int64 [B, L]; None means no text.
+
+        An unknown word is read as the known one that is spelled most like it, or left out; at most MOST_WORDS words are
+        read. The log has one sentence for each.
+        """
+        rows = [[0, *self._indices(text)] for text in texts]
+        longest = max(map(len, rows), default=1)
+        return torch.tensor([row + [PADDING] * (longest - len(row)) for row in rows])
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Map indices of words [B, L] from `read` to tokens [B, num_tokens, dim]."""
+        present, learned_count = words != PADDING, len(self.learned)
+        learned = self.learned[words.clamp(0, learned_count - 1)]
+        fixed = self.fixed[(words - learned_count).clamp(min=0)].to(learned.dtype)
+        x = self.word_in(torch.where((words < learned_count)[..., None], learned, fixed))
+        x = x + self.position[: words.shape[1]]
+        for block in self.blocks:
+            x = block(x, present)
+        return self.reader(x, present)
+
+    def _indices(self, text: str | int | None) -> list[int]:
+        if text is None:
+            return []
+        words = words_of(str(text))
+        if len(words) > MOST_WORDS:
+            self._tell(f"a text has {len(words)} words, and the first {MOST_WORDS} are read")
+        found = [index for word in words[:MOST_WORDS] if (index := self._index(word)) is not None]
+        if not found:
+            self._tell(f"no word of the text {str(text)[:40]!r} is known, so the picture may show anything")
+        return found
+
+    def _index(self, word: str) -> int | None:
+        """Return the index of a word, or of the one that is spelled most like it; None if none is alike."""
+        if word in self.vocabulary:
+            return self.vocabulary[word]
+        if word == ARTICLE:
+            return None
+        alike = difflib.get_close_matches(word, self.vocabulary, 1, ALIKE) if len(word) >= SHORTEST_ALIKE else []
+        self._tell(f"the word {word[:40]!r} is not known, and " + (f"read as {alike[0]!r}" if alike else "left out"))
+        return self.vocabulary[alike[0]] if alike else None
+
+    def _tell(self, sentence: str) -> None:
+        """Log a sentence once."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            logger.warning(sentence)
+
+
+class TextBlock(nn.Module):
+    """x ← x + attention(norm(x)); x ← x + feed-forward(norm(x)), with softmax attention among the words."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.attention_norm, self.feed_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.feed = MLPBlock(dim)
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        """Map words [B, L, dim], of which those `present`, bool [B, L], are seen, to [B, L, dim]."""
+        normed = self.attention_norm(x)
+        x = x + self.attention(normed, normed, normed, key_padding_mask=~present, need_weights=False)[0]
+        return x + self.feed(self.feed_norm(x))
