@@ -140,8 +140,10 @@ def alike(first: Path | io.BytesIO, second: Path | io.BytesIO) -> bool:
     return one.shape == other.shape and bool(abs(one - other).max() <= 1)
 
 
-def test_going_on_makes_the_latents_that_are_missing(tmp_path, alone):
+def test_going_on_makes_the_latents_that_are_missing(tmp_path, alone, capsys):
     sample(tmp_path)
+    sample(tmp_path, "--resume")
+    assert "kept all 15 pictures of 8x8 in" in capsys.readouterr().out
     sample(tmp_path, "--resume", "--keep-latents")
     latents = tmp_path / "latents"
     assert len(list(latents.iterdir())) == 15
@@ -291,6 +293,8 @@ def test_encoding_goes_on_with_what_is_missing_and_refuses_other_settings(tmp_pa
     capsys.readouterr()
     r2id(*ENCODE, "--output", tmp_path, "--resume")
     assert "80 latents of 8x8" in capsys.readouterr().out and (tmp_path / "00000080.safetensors").exists()
+    r2id(*ENCODE, "--output", tmp_path, "--resume")
+    assert "kept all 200 latents of 8x8 in" in capsys.readouterr().out
     for change in (("--latent-size", "4x4"), ("--batch-size", "50"), ("--split", "train")):
         with pytest.raises(SystemExit):
             r2id(*ENCODE, "--output", tmp_path, "--resume", *change)
@@ -356,7 +360,8 @@ def test_latents_of_other_weights_are_not_decoded(tmp_path, capsys):
     Latents(torch.zeros(1, 64, 4, 4), (32, 32), ("3",), model=1).save(tmp_path / "one.safetensors")
     with pytest.raises(SystemExit):
         r2id("decode", tmp_path / "one.safetensors", "--output", tmp_path / "out")
-    assert "latents of other weights than model mnist" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "latents of other weights than model mnist" in error and "encoded them by --model" in error
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit):
         r2id("decode", tmp_path / "empty", "--output", tmp_path / "out")

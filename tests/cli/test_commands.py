@@ -276,6 +276,25 @@ def test_info_names_the_parts_what_they_learnt_from_and_the_resolution_limit(cap
         assert expected in out
 
 
+def test_info_takes_a_name_too(capsys, monkeypatch):
+    named, optional = (run(capsys, monkeypatch, "info", *how) for how in (("pictures",), ("--model", "pictures")))
+    assert named == optional and named[0] == 0 and named[1].startswith("model pictures\n")
+    status, _, error = run(capsys, monkeypatch, "info", "mnist", "--model", "pictures")
+    assert status == 2 and "mnist and --model pictures are given" in error
+
+
+def test_info_of_a_pyramid_tells_what_a_pyramid_has(capsys, monkeypatch):
+    _, out, _ = run(capsys, monkeypatch, "info", "--model", "pictures")
+    assert "widths=" in out and "pixels_per_cell=16" in out
+    assert "position frequency" not in out and "num_high" not in out and "sample_size" not in out
+
+
+@pytest.mark.parametrize("part", ["resampler", "diffuser", "conditioner"])
+def test_info_names_a_lone_network_by_what_it_is(part, capsys, monkeypatch):
+    status, out, _ = run(capsys, monkeypatch, "info", "--model", PRETRAINED / "mnist" / part)
+    assert status == 0 and f"\n{part}: " in out
+
+
 def test_info_of_a_folder_loads_no_torch(tmp_path):
     code = (
         "import sys; sys.argv = ['r2id', 'info', '--model', sys.argv[1]]\n"

@@ -95,6 +95,32 @@ def test_a_folder_is_encoded_as_its_pictures_are(run, tmp_path, given, pixels):
     assert many.image_size == (40, 56) and many.values[:1].equal(one.values)
 
 
+@pytest.mark.parametrize(
+    ("mode", "size", "lost"),
+    [
+        ("RGB", (56, 40), "loses the colours of photo"),
+        ("L", (56, 40), None),
+        ("L", (300, 200), "loses fine details of photo"),
+        ("RGB", (300, 200), "loses the colours and fine details of photo"),
+    ],
+)
+def test_a_model_of_one_size_tells_what_it_loses_of_a_photograph(run, mode, size, lost):
+    Image.open("photo.png").resize(size).convert(mode).save("photo.png")
+    status, _, error = run("resample", "photo.png", "--model", "mnist", "--size", "32x32", "--output", "out.png")
+    said = f"r2id: model mnist was trained on grey pictures of 32 pixels a side and {lost}.png; --model pictures keeps"
+    assert status == 0 and error == (f"{said} them\n" if lost else "")
+
+
+def test_grey_levels_in_three_channels_are_no_colours(run):
+    Image.open("photo.png").convert("L").convert("RGB").save("grey.png")
+    assert run("resample", "grey.png", "--model", "mnist", "--size", "32x32", "--output", "out.png")[2] == ""
+
+
+def test_a_second_encoding_says_what_it_kept(run):
+    run(*ENCODE)
+    assert run(*ENCODE, "--resume")[1] == "kept the latent in latents\n"
+
+
 def test_a_folder_is_not_encoded_at_no_pixels_a_cell(run, tmp_path):
     (tmp_path / "photos").mkdir()
     Image.open("photo.png").save("photos/0.png")

@@ -78,6 +78,16 @@ def test_a_hundred_files_with_a_bad_one(run):
     assert status == 2 and "scale is 3.0; what out holds was made with 2.0; give another output" in error
 
 
+def test_a_second_run_says_what_it_kept(run):
+    photo("in/0.png")
+    photo("in/1.png")
+    resample = ("in", "--scale", "2", "--output", "out")
+    assert run(*resample)[1] == "2 pictures in out\n"
+    assert run(*resample, "--resume")[1] == "kept all 2 pictures in out\n"
+    Path("in/1.png").unlink()
+    assert run(*resample, "--resume")[1] == "kept the picture in out\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -266,6 +266,21 @@ class TestRefusals:
             pipeline(**{"class_labels": ["3"]} | FEW | changed)
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("given", "named"),
+        [
+            ({"height": 8, "width": 6}, r"height and width are given; .* size=\(height, width\)$"),
+            ({"width": 6}, r"width is given; .* size=\(height, width\)$"),
+            (
+                {"negative_prompt": "3"},
+                "no argument 'negative_prompt'; its arguments are class_labels, .*dict$",
+            ),
+        ],
+    )
+    def test_an_argument_of_other_pipelines_is_answered_in_a_sentence(self, pipeline, given, named):
+        with pytest.raises(InputError, match=named):
+            pipeline(["3"], **given)
+
     def test_a_huge_picture_is_refused_before_any_work(self, pipeline):
         pipeline.diffuser.guidance_branches = lambda *_: pytest.fail("the diffuser ran")
         with pytest.raises(InputError, match="GiB"):

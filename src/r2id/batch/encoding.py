@@ -32,8 +32,9 @@ def encode(
     progress: Progress,
     dtype: str = "float16",
     pixels_per_cell: float | None = None,
-) -> int:
-    """Encode this process's share of a data set to a file per batch; returns the number of encoded images.
+) -> tuple[int, int]:
+    """Encode this process's share of a data set to a file per batch; returns the numbers of images that were encoded
+    and that the share has.
 
     Args:
         resampler: the encoder.
@@ -80,7 +81,7 @@ def encode(
                 of_batch: dict[str, Any] = {name: picked(given, batch) for name, given in about.items() if given}
                 replace(Latents(values, canvas, (), model, size), **of_batch).save(file(batch), dtype)
                 advance(len(batch))
-    return encoded
+    return encoded, total
 
 
 def encode_one(

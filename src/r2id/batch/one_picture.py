@@ -19,6 +19,9 @@ from r2id.runtime.memory import check_fits_in_memory
 from r2id.runtime.precision import autocast, usable_precision
 from r2id.runtime.progress import Progress, unseen
 
+DETAILED = 4
+"""Times the side of the training pictures from which a picture holds details that such an R2IR has not seen."""
+
 
 def read_latent(resampler: R2IR, path: Path, model: str) -> Latents:
     """Read a file of one latent. Raises InputError for more latents, or other weights than those of `model`."""
@@ -81,6 +84,29 @@ def encode_file(
         check_cells(resampler, size, pixels_per_cell)
     values = resampler.encode(pixels, latent_size, pixels_per_cell=pixels_per_cell)
     return Latents(values, canvas_of(values) or size, (), resampler.checksum(), size)
+
+
+def what_is_lost(resampler: R2IR, path: Path, model: str) -> str | None:
+    """Return a sentence on what an R2IR of one size loses of a picture, colours or details; None for nothing.
+
+    A file that is read in tiles is not looked at.
+    """
+    size = tiff_size(path)
+    if resampler.config.attention == "pyramid" or (size and is_large(size)):
+        return None
+    picture = read_image(path, channels=None)
+    side = resampler.config.sample_size
+    in_colour = len(picture) == 3 and not picture.eq(picture[:1]).all()
+    lost = ["the colours"] if in_colour and resampler.config.image_channels == 1 else []
+    if max(picture.shape[1:]) > DETAILED * side:
+        lost.append("fine details")
+    if not lost:
+        return None
+    kind = {1: "grey", 3: "RGB"}[resampler.config.image_channels]
+    return (
+        f"model {model} was trained on {kind} pictures of {side} pixels a side and loses {' and '.join(lost)} of "
+        f"{path}; --model pictures keeps them"
+    )
 
 
 def psnr_of(resampler: R2IR, latents: Latents, path: Path, background: int = 0) -> float:

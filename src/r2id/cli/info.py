@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from r2id.cli.models import ModelChoice, is_resampler, load_pipeline
+from r2id.cli.models import ModelChoice, is_network, load_pipeline
+from r2id.errors import InputError
 
 if TYPE_CHECKING:
     from r2id.files.models import Part
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 class Info:
     """Show a model's parts and what it was trained on."""
 
+    name: tyro.conf.Positional[str | None] = None
+    """The model, in place of --model."""
     model: str = "mnist"
     """Bundled weights, a folder, or a Hugging Face hub id."""
 
@@ -27,31 +30,38 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
     """Show a model's parts and what it was trained on."""
     from r2id.files.record import trainings
     from r2id.geometry.sizes import resolution_limit
+    from r2id.networks.forms import settings_of_form
 
-    parts = _parts(config.model)
-    print(f"model {config.model}")
+    model = config.name or config.model
+    if config.name and config.model not in (config.name, Info.model):
+        raise InputError(f"{config.name} and --model {config.model} are given; give one of them")
+    parts = _parts(model)
+    print(f"model {model}")
     if "conditioner" in parts:
         print(f"labels {', '.join(parts['conditioner'].config.get('label_names', ())) or 'none: it shows texts'}")
     for name, part in parts.items():
-        print(f"\n{name}: {part.config['_class_name']}, {part.parameters:,} parameters")
-        if "num_high" in part.config:
-            limit = resolution_limit(part.config["num_high"])
+        # An R2IR that was saved earlier has settings of other forms, too.
+        own = settings_of_form(part.config) if "attention" in part.config else part.config
+        print(f"\n{name}: {own['_class_name']}, {part.parameters:,} parameters")
+        if "num_high" in own:
+            limit = resolution_limit(own["num_high"])
             print(f"  its highest position frequency tells {limit} samples per side apart")
-            if part.config.get("jitter") == "expected":
-                print(f"  of which training kept those that tell {part.config['sample_size']} apart")
+            if own.get("jitter") == "expected":
+                print(f"  of which training kept those that tell {own['sample_size']} apart")
         hidden = ("training", "label_names")
-        settings = {key: value for key, value in part.config.items() if key not in hidden and not key.startswith("_")}
+        settings = {key: value for key, value in own.items() if key not in hidden and not key.startswith("_")}
         _print_settings("settings", settings)
         for turn, record in trainings(part.config.get("training")):
             _print_settings(f"training{turn}", record)
 
 
 def _parts(model: str) -> dict[str, Part]:
-    """Return the networks of a pipeline, or an R2IR alone, by name. Only a model of the hub is loaded."""
-    from r2id.files.models import model_folder, read_part, read_parts
+    """Return the networks of a pipeline, or one alone, by name. Only a model of the hub is loaded."""
+    from r2id.files.models import NETWORK_OF_CLASS, model_folder, read_part, read_parts
 
-    if is_resampler(model):
-        return {"resampler": read_part(model_folder(model, "config.json"))}
+    if is_network(model):
+        part = read_part(model_folder(model, "config.json"))
+        return {NETWORK_OF_CLASS.get(part.config["_class_name"], "network"): part}
     folder = model_folder(model, "model_index.json")
     if not (folder / "model_index.json").is_file():
         # Loading puts a model of the hub into its cache, and says what is wrong with a name.

@@ -88,8 +88,8 @@ def load_pipeline(choice: ModelChoice) -> R2Pipeline:
     return pipeline
 
 
-def is_resampler(name: str) -> bool:
-    """Return whether a folder or bundled weights are an R2IR alone, from `r2id train resampler`, and no pipeline."""
+def is_network(name: str) -> bool:
+    """Return whether a folder or bundled weights are a network alone, such as an R2IR, and no pipeline."""
     from r2id.files.models import model_folder
 
     folder = model_folder(name, "config.json")
@@ -108,7 +108,7 @@ def load_encoder(choice: ModelChoice, latent_size: Size | None) -> tuple[R2IR, S
     """
     from r2id.networks.resampler import R2IR
 
-    if is_resampler(choice.model):
+    if is_network(choice.model):
         hide_loading_bars()
         resampler = R2IR.from_pretrained(choice.model).to(choose_device(choice))
         own = None if resampler.config.attention == "pyramid" else (resampler.config.latent_size,) * 2

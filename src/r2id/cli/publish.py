@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from r2id.cli.models import ModelChoice, is_resampler, load_pipeline, load_resampler
+from r2id.cli.models import ModelChoice, is_network, load_pipeline, load_resampler
 from r2id.errors import InputError
 
 
@@ -59,7 +59,7 @@ def card(config: tyro.conf.OmitArgPrefixes[Card]) -> None:
     if not may_replace(read_card(path)):
         raise InputError(f"{path} is there already, and somebody's own; move it away or give another --output")
     choice = ModelChoice(model=config.model, device="cpu")
-    model = load_resampler(choice) if is_resampler(config.model) else load_pipeline(choice)
+    model = load_resampler(choice) if is_network(config.model) else load_pipeline(choice)
     made = model_card(model, config.name or config.model, config.license, config.data_license, config.evaluation)
     write_whole(path, made.save)
     print(f"{path}: the card of {config.name or config.model}")

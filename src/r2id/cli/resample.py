@@ -11,6 +11,7 @@ import tyro
 
 from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, load_encoder, load_resampler
 from r2id.cli.parsing import parse_region
+from r2id.cli.results import result_line
 from r2id.errors import InputError
 from r2id.geometry.sizes import Region, Size, size_text
 from r2id.runtime.progress import progress
@@ -106,7 +107,9 @@ def resample_pictures(resampler: R2IR, target: Target, config: Resample) -> None
         "model": resampler.checksum(),
     }
     made, failures = resample_files(jobs, run, config.output, settings, config.resume, progress)
-    print(f"{made} {'picture' if made == 1 else 'pictures'} in {config.output}{Share.of_this_process()}")
+    share = Share.of_this_process()
+    kept_or_made = len(share.of(len(jobs))) - len(failures)
+    print(result_line(made, kept_or_made, "picture", f"in {config.output}{share}"))
     if left_out:
         print(f"r2id: left out {left_out} {'file' if left_out == 1 else 'files'} in no picture format", file=sys.stderr)
     for sentence in failures:
@@ -121,7 +124,7 @@ def through_latent(
     """Encode one picture to a latent of some size, or read one, and decode it or keep it."""
     import torch
 
-    from r2id.batch.one_picture import encode_file, read_latent, shown_size, write_picture
+    from r2id.batch.one_picture import encode_file, read_latent, shown_size, what_is_lost, write_picture
     from r2id.files.atomic import check_writable
     from r2id.files.large_reader import tiff_size
     from r2id.files.large_writer import check_output, check_suffix
@@ -151,6 +154,8 @@ def through_latent(
         if image.suffix.lower() == SUFFIX:
             latents = read_latent(resampler, image, config.model)
         else:
+            if lost := what_is_lost(resampler, image, config.model):
+                print(f"r2id: {lost}", file=sys.stderr)
             pixels = None if latent_size else resampler.config.pixels_per_cell
             latents = encode_file(resampler, image, latent_size, config.background or 0, progress, pixels)
         if keep:
@@ -237,8 +242,9 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
                 config.resume,
                 config.dtype,
             )
-        latents_of = "latent" if made == 1 else "latents"
-        print(f"{made} {latents_of} of {size_text(latent_size)} in {config.output}{share}")
+        print(
+            result_line(made, int(not share.index), "latent", f"of {size_text(latent_size)} in {config.output}{share}")
+        )
         return
     data = load_images(
         config.data,
@@ -253,9 +259,8 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         size = check_cells(resampler, data.image_size, pixels)
     assert size
     how = (config.output, config.batch_size, config.resume, progress, config.dtype, pixels)
-    made = run(resampler, data, latent_size, *how)
-    latents_of = "latent" if made == 1 else "latents"
-    print(f"{made} {latents_of} of {size_text(size)} in {config.output}{share}")
+    made, of_share = run(resampler, data, latent_size, *how)
+    print(result_line(made, of_share, "latent", f"of {size_text(size)} in {config.output}{share}"))
 
 
 def encode_photograph(resampler: R2IR, file: Path, config: Encode, pixels: float) -> None:
@@ -278,7 +283,8 @@ def encode_photograph(resampler: R2IR, file: Path, config: Encode, pixels: float
             config.dtype,
         )
         if not made:
-            print(f"0 latents in {config.output}{Share.of_this_process()}")
+            share = Share.of_this_process()
+            print(result_line(0, int(not share.index), "latent", f"in {config.output}{share}"))
             return
         path = config.output / f"{0:08d}{SUFFIX}"
         latents = Latents.load(path)
@@ -338,6 +344,6 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
                     save_image(image, pictures.file(next(indices), size))
                     advance(1)
     pictures.write_grids(columns=10)
+    count = len(latents.values)
     for size in sizes:
-        pictures_of = "picture" if len(latents.values) == 1 else "pictures"
-        print(f"{len(latents.values)} {pictures_of} of {size_text(size)} in {config.output / size_text(size)}")
+        print(result_line(count, count, "picture", f"of {size_text(size)} in {config.output / size_text(size)}"))

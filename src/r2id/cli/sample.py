@@ -11,6 +11,7 @@ import tyro
 
 from r2id.cli.models import Sampling, autocast, load_pipeline
 from r2id.cli.parsing import check_seed, parse_labels
+from r2id.cli.results import result_line
 from r2id.errors import InputError
 from r2id.geometry.sizes import Size, size_text
 from r2id.runtime.progress import progress
@@ -84,8 +85,8 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     if not pictures.missing(range(len(requests))):
         pictures.write_grids(columns=max(config.per_label, 10))
     for size in sizes:
-        pictures_of = "picture" if made == 1 else "pictures"
-        print(f"{made} {pictures_of} of {size_text(size)} in {config.output / size_text(size)}{share}")
+        where = f"of {size_text(size)} in {config.output / size_text(size)}{share}"
+        print(result_line(made, len(share.of(len(requests))), "picture", where))
     if config.keep_latents:
         print(f"their latents in {pictures.latent_file(0).parent}")
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import tyro
 
-from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, is_resampler, load_pipeline, load_resampler
+from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, is_network, load_pipeline, load_resampler
 from r2id.cli.parsing import check_seed, parse_labels
 from r2id.errors import InputError
 
@@ -65,7 +65,7 @@ def serve(config: tyro.conf.OmitArgPrefixes[App]) -> None:
 
     # SIGTERM ends the page like Ctrl-C, so that its files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if is_resampler(config.model):
+    if is_network(config.model):
         studio, enlarger = None, Enlarger(lambda: load_resampler(config))
         enlarger.network  # noqa: B018 - a model that does not fit is refused before the page is served
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -14,6 +15,17 @@ from r2id.errors import InputError
 from r2id.geometry.sizes import Size, check_size
 from r2id.networks.diffuser import R2ID
 from r2id.runtime.memory import check_fits_in_memory
+
+
+def check_known(unknown: Mapping[str, Any], call: Callable[..., Any]) -> None:
+    """Raise InputError for arguments that a call does not have; `height` and `width` of other pipelines are a size."""
+    sides = [name for name in ("height", "width") if name in unknown]
+    if sides:
+        verb = "are" if len(sides) == 2 else "is"
+        raise InputError(f"{' and '.join(sides)} {verb} given; this pipeline takes size=(height, width)")
+    if unknown:
+        known = [name for name, one in inspect.signature(call).parameters.items() if one.kind != one.VAR_KEYWORD]
+        raise InputError(f"a call has no argument {next(iter(unknown))!r}; its arguments are {', '.join(known)}")
 
 
 def sizes_of(size: Any) -> tuple[list[Size], bool]:

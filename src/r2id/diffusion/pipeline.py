@@ -21,7 +21,7 @@ from torch import Tensor
 from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, text_states
 from r2id.conditioning.words import WordConditioner
-from r2id.diffusion.arguments import check_callback_tensors, check_each, check_memory, labels_of, sizes_of
+from r2id.diffusion.arguments import check_callback_tensors, check_each, check_known, check_memory, labels_of, sizes_of
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.folders import add_code, fetch, importable
 from r2id.diffusion.guidance import check_guidance, guide, is_guided
@@ -215,6 +215,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         prompt: str | Sequence[str] | None = None,
         return_dict: bool = True,
+        **unknown: Any,
     ) -> R2PipelineOutput:
         """Generate one picture for each label or text.
 
@@ -241,9 +242,10 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             prompt: one text or several, in place of `class_labels`, as in other pipelines.
             return_dict: False returns a tuple of pictures and latents.
         Raises:
-            InputError: for an unknown label, a size below 1, an invalid canvas, another number of generators than of
-                labels, or pictures that exceed the memory.
+            InputError: for an unknown label or argument, a size below 1, an invalid canvas, another number of
+                generators than of labels, or pictures that exceed the memory.
         """
+        check_known(unknown, self.__call__)
         labels, (sizes, several) = labels_of(class_labels, prompt, self.conditioner.label_names), sizes_of(size)
         check_output_type(output_type, ("pil", "np", "pt", "latent"))
         channels = self.diffuser.config.channels

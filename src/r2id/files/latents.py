@@ -89,7 +89,9 @@ class Latents:
     def check_weights(self, resampler: Encoder, path: Path, model: str) -> None:
         """Raise InputError if another R2IR than that of `model` made the latents of `path`."""
         if self.model != resampler.checksum():
-            raise InputError(f"{path} holds latents of other weights than model {model}; give theirs")
+            raise InputError(
+                f"{path} holds latents of other weights than model {model}; give the model that encoded them by --model"
+            )
 
     def save(self, path: str | os.PathLike, dtype: str = "float16") -> None:
         """Write safetensors with the `latents`, `mean` and `std` per channel, and the rest as metadata.

@@ -17,6 +17,14 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 NETWORKS = ("resampler", "diffuser", "conditioner")
 """Parts of a pipeline from this package."""
 
+NETWORK_OF_CLASS = {
+    "R2IR": "resampler",
+    "R2ID": "diffuser",
+    "LabelConditioner": "conditioner",
+    "TextConditioner": "conditioner",
+}
+"""The part that a class is."""
+
 STATISTICS = ("latent_mean", "latent_std")
 """Tensors beside the weights that are no parameters."""
 

@@ -32,18 +32,25 @@ def progress(total: int, title: str, done: int = 0) -> Iterator[Callable[[int], 
         return
     # tqdm redraws one line, which a log shows as a single endless one.
     begin = said = time.monotonic()
-    now_done = done
+    now_done = said_done = done
+
+    def say(now: float) -> None:
+        nonlocal said, said_done
+        said, said_done = now, now_done
+        elapsed, scaled = now - begin, total >= 10**6
+        line = tqdm.format_meter(now_done, total, elapsed, ncols=0, prefix=title, initial=done, unit_scale=scaled)
+        print(line, file=sys.stderr, flush=True)
 
     def advance(count: int) -> None:
-        nonlocal now_done, said
+        nonlocal now_done
         now_done, now = now_done + count, time.monotonic()
         if now - said >= LINE_EVERY:
-            said = now
-            elapsed, scaled = now - begin, total >= 10**6
-            line = tqdm.format_meter(now_done, total, elapsed, ncols=0, prefix=title, initial=done, unit_scale=scaled)
-            print(line, file=sys.stderr, flush=True)
+            say(now)
 
     yield advance
+    # Who has read of a part wants to read of the end.
+    if done < said_done < now_done:
+        say(time.monotonic())
 
 
 @contextmanager

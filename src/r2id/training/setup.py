@@ -188,7 +188,7 @@ def _load_samples(config: DiffuserTraining) -> tuple[DiffuserTraining, Sequence[
     if stored[0].model != resampler.checksum():
         raise InputError(
             f"{config.data} holds latents of other weights than the resampler {config.resampler}; give the R2IR that "
-            "encoded them"
+            "encoded them by --resampler"
         )
     return _at_stored_grids(config, stored), _labelled(config, stored), resampler
 
