@@ -167,8 +167,9 @@ class TestTraining:
     def test_the_denoising_error_takes_captions(self, trained, captioned):
         data = load_images(captioned, image_size=(4, 4))
         rows = list(measure_denoising_error(R2Pipeline.from_pretrained(trained), data, (4, 4), seed=0))
-        errors = {name: sum(row["error"] for row in rows if row["label"] == name) for name in ("given", "dropped")}
-        assert errors["given"] < errors["dropped"]
+        names = ("given", "dropped", "shuffled")
+        errors = {name: sum(row["error"] for row in rows if row["label"] == name) for name in names}
+        assert errors["given"] < errors["dropped"] and errors["given"] < errors["shuffled"]
 
     def test_the_command_line_shows_texts(self, trained, tmp_path, monkeypatch, capsys):
         def run(*arguments: str) -> int:

@@ -12,8 +12,10 @@ from r2id.cli import main
 from r2id.conditioning.word_vectors import WordVectors, load_word_vectors, word_vector_folder, words_of
 from r2id.conditioning.words import MOST_WORDS, WordConditioner
 from r2id.data.captions import WordCaptions
+from r2id.data.loading import load_images
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
+from r2id.evaluation.evaluate import Plan, evaluate
 from r2id.training.settings import DiffuserTraining
 from r2id.training.setup import train_diffuser
 
@@ -188,6 +190,18 @@ class TestTraining:
             "1-Quokkaish_кот.png",
         ]
         assert caplog.messages == ["the word 'кот' is not known, and left out"]
+
+    def test_the_right_caption_has_less_error_than_that_of_another_image(self, trained, captioned, tmp_path, capsys):
+        pipeline = R2Pipeline.from_pretrained(trained)
+        data = load_images(captioned, image_size=(4, 4))
+        report = evaluate(pipeline, data, Plan(limit=0, count=0, latent_size=((4, 4),)), output=tmp_path)
+        errors = {
+            label: sum(row["error"] for row in report.rows["denoising_error"] if row["label"] == label)
+            for label in ("given", "dropped", "shuffled")
+        }
+        assert errors["given"] < 0.9 * errors["shuffled"] and errors["given"] < errors["dropped"]
+        assert "with label   without  another's" in capsys.readouterr().out
+        assert (tmp_path / "denoising-error.png").is_file()
 
     def test_a_trained_model_learns_further_words(self, trained, captioned, tmp_path):
         before = R2Pipeline.from_pretrained(trained).conditioner
