@@ -7,7 +7,15 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
-from r2id.diffusion.schedule import SIGMA_OPTIONS, alpha_bar_at, alpha_bar_of_step, shift_scheduler, start_scheduler
+from r2id.diffusion.schedule import (
+    SIGMA_OPTIONS,
+    alpha_bar_at,
+    alpha_bar_of_step,
+    cosine_alpha_bar,
+    logit_normal_time,
+    shift_scheduler,
+    start_scheduler,
+)
 from r2id.errors import InputError
 
 OPTIONS = (*SIGMA_OPTIONS, "use_beta_sigmas", "use_flow_sigmas")
@@ -101,6 +109,15 @@ def test_a_scheduler_of_clean_samples_takes_them_as_they_are(two_values):
         return
     found = two_values([1, 2], num_inference_steps=9, generator=seeded(), **FEW).latents
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_logit_normal_times_keep_their_strata_and_make_the_ratio_of_noise_to_signal_log_normal():
+    shares = (torch.arange(4096) + torch.rand(4096)) / 4096
+    time = logit_normal_time(shares, 0.8, 0.5)
+    assert (time.diff() > -1e-6).all() and logit_normal_time(torch.tensor([0.0, 1.0]), 0, 1).tolist() == [0, 1]
+    alpha_bar = cosine_alpha_bar(time, (4, 4), None)
+    ratio = ((1 - alpha_bar) / alpha_bar).sqrt().log()
+    assert ratio.mean().item() == pytest.approx(0.8, abs=0.01) and ratio.std().item() == pytest.approx(0.5, abs=0.01)
 
 
 def test_steps_that_a_scheduler_does_not_have_are_refused(two_values):

@@ -496,6 +496,21 @@ class TestResuming:
             train(settings(tmp_path, resume=True, steps=9, **change))
         assert contents(tmp_path / "checkpoints") == before
 
+    def test_a_checkpoint_older_than_a_setting_resumes_with_its_default_only(self, tmp_path, kind):
+        train, settings, _, _ = kind
+        train(settings(tmp_path, gradient_accumulation=1))
+        progress = tmp_path / "checkpoints" / "step-000007" / "progress.json"
+        record = json.loads(progress.read_text())
+        del record["settings"]["gradient_accumulation"], record["settings"]["network num_heads"]
+        progress.write_text(json.dumps(record))
+        with pytest.raises(InputError, match="gradient_accumulation is 2; the training to resume has 1"):
+            train(settings(tmp_path, resume=True, steps=9, gradient_accumulation=2))
+        with pytest.raises(InputError, match="network num_heads is 2; the training to resume has [68]"):
+            train(settings(tmp_path, resume=True, steps=9))
+        record["settings"]["network num_heads"] = 2
+        progress.write_text(json.dumps(record))
+        train(settings(tmp_path, resume=True, steps=9))
+
     def test_a_resumed_run_may_meet_other_latent_sizes_but_not_in_another_network(self, tmp_path, kind):
         train, settings, _, _ = kind
         train(settings(tmp_path))

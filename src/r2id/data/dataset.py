@@ -91,7 +91,7 @@ class LatentDataset:
         canvas: proportions (height, width) of the images.
         image_size: height and width of the images in pixels; None if unknown.
         model: `R2IR.checksum()` of the weights that encoded them.
-        labels, label_names, captions, source, found, more_captions: as of an `ImageDataset`.
+        labels, label_names, captions, source, found, more_captions, weight: as of an `ImageDataset`.
     """
 
     parts: tuple[torch.Tensor, ...]
@@ -104,8 +104,7 @@ class LatentDataset:
     source: str
     found: str = ""
     more_captions: tuple[tuple[str, ...], ...] | None = None
-
-    weight = 1.0
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))

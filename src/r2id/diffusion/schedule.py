@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.geometry.density import density, shift_noise
-from r2id.geometry.sizes import Size
 
 SIGMA_OPTIONS = ("use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas")
 """Options of diffusers' schedulers that give noise levels between whole timesteps."""
@@ -109,7 +109,17 @@ def alpha_bar_at(scheduler: Any, timestep: Tensor) -> Tensor:
     return torch.lerp(table[below.long()], table[above.long()], timestep.float() - below)
 
 
-def cosine_alpha_bar(time: Tensor, size: Size, reference_size: int | None) -> Tensor:
+def logit_normal_time(share: Tensor, mean: float, std: float) -> Tensor:
+    """Return the times in [0, 1] below which a `share` of a logit-normal distribution lies (Esser et al. 2024,
+    arXiv:2403.03206).
+
+    The logit of their time, of a mixture (1 − τ)·x + τ·ε, is the logarithm of the ratio of noise to signal, with mean
+    `mean` and standard deviation `std`. Here that ratio is tan(πt/2), so t = (2/π)·arctan exp(mean + std·Φ⁻¹(share)).
+    """
+    return torch.arctan(torch.exp(mean + std * torch.special.ndtri(share))) * (2 / math.pi)
+
+
+def cosine_alpha_bar(time: Tensor, size: Sequence[int], reference_size: int | None) -> Tensor:
     """Return cos²(πt/2) at times in [0, 1], shifted by the density of a grid of `size`: the training schedule."""
     unshifted = torch.cos(time * (math.pi / 2)).square()
     return shift_noise(unshifted, density(size, reference_size))

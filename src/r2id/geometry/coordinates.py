@@ -41,7 +41,8 @@ class Points:
     """Samples of a canvas at arbitrary places.
 
     Attributes:
-        relative: [N, D] relative coordinates, ±0.5 at the canvas's edges; (y, x) of a picture.
+        relative: [N, D] relative coordinates, ±0.5 at the canvas's edges; (y, x) of a picture. Those of windows have
+            one for each picture, [B, N, D].
         cell: relative sides of the part of the canvas that one sample covers; (height, width) of a picture.
         extent: absolute sides of the canvas; the longest is 1.
     """
@@ -65,7 +66,8 @@ class Grid:
     """Samples of a canvas at every combination of places along its axes: a whole image or a region.
 
     Attributes:
-        axes: relative coordinates along each axis; of a picture, y of each row [H] and x of each column [W].
+        axes: relative coordinates along each axis; of a picture, y of each row [H] and x of each column [W]. Those of
+            `windows` have one for each picture, [B, H] and [B, W].
         cell: relative sides of one sample's cell; (height, width) of a pixel.
         extent: absolute sides of the canvas; the longest is 1.
         even: whether neighbours along every axis are known to be one cell apart, in ascending order.
@@ -98,12 +100,28 @@ class Grid:
     @property
     def size(self) -> tuple[int, ...]:
         """Samples along each axis."""
-        return tuple(len(axis) for axis in self.axes)
+        return tuple(axis.shape[-1] for axis in self.axes)
+
+    @property
+    def whole_size(self) -> tuple[int, ...]:
+        """Samples along each axis of the whole canvas, of which this may be a part."""
+        return tuple(round(1 / side) for side in self.cell)
 
     def crop(self, *parts: slice | Tensor) -> Grid:
         """Select a part of each axis. Samples keep their places and cells."""
         even = self.even and all(isinstance(part, slice) and part.step in (None, 1) for part in parts)
         return replace(self, axes=tuple(axis[part] for axis, part in zip(self.axes, parts, strict=True)), even=even)
+
+    def windows(self, *indices: Tensor) -> Grid:
+        """Select a window for each picture of a batch: consecutive indices along each axis, [B, length] each.
+
+        In all windows of an even grid, offsets between samples are the same.
+        """
+        return replace(self, axes=tuple(axis[some] for axis, some in zip(self.axes, indices, strict=True)))
+
+    def first_window(self) -> Grid:
+        """Return the window of the first picture; of a grid that all pictures share, the grid."""
+        return replace(self, axes=tuple(axis[0] if axis.ndim > 1 else axis for axis in self.axes))
 
     def jittered(self, cells: float = 0.5) -> Grid:
         """Move every place along each axis by Gaussian noise with a standard deviation of `cells` cells.
@@ -115,8 +133,12 @@ class Grid:
 
     def points(self) -> Points:
         """Return the samples as a list, in which the last axis varies fastest."""
-        relative = torch.cartesian_prod(*self.axes).reshape(-1, len(self.axes))
-        return Points(relative, self.cell, self.extent)
+        last, batch = len(self.axes) - 1, self.axes[0].shape[:-1]
+        places = [
+            along.unflatten(-1, (*[1] * axis, -1, *[1] * (last - axis))).expand(*batch, *self.size)
+            for axis, along in enumerate(self.axes)
+        ]
+        return Points(torch.stack(places, dim=-1).flatten(-2 - last, -2), self.cell, self.extent)
 
 
 Samples = Grid | Points

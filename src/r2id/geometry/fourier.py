@@ -66,7 +66,10 @@ class FourierPositionEmbedding(nn.Module):
         self.linear = nn.Linear(num_axes * 4 * (num_high + num_low), dim)
 
     def forward(self, samples: Samples) -> Tensor:
-        """Return [N, dim] for Points, or [*size, dim] for a Grid, with features once per place along an axis."""
+        """Return [N, dim] for Points, or [*size, dim] for a Grid, with features once per place along an axis.
+
+        Those of windows have a batch before that.
+        """
         places = samples.axes if isinstance(samples, Grid) else samples.relative.unbind(-1)
         features = [self._axis_features(along, samples, axis) for axis, along in enumerate(places)]
         if not isinstance(samples, Grid):
@@ -74,12 +77,16 @@ class FourierPositionEmbedding(nn.Module):
         weights = self.linear.weight.chunk(self.num_axes, dim=1)
         biases = [None] * (self.num_axes - 1) + [self.linear.bias]
         projected = (nn.functional.linear(*parts) for parts in zip(features, weights, biases, strict=True))
-        return reduce(lambda before, along: before[..., None, :] + along, projected)
+        # An axis of windows keeps its batch before the earlier axes.
+        placed = (one.unflatten(-2, (*[1] * axis, -1)) for axis, one in enumerate(projected))
+        return reduce(lambda before, along: before[..., None, :] + along, placed)
 
     def _axis_features(self, relative: Tensor, samples: Samples, axis: int) -> Tensor:
         extent, cell = samples.extent[axis], samples.cell[axis]
         angular = frequencies(self.num_high, self.num_low, relative.device)
         half_cell = 0.5 * torch.sym_max(cell, 1 / (self.reference * extent)) if self.expected else 0.0
         # A number reaches a GPU as an argument. A tensor of both jitters would need a copy and a wait.
-        features = [fourier_features(relative[:, None] * scale, angular, half_cell * scale) for scale in (1.0, extent)]
+        features = [
+            fourier_features(relative[..., None] * scale, angular, half_cell * scale) for scale in (1.0, extent)
+        ]
         return torch.cat(features, dim=-1).to(self.linear.weight.dtype)

@@ -135,7 +135,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             alpha_bar: ᾱ of each sample in [0, 1], [B], or [1] if all share it, which is faster.
             tokens: [B, T, token_dim].
             canvas: proportions of the picture, by default those of training, or else those of H × W.
-            grid: places of the samples, by default even rows and columns of the canvas.
+            grid: places of the samples, by default even rows and columns of the canvas; or windows of an even grid, one
+                for each of the batch.
         Returns:
             [B, C, H, W].
         Raises:
@@ -218,16 +219,18 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"it takes [batch, {self.config.channels}, height, width]"
             )
         size = (sample.shape[-2], sample.shape[-1])
-        ratio = density(size, self.config.noise_reference_size)
+        ratio = density(grid.whole_size if grid else size, self.config.noise_reference_size)
         time = self.time(torch.stack([alpha_bar, shift_noise(alpha_bar, 1 / ratio)], dim=-1))
         grid = grid or Grid.of_size(size, canvas or self.config.canvas, sample.device)
         x = self.sample_in(sample.flatten(2).mT) + self._positions(grid)
+        # Kernels are functions of offsets, which are the same in all windows.
+        alike = grid.first_window()
         if self.neighbourhood:
             # The mean over an area has 1/ratio of the noise. This scale makes it equally large on every grid.
             scale = (alpha_bar + (1 - alpha_bar) / ratio).rsqrt().to(sample.dtype)
-            near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), grid, grid)
+            near = self.neighbourhood((sample * scale[:, None, None, None]).movedim(1, -1), alike, alike)
             x = x.add(near.flatten(1, -2), alpha=NEIGHBOURHOOD_SCALE)
-        return x, time, self._neighbours(grid)
+        return x, time, self._neighbours(alike)
 
     def _decode(
         self,
@@ -253,4 +256,4 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def _positions(self, grid: Grid) -> Tensor:
         if self.training and self.config.jitter == "sampled":
             return self.position(grid.points().jittered())
-        return self.position(grid).flatten(0, -2)
+        return self.position(grid).flatten(-3, -2)

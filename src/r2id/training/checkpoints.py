@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -44,8 +45,12 @@ class Checkpoints:
         """Return the steps with a checkpoint, ascending."""
         return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*[0-9]"))
 
-    def begin(self, settings: dict[str, Any], resume: bool) -> tuple[int, float]:
+    def begin(
+        self, settings: dict[str, Any], resume: bool, defaults: Mapping[str, Any] = MappingProxyType({})
+    ) -> tuple[int, float]:
         """Return the step to start from and the seconds already trained.
+
+        Settings that a checkpoint does not name are younger than it, and had what are now their `defaults`.
 
         Raises InputError if a run would overwrite another, there is no run to resume, or its settings differ.
         """
@@ -64,7 +69,8 @@ class Checkpoints:
             newest / "progress.json", f"remove {newest} to resume from an earlier one", settings=dict, seconds=float
         )
         advice = "give what it has, or another output folder"
-        check_settings(settings, saved["settings"], "the training to resume has", advice, MAY_CHANGE)
+        before = {**defaults, **saved["settings"]}
+        check_settings(settings, before, "the training to resume has", advice, MAY_CHANGE)
         return steps[-1], saved["seconds"]
 
     def save(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import platform
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from r2id.training.checkpoints import Checkpoints, whole
 from r2id.training.compiling import check_compiler, compilations, compile_network
 from r2id.training.latent_statistics import spread_over
 from r2id.training.objectives import Objective
+from r2id.training.optimizers import build_optimizer
 from r2id.training.settings import Training
 from r2id.training.sharding import gather_weights, outer_weights, shard
 
@@ -79,6 +81,11 @@ def train(
         raise InputError(
             f"batch_size is {config.batch_size}; it must be a multiple of the {accelerator.num_processes} processes"
         )
+    if config.batch_size // accelerator.num_processes % config.gradient_accumulation:
+        raise InputError(
+            f"gradient_accumulation is {config.gradient_accumulation}; it must divide the "
+            f"{config.batch_size // accelerator.num_processes} images of each process"
+        )
     if config.shard and accelerator.num_processes == 1:
         raise InputError("shard is on and there is one process; start several, as with accelerate launch")
     taken = f"another training is running in {config.output}; wait until it ends, or give another output folder"
@@ -109,20 +116,14 @@ def _train(
     }
     # Arguments also depend on other settings, such as R2IR's radius on the first latent size.
     arguments = {f"network {name}": value for name, value in plain(dict(network.config)).items() if name[0] != "_"}
-    start, elapsed = checkpoints.begin(settings | arguments, config.resume)
+    start, elapsed = checkpoints.begin(settings | arguments, config.resume, _defaults(config, network))
     if start > config.steps and config.seconds is None:
         raise InputError(f"the newest checkpoint is of step {start}; steps is {config.steps} and must be at least that")
     accelerator.init_trackers("logs")
     if config.shard:
         shard(objective, accelerator.device.type, accelerator.num_processes)
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=config.learning_rate,
-        betas=(0.9, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=accelerator.device.type == "cuda" or None,
-    )
+    optimizer: Any = build_optimizer(config, objective, accelerator.device)
     average = EMAModel(parameters, decay=config.ema_decay, foreach=not config.shard)
     objective.train()
     share = objective.share = Share(accelerator.process_index, accelerator.num_processes)
@@ -250,6 +251,14 @@ def _train(
     return folder
 
 
+def _defaults(config: Training, network: R2IR | R2ID) -> dict[str, Any]:
+    """Return the defaults of the settings, and of the network's arguments by the names that checkpoints give them."""
+    parameters = inspect.signature(type(network)).parameters.values()
+    return plain({one.name: one.default for one in fields(config)}) | plain(
+        {f"network {one.name}": one.default for one in parameters if one.default is not one.empty}
+    )
+
+
 def _in_any_process(here: bool, accelerator: Accelerator) -> bool:
     """Return whether a flag is set in any process.
 
@@ -336,15 +345,20 @@ def _step(
     torch.manual_seed(mixed_seed(config.seed, "step", step))
     sizes = latent_sizes(config, data, some)
     latent_size = sizes[int(torch.randint(len(sizes), ()))]
-    device = accelerator.device
-    images, labels = some.batch(indices, device), labels.to(device, non_blocking=device.type == "cuda")
-    with autocast(config.precision, accelerator.device):
-        loss = objective(images, labels, latent_size)
+    device, count = accelerator.device, config.gradient_accumulation
     optimizer.zero_grad()
-    accelerator.backward(loss)
+    losses = []
+    for part, (which, of_part) in enumerate(zip(indices.chunk(count), labels.chunk(count), strict=True), start=1):
+        images, of_part = some.batch(which, device), of_part.to(device, non_blocking=device.type == "cuda")
+        # Processes exchange their gradients once, with the last part.
+        with nullcontext() if part == count else accelerator.no_sync(objective):
+            with autocast(config.precision, device):
+                loss = objective(images, of_part, latent_size)
+            accelerator.backward(loss / count)
+        losses.append(loss.detach())
     norm = accelerator.clip_grad_norm_(objective.parameters(), config.gradient_clip)
     optimizer.step()
-    return loss, whole(torch.as_tensor(norm))
+    return torch.stack(losses).mean(), whole(torch.as_tensor(norm))
 
 
 def learning_rate(config: Training, step: int) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from r2id.data.captions import Captions, WordCaptions
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.diffusion.prediction import prediction_error, signal_and_spread
-from r2id.diffusion.schedule import cosine_alpha_bar
+from r2id.diffusion.schedule import cosine_alpha_bar, logit_normal_time
 from r2id.geometry.canvas import canvas_of
 from r2id.geometry.coordinates import Grid
 from r2id.geometry.sizes import Size
@@ -110,6 +110,10 @@ class DiffusionObjective(Objective):
         label_dropout: share of the labels replaced by "no label".
         latent_jitter: standard deviation, in cells, of the jitter of latent rows and columns.
         captions: conditioner in place of the pipeline's, if labels are indices of captions.
+        times: mean and standard deviation of a logit-normal distribution of the noise (`logit_normal_time`); None for a
+            uniform one.
+        crop: height and width of a window of the latents, which lies anywhere in a larger grid and keeps its
+            coordinates there (design §4); None for whole grids.
     """
 
     def __init__(
@@ -118,12 +122,15 @@ class DiffusionObjective(Objective):
         label_dropout: float,
         latent_jitter: float = 0.0,
         captions: Captions | WordCaptions | None = None,
+        times: tuple[float, float] | None = None,
+        crop: Size | None = None,
     ) -> None:
         super().__init__()
         self.pipeline, self.diffuser = pipeline, pipeline.diffuser
         self.conditioner: Any = captions or pipeline.conditioner
         self.resampler = pipeline.resampler.requires_grad_(False).eval() if pipeline.resampler else None
         self.label_dropout, self.latent_jitter = label_dropout, latent_jitter
+        self.times, self.crop = times, crop
 
     def train(self, mode: bool = True) -> DiffusionObjective:
         super().train(mode)
@@ -134,10 +141,11 @@ class DiffusionObjective(Objective):
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
         canvas = canvas_of(images) or (images.shape[-2], images.shape[-1])
         grid = self.latent_grid(latent_size, images)
-        clean = clean_samples(self.resampler, images, grid)
+        clean, grid = self._window(clean_samples(self.resampler, images, grid), grid)
         count, device = len(clean), clean.device
         time = self.draw(self._strata, count, device=device)
-        alpha_bar = self.alpha_bar(time, (clean.shape[-2], clean.shape[-1]))
+        time = logit_normal_time(time, *self.times) if self.times else time
+        alpha_bar = self.alpha_bar(time, grid.whole_size)
         noise = self.draw(self.noise, count, *clean.shape[1:], device=device)
         signal, spread = signal_and_spread(alpha_bar)
         dropped = self.draw(torch.rand, count, device=device) < self.label_dropout
@@ -146,7 +154,19 @@ class DiffusionObjective(Objective):
         kind = self.diffuser.config.prediction_type
         return prediction_error(prediction, clean, noise, alpha_bar, kind).square().mean()
 
-    def alpha_bar(self, time: Tensor, size: Size) -> Tensor:
+    def _window(self, samples: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        """Return a window of each of the samples [B, C, H, W], and where it lies; all of them if they fit."""
+        height, width = (min(most, count) for most, count in zip(self.crop or grid.size, grid.size, strict=True))
+        if (height, width) == grid.size:
+            return samples, grid
+        top, left = self.draw(torch.rand, len(samples), 2, device=samples.device).unbind(1)
+        top, left = (top * (grid.size[0] - height + 1)).long(), (left * (grid.size[1] - width + 1)).long()
+        windows = [start[:, None] + torch.arange(n, device=start.device) for start, n in ((top, height), (left, width))]
+        which = torch.arange(len(samples), device=samples.device)[:, None, None]
+        taken = samples.movedim(1, -1)[which, windows[0][:, :, None], windows[1][:, None, :]]
+        return taken.movedim(-1, 1), grid.windows(*windows)
+
+    def alpha_bar(self, time: Tensor, size: Sequence[int]) -> Tensor:
         """Return the signal's share of the variance at times in [0, 1], in samples of a grid of `size`."""
         return cosine_alpha_bar(time, size, self.diffuser.config.noise_reference_size)
 

@@ -38,6 +38,11 @@ class Training:
     is resumed. The learning rate falls with the clock, so that no two such trainings are quite the same."""
     batch_size: int = 100
     """Images per step, over all processes together."""
+    gradient_accumulation: int = 1
+    """Parts that the batch of a step is computed in, one after another, which takes less memory."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """adamw, or muon for the matrices of attention and feed-forward and adamw for the rest, at the same learning
+    rate."""
     learning_rate: float = 1e-3
     """Peak of the learning rate, reached after the warm-up."""
     final_learning_rate: float = 1e-5
@@ -147,6 +152,19 @@ class DiffuserTraining(ImageTraining):
     """Share of the labels that are dropped, for classifier-free guidance."""
     num_tokens: int = 2
     """Conditioning tokens per label or text."""
+    times: Literal["uniform", "logit-normal"] = "uniform"
+    """Distribution of the levels of noise: uniform in the angle of the cosine schedule, or logit-normal, where the
+    logarithm of the ratio of noise to signal is normal."""
+    time_mean: float = 0.0
+    """Mean of that logarithm, for logit-normal; above 0 there is more noise."""
+    time_std: float = 1.0
+    """Standard deviation of that logarithm, for logit-normal."""
+    crop: Size | None = None
+    """Height and width of the window of latents that a sample shows to learning, anywhere in a larger grid and with the
+    coordinates that it has there; none for whole grids."""
+    whole_share: float | None = None
+    """With crop, share of the steps that learn grids which fit in the window as a whole; by default as many as there
+    are."""
     text_encoder: str | None = None
     """To learn captions, not labels: "words" for the bundled word vectors under a small transformer that is trained
     along, or the folder or hub id of a frozen text encoder such as openai/clip-vit-base-patch32."""

@@ -44,13 +44,17 @@ from r2id.training.settings import DiffuserTraining, ImageTraining, PictureTrain
 
 RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (("steps", "seconds", "batch_size", "log_every", "checkpoint_every", "num_tokens", "tile_size"), 1, math.inf),
+    (("gradient_accumulation",), 1, 2**31),
     (("warmup_steps", "sample_every", "seed", "num_workers"), 0, 2**62),
     (
-        ("learning_rate", "final_learning_rate", "weight_decay", "gradient_clip", "latent_noise", "latent_jitter"),
+        (
+            *("learning_rate", "final_learning_rate", "weight_decay", "gradient_clip"),
+            *("latent_noise", "latent_jitter", "time_std"),
+        ),
         0,
         math.inf,
     ),
-    (("beta2", "ema_decay", "label_dropout", "pixel_share", "drawing_share", "squared_from"), 0, 1),
+    (("beta2", "ema_decay", "label_dropout", "pixel_share", "drawing_share", "squared_from", "whole_share"), 0, 1),
 )
 """Names of settings with their smallest and largest accepted values."""
 
@@ -104,6 +108,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     since = time.monotonic()
     check_settings(config)
     config, data, resampler = _load_samples(config)
+    data = _weighted_by_fit(config, data)
     channels = resampler.config.latent_channels if resampler else data[0].parts[0].shape[1]
     canvas = data[0].canvas if len({one.canvas for one in data}) == 1 else None
     torch.manual_seed(config.seed)
@@ -134,7 +139,14 @@ def train_diffuser(config: DiffuserTraining) -> Path:
         config.text_encoder, data[0].label_names, config.num_tokens, diffuser.config.token_dim, trained
     )
     pipeline = R2Pipeline(diffuser, resampler=resampler, generation_defaults=defaults, **parts)
-    objective = DiffusionObjective(pipeline, config.label_dropout, config.latent_jitter, captions)
+    objective = DiffusionObjective(
+        pipeline,
+        config.label_dropout,
+        config.latent_jitter,
+        captions,
+        times=(config.time_mean, config.time_std) if config.times == "logit-normal" else None,
+        crop=config.crop,
+    )
 
     def save(record: dict[str, Any]) -> Path:
         diffuser.register_to_config(training=record)
@@ -193,6 +205,27 @@ def _load_samples(config: DiffuserTraining) -> tuple[DiffuserTraining, Sequence[
     return _at_stored_grids(config, stored), _labelled(config, stored), resampler
 
 
+def _weighted_by_fit(config: DiffuserTraining, data: Sequence[Dataset]) -> Sequence[Dataset]:
+    """Return the data with `config.whole_share` of the steps for stored grids that fit in the window as a whole.
+
+    Raises InputError if there are no such grids, or no others.
+    """
+    crop, share = config.crop, config.whole_share
+    if crop is None or share is None:
+        return data
+    fits = [isinstance(one, LatentDataset) and one.size[0] <= crop[0] and one.size[1] <= crop[1] for one in data]
+    if all(fits) or not any(fits):
+        which = "every" if all(fits) else "no"
+        raise InputError(
+            f"whole_share is {share} and {which} stored grid fits in a window of {size_text(crop)}; "
+            "store larger and smaller grids, or leave it out"
+        )
+    counts = [sum(len(one) for one, fit in zip(data, fits, strict=True) if fit is kind) for kind in (False, True)]
+    # Only their ratio matters, and rounded counts must not lose it.
+    weights = (1.0, share / (1 - share) * counts[0] / counts[1]) if share < 1 else (0.0, 1.0)
+    return [replace(one, weight=weights[fit]) for one, fit in zip(data, fits, strict=True)]
+
+
 def _at_stored_grids(config: DiffuserTraining, stored: Sequence[LatentDataset]) -> DiffuserTraining:
     """Return the settings with the grids of stored latents. Those in `latent_sizes` come first, in its order, because
     the first sets the scale. Latents of several proportions give one square grid with as many cells."""
@@ -216,6 +249,21 @@ def check_settings(config: Training) -> None:
             if value is not None and not least <= value <= most:
                 accepted = f"from {least} to {most}" if most < math.inf else f"at least {least}"
                 raise InputError(f"{name} is {value}; it must be {accepted}")
+    if config.shard and config.optimizer == "muon":
+        raise InputError("optimizer is muon and shard is on; muon needs whole matrices, so accepted is adamw")
+    if isinstance(config, DiffuserTraining):
+        check_crop(config)
+
+
+def check_crop(config: DiffuserTraining) -> None:
+    """Raise InputError for a window of latents that cannot be."""
+    if config.crop is None:
+        if config.whole_share is not None:
+            raise InputError(f"whole_share is {config.whole_share} and crop is not set; set the size of the window")
+        return
+    check_size(config.crop, "crop")
+    if config.latent_jitter:
+        raise InputError(f"latent_jitter is {config.latent_jitter}; windows are of even grids, so with crop it is 0")
 
 
 def _load_pictures(config: PictureTraining) -> list[ImageDataset]:
