@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -73,6 +73,11 @@ class Generation:
     guidance_scale: float
     guidance_interval: tuple[float, float]
     precision: str
+    joint: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the pictures depend on. Records of earlier versions have no `joint`."""
+        return {name: value for name, value in asdict(self).items() if value is not False}
 
 
 def generate(
@@ -91,7 +96,7 @@ def generate(
         InputError: if files in the folder, or of another process writing there, have other settings.
     """
     how = replace(how, precision=usable_precision(how.precision, pipeline.device))
-    settings = asdict(how) | {"labels": pictures.labels, "size": pictures.sizes, "model": pipeline.checksum()}
+    settings = how.settings() | {"labels": pictures.labels, "size": pictures.sizes, "model": pipeline.checksum()}
     record = Record(pictures.folder / "sample.json", settings)
     mine = Share.of_this_process().of(len(pictures.labels))
     with record.together(), autocast(how.precision, pipeline.device):
@@ -104,6 +109,7 @@ def generate(
                     how.latent_size,
                     list(pictures.sizes),
                     generator=[torch.Generator().manual_seed(how.seed + index) for index in batch],
+                    joint=how.joint,
                     **sampling_options(how),
                 )
                 record.write()

@@ -37,6 +37,8 @@ class Sample(Sampling):
     """Height and width of the latents; by default the model's own."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the pictures, by default the model's own; repeat it for more sizes of the same pictures."""
+    joint: bool = False
+    """Sample all sizes as one picture, composed for the proportions of each."""
     seed: int = 0
     """Picture i is generated from seed + i, independently of the others."""
     batch_size: int = 100
@@ -67,7 +69,9 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     labels = parse_labels(config.labels, known) if config.labels is not None else list(config.prompt) or known
     if not labels:
         raise InputError("no text given; this model shows what --prompt says")
-    defaults = pipeline.defaults_on(next(iter(config.size), config.latent_size))
+    if config.joint:
+        check_joint(config)
+    defaults = pipeline.defaults_on(None if config.joint else next(iter(config.size), config.latent_size))
     latent_size, sizes = config.latent_size or defaults.latent_size, config.size or (defaults.size,)
     config = replace(config, **defaults.fill(sampling_options(config)), latent_size=latent_size, size=sizes)
     check_seed(config.seed)
@@ -78,7 +82,13 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         return sample_one(pipeline, config, requests)
     check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
     pictures = Pictures(config.output, requests, sizes, config.keep_latents)
-    how = Generation(seed=config.seed, latent_size=latent_size, precision=config.precision, **sampling_options(config))
+    how = Generation(
+        seed=config.seed,
+        latent_size=latent_size,
+        precision=config.precision,
+        joint=config.joint,
+        **sampling_options(config),
+    )
     share = Share.of_this_process()
     made = generate(pipeline, pictures, how, config.batch_size, config.resume, progress)
     # The last process finds nothing missing.
@@ -89,6 +99,14 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         print(result_line(made, len(share.of(len(requests))), "picture", where))
     if config.keep_latents:
         print(f"their latents in {pictures.latent_file(0).parent}")
+
+
+def check_joint(config: Sample) -> None:
+    """Raise InputError unless a joint sample has several sizes, each with its own latents, which are not kept."""
+    if len(set(config.size)) < 2:
+        raise InputError("--joint is given without several sizes; repeat --size for each canvas")
+    if config.keep_latents:
+        raise InputError("--joint samples latents for each size, and --keep-latents keeps those of one; leave one out")
 
 
 def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str]) -> None:

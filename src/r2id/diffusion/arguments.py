@@ -12,6 +12,7 @@ from torch import Tensor
 
 from r2id.diffusion.noise_field import finest_grid
 from r2id.errors import InputError
+from r2id.geometry.canvas import Canvas
 from r2id.geometry.sizes import Size, check_size
 from r2id.networks.diffuser import R2ID
 from r2id.runtime.memory import check_fits_in_memory
@@ -73,16 +74,31 @@ def check_each(
         )
 
 
+def check_joint(sizes: Sequence[Size], several: bool, latents: Tensor | None, canvas: Canvas | None) -> None:
+    """Raise InputError if a joint sample is given no list of sizes, or what belongs to one canvas."""
+    if not (several and sizes):
+        raise InputError("joint is on and size is no list of sizes; give one (height, width) for each canvas")
+    for name, given in (("latents", latents), ("canvas", canvas)):
+        if given is not None:
+            raise InputError(f"joint is on and {name} is given, which belongs to one canvas; leave it out")
+
+
 def check_memory(
-    diffuser: R2ID, count: int, latent_size: Size, sizes: Sequence[Size], image_channels: int, *, draws_noise: bool
+    diffuser: R2ID,
+    count: int,
+    latent_sizes: Sequence[Size],
+    sizes: Sequence[Size],
+    image_channels: int,
+    *,
+    draws_noise: bool,
 ) -> None:
     """Raise InputError if `count` pictures of every size, their noise or the diffuser's features exceed the memory."""
     check_fits_in_memory(sizes, count, image_channels)
     # Features of a sample in a block, four times as many in the feed-forward.
-    check_fits_in_memory([latent_size], count, 4 * diffuser.config.dim)
+    check_fits_in_memory(latent_sizes, count, 4 * diffuser.config.dim)
     if draws_noise:
         # The field on its finest grid, and the parts that compose it.
-        check_fits_in_memory([finest_grid(latent_size)], count, 2 * diffuser.config.channels)
+        check_fits_in_memory([finest_grid(one) for one in latent_sizes], count, 2 * diffuser.config.channels)
 
 
 def check_callback_tensors(names: Collection[str], known: Sequence[str]) -> None:

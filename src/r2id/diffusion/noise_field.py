@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -57,6 +58,18 @@ def field_noise(batch: int, channels: int, size: Size, generator: Generators = N
     for axis in (-2, -1):
         field = _averaged(field, size[axis], axis)
     return field
+
+
+def same_field(batch: int, channels: int, sizes: Sequence[Size], generator: Generators = None) -> list[Tensor]:
+    """Return `field_noise` of one field at several sizes; without a generator, torch's own is used."""
+    own = [generator] if isinstance(generator, torch.Generator) else list(generator or [torch.default_generator])
+    states = [one.get_state() for one in own]
+    noises = []
+    for size in sizes:
+        for one, state in zip(own, states, strict=True):
+            one.set_state(state)
+        noises.append(field_noise(batch, channels, size, generator))
+    return noises
 
 
 def _power_of_two(count: int) -> int:

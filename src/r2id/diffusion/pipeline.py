@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,19 +20,27 @@ from torch import Tensor
 from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, text_states
 from r2id.conditioning.words import WordConditioner
-from r2id.diffusion.arguments import check_callback_tensors, check_each, check_known, check_memory, labels_of, sizes_of
+from r2id.diffusion.arguments import (
+    check_callback_tensors,
+    check_each,
+    check_joint,
+    check_known,
+    check_memory,
+    labels_of,
+    sizes_of,
+)
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.folders import add_code, fetch, importable
 from r2id.diffusion.guidance import check_guidance, guide, is_guided
-from r2id.diffusion.noise_field import field_noise
-from r2id.diffusion.prediction import velocity_of_sample
-from r2id.diffusion.schedule import alpha_bar_of_step, check_scheduler, scheduler_prediction, start_scheduler
+from r2id.diffusion.noise_field import same_field
+from r2id.diffusion.sampling import Trajectory, predict
+from r2id.diffusion.schedule import check_scheduler, scheduler_prediction
 from r2id.files.atomic import fill_folder
 from r2id.files.checksums import checksum
 from r2id.files.images import as_output, check_output_type
 from r2id.geometry.canvas import Canvas, LatentTensor, canvas_of, check_canvas, plain
 from r2id.geometry.density import density
-from r2id.geometry.sizes import Size, check_size
+from r2id.geometry.sizes import Size, check_size, in_proportion
 from r2id.networks.diffuser import R2ID
 from r2id.networks.loading import PipelineSwitches, Publishing, check_variant, for_upload, load_pretrained
 from r2id.networks.resampler import R2IR, decode_some_at_once
@@ -48,11 +55,12 @@ class R2PipelineOutput(BaseOutput):
     Attributes:
         images: one picture per label, as PIL images, numpy [B, H, W, C] in [0, 1] or tensors [B, C, H, W] in [−1, 1].
             Several sizes give a list of these, one for each size. With output_type "latent", the latents.
-        latents: [B, C, h, w] in [−1, 1]; their `canvas` gives the proportions of the picture.
+        latents: [B, C, h, w] in [−1, 1]; their `canvas` gives the proportions of the picture. A joint sample has a list
+            of them, one for each canvas.
     """
 
     images: Any
-    latents: Tensor
+    latents: Any
 
 
 class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
@@ -214,6 +222,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         callback_on_step_end: Callable[..., dict] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         prompt: str | Sequence[str] | None = None,
+        joint: bool = False,
         return_dict: bool = True,
         **unknown: Any,
     ) -> R2PipelineOutput:
@@ -240,6 +249,9 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
                 set `pipeline._interrupt` to stop. A `PipelineCallback` of diffusers, or several, works too.
             callback_on_step_end_tensor_inputs: tensors for the callback; only "latents" exists.
             prompt: one text or several, in place of `class_labels`, as in other pipelines.
+            joint: sample a canvas for each `size`, in its proportions, all as one picture: the canvases start from the
+                same field of noise and see each other in every step (design §5). `latent_size` is then that of a square
+                canvas, others get as many samples.
             return_dict: False returns a tuple of pictures and latents.
         Raises:
             InputError: for an unknown label or argument, a size below 1, an invalid canvas, another number of
@@ -250,14 +262,21 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         check_output_type(output_type, ("pil", "np", "pt", "latent"))
         channels = self.diffuser.config.channels
         check_each(len(labels), channels, generator, latents)
-        if latents is not None:
-            latent_size = latents.shape[-2:]  # type: ignore[assignment]
-        if latent_size is not None:
-            latent_size = check_size(latent_size, "the latent size")
-        given = canvas or canvas_of(latents) or self.diffuser.config.canvas or next(iter(sizes), latent_size)
-        defaults = self.defaults_on(check_canvas(given) if given else None)
-        canvas = check_canvas(given or defaults.size)
-        latent_size = latent_size or defaults.latent_size
+        if joint:
+            check_joint(sizes, several, latents, canvas)
+            defaults = self.generation_defaults
+            canvases: list[Canvas] = list(sizes)
+            square = check_size(latent_size or defaults.latent_size, "the latent size")
+            latent_sizes = [in_proportion(square, one) for one in canvases]
+        else:
+            if latents is not None:
+                latent_size = latents.shape[-2:]  # type: ignore[assignment]
+            if latent_size is not None:
+                latent_size = check_size(latent_size, "the latent size")
+            given = canvas or canvas_of(latents) or self.diffuser.config.canvas or next(iter(sizes), latent_size)
+            defaults = self.defaults_on(check_canvas(given) if given else None)
+            canvases = [check_canvas(given or defaults.size)]
+            latent_sizes = [latent_size or defaults.latent_size]
         if num_inference_steps is None:
             num_inference_steps = defaults.num_inference_steps
         if guidance_scale is None:
@@ -270,54 +289,62 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             sizes = []
         check_guidance(guidance_scale, guidance_interval)
         image_channels = self.resampler.config.image_channels if self.resampler else channels
-        check_memory(self.diffuser, len(labels), latent_size, sizes, image_channels, draws_noise=latents is None)
+        check_memory(self.diffuser, len(labels), latent_sizes, sizes, image_channels, draws_noise=latents is None)
         self.check_scheduler(num_inference_steps)
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         check_callback_tensors(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
         tokens, no_tokens = self.tokens(labels), self.tokens([None] * len(labels))
         dtype = self.diffuser.dtype
-        if latents is None:
-            latents = field_noise(len(labels), channels, latent_size, generator)
-
-        ratio = density(latent_size, self.diffuser.config.noise_reference_size)
-        scheduler = start_scheduler(self.scheduler, ratio, num_inference_steps, self._execution_device)
-        accepted = inspect.signature(scheduler.step).parameters
-        step_arguments = {"generator": generator} if "generator" in accepted else {}
-        self._interrupt, self._num_timesteps = False, len(scheduler.timesteps)
+        noises = [latents] if latents is not None else same_field(len(labels), channels, latent_sizes, generator)
+        paths = [
+            Trajectory(
+                noise,
+                self.scheduler,
+                density(noise.shape[-2:], self.diffuser.config.noise_reference_size),
+                num_inference_steps,
+                generator,
+                self._execution_device,
+            )
+            for noise in noises
+        ]
+        timesteps = paths[0].scheduler.timesteps
+        self._interrupt, self._num_timesteps = False, len(timesteps)
         self._guidance_scale = guidance_scale
-        # Some schedulers need initial values and differences beyond the range of half precision.
-        sample = plain(latents).to(self._execution_device, torch.float32) * scheduler.init_noise_sigma
-        for step, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
+        for step, timestep in enumerate(self.progress_bar(timesteps)):
             if self._interrupt:
                 break
-            alpha_bar = alpha_bar_of_step(scheduler, step).reshape(1).to(sample.device)
-            scaled = scheduler.scale_model_input(sample, timestep)
-            time = float(timestep) / scheduler.config.num_train_timesteps
+            noisy, alpha_bars = zip(*(path.noisy(step) for path in paths), strict=True)
+            samples = [one.to(dtype) for one in noisy]
+            time = float(timestep) / paths[0].scheduler.config.num_train_timesteps
             guided = is_guided(time, self.guidance_scale, guidance_interval)
             branches = [tokens, no_tokens] if guided else [tokens]
-            prediction, *unconditional = self.diffuser.guidance_branches(scaled.to(dtype), alpha_bar, branches, canvas)
+            predictions, *unconditional = predict(self.diffuser, samples, alpha_bars, branches, canvases)
             if guided:
-                prediction = guide(prediction, unconditional[0], self.guidance_scale)
-            prediction = prediction.to(sample.dtype)
-            if scheduler.config.prediction_type != self.diffuser.config.prediction_type:
-                prediction = velocity_of_sample(prediction, scaled, alpha_bar)
-            sample = scheduler.step(prediction, timestep, sample, **step_arguments).prev_sample
+                both = zip(predictions, unconditional[0], strict=True)
+                predictions = [guide(one, other, self.guidance_scale) for one, other in both]
+            for path, prediction in zip(paths, predictions, strict=True):
+                path.advance(step, prediction, self.diffuser.config.prediction_type)
             if callback_on_step_end:
-                tensors = {"latents": sample} if callback_on_step_end_tensor_inputs else {}
-                sample = (callback_on_step_end(self, step, timestep, tensors) or {}).get("latents", sample)
+                present = [path.sample for path in paths] if joint else paths[0].sample
+                tensors = {"latents": present} if callback_on_step_end_tensor_inputs else {}
+                present = (callback_on_step_end(self, step, timestep, tensors) or {}).get("latents", present)
+                for path, sample in zip(paths, present if joint else [present], strict=True):
+                    path.sample = sample
 
-        sample = sample.to(dtype)
+        clean = [path.sample.to(dtype) for path in paths]
         if self.resampler:
-            sample = self.resampler.destandardise(sample)
-        sample = LatentTensor.of(sample, canvas)
-        images: Any = [self.decode(sample, one, canvas, output_type) for one in sizes]
+            clean = [self.resampler.destandardise(sample) for sample in clean]
+        results = [LatentTensor.of(sample, canvas) for sample, canvas in zip(clean, canvases, strict=True)]
+        shown = zip(results if joint else results * len(sizes), sizes, strict=bool(sizes))
+        images: Any = [self.decode(sample, one, output_type=output_type) for sample, one in shown]
         self.maybe_free_model_hooks()
+        kept = results if joint else results[0]
         if output_type == "latent":
-            images = sample
+            images = kept
         elif not several:
             images = images[0]
-        result = R2PipelineOutput(images=images, latents=sample)
+        result = R2PipelineOutput(images=images, latents=kept)
         # The annotation leaves out the tuple, which few callers ask for.
         return result if return_dict else result.to_tuple()  # type: ignore[return-value]
 

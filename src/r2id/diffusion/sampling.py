@@ -1,0 +1,71 @@
+"""One step of sampling: predictions for a canvas, or for several as one set of samples, and what a scheduler makes of
+them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from r2id.diffusion.noise_field import Generators
+from r2id.diffusion.prediction import velocity_of_sample
+from r2id.diffusion.schedule import alpha_bar_of_step, start_scheduler
+from r2id.geometry.canvas import Canvas, plain
+from r2id.networks.diffuser import R2ID, Prediction
+
+
+class Trajectory:
+    """A sample on its way from noise to a picture, with a scheduler of its own for the density of its grid.
+
+    Args:
+        noise: [B, C, h, w].
+        scheduler: as of a pipeline; it stays as it is.
+        ratio: samples per sample of the grid that has the schedule's own noise.
+        num_inference_steps: steps of the scheduler.
+        generator: of the noise that some schedulers add.
+        device: where it is computed.
+    """
+
+    def __init__(
+        self,
+        noise: Tensor,
+        scheduler: Any,
+        ratio: float,
+        num_inference_steps: int,
+        generator: Generators,
+        device: torch.device | str,
+    ) -> None:
+        self.scheduler = start_scheduler(scheduler, ratio, num_inference_steps, device)
+        accepted = inspect.signature(self.scheduler.step).parameters
+        self._step_arguments = {"generator": generator} if "generator" in accepted else {}
+        # Some schedulers need initial values and differences beyond the range of half precision.
+        self.sample = plain(noise).to(device, torch.float32) * self.scheduler.init_noise_sigma
+
+    def noisy(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return x_t before a step, scaled to variance 1, and its ᾱ, [1]."""
+        alpha_bar = alpha_bar_of_step(self.scheduler, step).reshape(1).to(self.sample.device)
+        return self.scheduler.scale_model_input(self.sample, self.scheduler.timesteps[step]), alpha_bar
+
+    def advance(self, step: int, prediction: Tensor, kind: Prediction) -> None:
+        """Take a step with a prediction of this kind."""
+        prediction = prediction.to(self.sample.dtype)
+        if self.scheduler.config.prediction_type != kind:
+            prediction = velocity_of_sample(prediction, *self.noisy(step))
+        timestep = self.scheduler.timesteps[step]
+        self.sample = self.scheduler.step(prediction, timestep, self.sample, **self._step_arguments).prev_sample
+
+
+def predict(
+    diffuser: R2ID,
+    samples: Sequence[Tensor],
+    alpha_bars: Sequence[Tensor],
+    branches: Sequence[Tensor],
+    canvases: Sequence[Canvas],
+) -> Sequence[Sequence[Tensor]]:
+    """Return predictions for each canvas, for each set of tokens in `branches`."""
+    if len(samples) > 1:
+        return diffuser.joint_branches(samples, alpha_bars, branches, canvases)
+    return [[one] for one in diffuser.guidance_branches(samples[0], alpha_bars[0], branches, canvases[0])]
