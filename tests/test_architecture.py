@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "evaluation": ("errors", "geometry", "runtime", "files", "networks", "diffusion", "data"),
     "publishing": ("errors", "geometry", "files", "fields", "networks", "conditioning", "diffusion", "evaluation"),
     "training": (
-        "errors", "geometry", "runtime", "files", "networks", "conditioning", "diffusion", "data", "publishing",
+        "errors", "geometry", "runtime", "files", "networks", "conditioning", "diffusion", "data",
     ),
     "batch": ("errors", "geometry", "runtime", "files", "networks", "diffusion", "data"),
     "app": ("errors", "geometry", "runtime", "files", "networks", "diffusion", "batch"),

@@ -26,8 +26,9 @@ from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.evaluate import Plan, evaluate
-from r2id.evaluation.report import Rows, in_words, markdown_table, read_evaluation
+from r2id.evaluation.report import Rows, in_words, read_evaluation
 from r2id.files.atomic import write_whole
+from r2id.files.markdown import markdown_table
 from r2id.geometry.sizes import Size, size_text
 from r2id.publishing.card import METRICS
 from r2id.runtime.precision import usable_precision

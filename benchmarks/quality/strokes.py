@@ -30,9 +30,9 @@ from PIL import Image, ImageDraw
 from r2id.batch.pictures import Pictures
 from r2id.data.loading import load_images
 from r2id.errors import InputError
-from r2id.evaluation.report import markdown_table
 from r2id.files.atomic import make_folder, write_whole
 from r2id.files.images import as_output, save_image
+from r2id.files.markdown import markdown_table
 from r2id.geometry.sizes import Size, size_text
 
 SEED = 7

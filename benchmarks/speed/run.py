@@ -29,8 +29,9 @@ from torch._inductor import config as inductor
 
 from r2id.data.loading import load_images
 from r2id.evaluation.generation import Reference, load_judge, measure_generation
-from r2id.evaluation.report import in_words, markdown_table
+from r2id.evaluation.report import in_words
 from r2id.files.atomic import write_whole
+from r2id.files.markdown import markdown_table
 from r2id.runtime.precision import autocast
 from r2id.training.presets import DIFFUSER_PRESETS, RESAMPLER_PRESETS
 

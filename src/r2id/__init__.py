@@ -6,8 +6,6 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from r2id.runtime import late
-
 if TYPE_CHECKING:
     from r2id.batch.resampling import upscale
     from r2id.conditioning.labels import LabelConditioner
@@ -54,8 +52,6 @@ _HOMES = {
     "WordConditioner": "r2id.conditioning.words",
     "upscale": "r2id.batch.resampling",
 }
-
-late.HOMES["publishing"] = "r2id.publishing.hub"
 
 
 def __getattr__(name: str) -> Any:

@@ -13,9 +13,10 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from r2id import R2ID, R2IR, InputError, LabelConditioner, R2Pipeline, cli
 from r2id.diffusion import folders
+from r2id.files import hub
+from r2id.files.cards import CARD, GENERATED, keep_card
 from r2id.networks.loading import PRETRAINED
-from r2id.publishing import hub
-from r2id.publishing.card import CARD, GENERATED, keep_card, model_card
+from r2id.publishing.card import model_card
 
 FEW = {"latent_size": (3, 2), "size": (8, 6), "num_inference_steps": 3, "output_type": "pt"}
 COMMIT = "0" * 40

@@ -57,11 +57,11 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
 
 def _parts(model: str) -> dict[str, Part]:
     """Return the networks of a pipeline, or one alone, by name. Only a model of the hub is loaded."""
-    from r2id.files.models import NETWORK_OF_CLASS, model_folder, read_part, read_parts
+    from r2id.files.models import PART_OF_CLASS, model_folder, read_part, read_parts
 
     if is_network(model):
         part = read_part(model_folder(model, "config.json"))
-        return {NETWORK_OF_CLASS.get(part.config["_class_name"], "network"): part}
+        return {PART_OF_CLASS.get(part.config["_class_name"], "conditioner"): part}
     folder = model_folder(model, "model_index.json")
     if not (folder / "model_index.json").is_file():
         # Loading puts a model of the hub into its cache, and says what is wrong with a name.

@@ -51,7 +51,8 @@ class Card:
 def card(config: tyro.conf.OmitArgPrefixes[Card]) -> None:
     """Write a model card: what is known of a model, for people and for the Hugging Face hub."""
     from r2id.files.atomic import write_whole
-    from r2id.publishing.card import CARD, may_replace, model_card, read_card
+    from r2id.files.cards import CARD, may_replace, read_card
+    from r2id.publishing.card import model_card
 
     if config.output is None and not Path(config.model).is_dir():
         raise InputError(f"model {config.model} is not a folder that a card could go to; give --output")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from r2id.data.content import ACCEPTED_SOURCES, CAPTION_COLUMNS, LABEL_COLUMN, Content, caption_texts, index_values
 from r2id.errors import InputError
-from r2id.files.hub import hub_or_cache
+from r2id.files.hub import answers
 from r2id.files.images import flatten, reason, unreadable
 
 
@@ -23,15 +23,19 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
             f"{identifier!r} is no local folder; to take it from the Hugging Face hub, pip install 'r2id[train]'"
         ) from error
 
+    offline = datasets.config.HF_HUB_OFFLINE
     try:
-        with hub_or_cache(identifier, "dataset"):
-            dataset = datasets.load_dataset(identifier, split=split)
+        # `load_dataset` has no argument for its cache alone.
+        datasets.config.HF_HUB_OFFLINE = offline or not answers(identifier, "dataset")
+        dataset = datasets.load_dataset(identifier, split=split)
     except Exception as error:
         # The hub's client raises a dozen unrelated types, all about the request or the connection.
         raise InputError(
             f"{identifier!r} is no local folder and its split {split!r} could not be loaded from the Hugging "
             f"Face hub ({reason(error)}); {ACCEPTED_SOURCES}."
         ) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
     name = f"the hub data set {identifier!r}"
     if not len(dataset):
         raise InputError(f"The split {split!r} of {name} is empty; accepted is at least one image.")

@@ -36,6 +36,7 @@ from r2id.diffusion.noise_field import same_field
 from r2id.diffusion.sampling import Trajectory, predict
 from r2id.diffusion.schedule import check_scheduler, scheduler_prediction
 from r2id.files.atomic import fill_folder
+from r2id.files.cards import write_card
 from r2id.files.checksums import checksum
 from r2id.files.images import as_output, check_output_type
 from r2id.geometry.canvas import Canvas, LatentTensor, canvas_of, check_canvas, plain
@@ -44,7 +45,6 @@ from r2id.geometry.sizes import Size, check_size, in_proportion
 from r2id.networks.diffuser import R2ID
 from r2id.networks.loading import PipelineSwitches, Publishing, check_variant, for_upload, load_pretrained
 from r2id.networks.resampler import R2IR, decode_some_at_once
-from r2id.runtime.late import late
 from r2id.runtime.memory import check_fits_in_memory
 
 
@@ -166,7 +166,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         def save(temporary: Path) -> None:
             DiffusionPipeline.save_pretrained(self, temporary, **kwargs)
             add_code(temporary, self)
-            late("publishing").write_card(self, card, folder, temporary)
+            write_card(self, card, folder, temporary)
 
         fill_folder(folder, save)
         if push_to_hub:

@@ -92,11 +92,6 @@ def read_evaluation(path: str | Path) -> tuple[dict[str, Any], Rows]:
     return settings, rows
 
 
-def markdown_table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-    return ["| " + " | ".join(map(str, cells)) + " |" for cells in (head, ["---"] * len(head), *rows)]
-
-
 def in_words(parts: Iterable[str]) -> str:
     """Join parts: ["a", "b", "c"] → "a, b and c"."""
     *most, last = parts

@@ -1,1 +1,2 @@
-"""Files: atomic writing, locks, images of any size, latents; imports errors, geometry and runtime."""
+"""Files: atomic writing, locks, images of any size, latents, model cards, the hub;
+imports errors, geometry and runtime."""

@@ -1,37 +1,25 @@
-"""The Hugging Face hub when it does not answer."""
+"""The Hugging Face hub: whether it answers, and uploading with a model card."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from pathlib import Path
+from typing import Any
 
-from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub import HfApi, ModelCard, create_repo, upload_folder
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+from r2id.files.cards import CARD, card_to_write
 
 SECONDS = 10.0
 """Seconds to wait for the hub's first answer."""
 
 
-@contextmanager
-def hub_or_cache(name: str, kind: str = "model") -> Iterator[None]:
-    """Let the hub's clients read only their cache if the hub does not answer, as with HF_HUB_OFFLINE=1.
+def answers(name: str, kind: str = "model") -> bool:
+    """Return whether the hub answers when asked for a repository, or is switched off.
 
-    They would otherwise retry for half a minute.
+    Where it does not, its clients are to read their cache alone. They would otherwise retry for half a minute.
     """
-    places = [constants, *([sys.modules["datasets"].config] if "datasets" in sys.modules else [])]
-    before = [place.HF_HUB_OFFLINE for place in places]
-    answers = _answers(name, kind)
-    try:
-        for place in () if answers else places:
-            place.HF_HUB_OFFLINE = True
-        yield
-    finally:
-        for place, value in zip(places, before, strict=True):
-            place.HF_HUB_OFFLINE = value
-
-
-def _answers(name: str, kind: str) -> bool:
     try:
         HfApi().repo_info(name, repo_type=kind, timeout=SECONDS)
     except (HfHubHTTPError, OfflineModeIsEnabled, ValueError):
@@ -41,3 +29,50 @@ def _answers(name: str, kind: str) -> bool:
         # The library behind these errors differs between versions of the hub's client.
         return False
     return True
+
+
+def upload(
+    model: Any,
+    repo_id: str,
+    card: ModelCard | None,
+    *,
+    subfolder: str | None,
+    saving: dict[str, Any],
+    uploading: dict[str, Any],
+    private: bool | None,
+) -> Any:
+    """Upload a network or a pipeline with a card; returns the result of `huggingface_hub.upload_folder`.
+
+    Args:
+        model: the model.
+        repo_id: "name" or "organisation/name"; created if it does not exist.
+        card: the card to upload. By default one is made from what is known, unless the repository has another than
+            such a one; no card goes with a `subfolder`.
+        subfolder: of the repository.
+        saving: further arguments of the model's `save_pretrained`.
+        uploading: `commit_message`, by default one that names the class, and further arguments of `upload_folder`.
+        private: whether a new repository is.
+    """
+    token = uploading["token"]
+    repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model.save_pretrained(folder, **saving)
+        (folder / CARD).unlink(missing_ok=True)
+        card = None if subfolder else card_to_write(model, card, _card_on_hub(repo_id, token), repo_id)
+        if card:
+            card.save(folder / CARD)
+        message = uploading["commit_message"] or f"Upload {type(model).__name__}"
+        return upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            path_in_repo=subfolder,
+            **uploading | {"commit_message": message},
+        )
+
+
+def _card_on_hub(repo_id: str, token: str | None) -> str | None:
+    try:
+        return str(ModelCard.load(repo_id, token=token))
+    except (EntryNotFoundError, RepositoryNotFoundError):
+        return None

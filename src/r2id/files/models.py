@@ -17,13 +17,8 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 NETWORKS = ("resampler", "diffuser", "conditioner")
 """Parts of a pipeline from this package."""
 
-NETWORK_OF_CLASS = {
-    "R2IR": "resampler",
-    "R2ID": "diffuser",
-    "LabelConditioner": "conditioner",
-    "TextConditioner": "conditioner",
-}
-"""The part that a class is."""
+PART_OF_CLASS = {"R2IR": "resampler", "R2ID": "diffuser"}
+"""The part of a pipeline that a class is; the others are conditioners."""
 
 STATISTICS = ("latent_mean", "latent_std")
 """Tensors beside the weights that are no parameters."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ import torch
 
 from r2id.errors import InputError
 from r2id.files.atomic import fill_folder
-from r2id.files.hub import hub_or_cache
+from r2id.files.hub import answers, upload
 from r2id.files.models import PRETRAINED, model_folder
 from r2id.runtime.devices import usable_device
-from r2id.runtime.late import late
 
 
 def _impossible(name: str) -> Any:
@@ -75,7 +73,7 @@ class Publishing:
         Returns:
             The result of `huggingface_hub.upload_folder`.
         """
-        return late("publishing").upload(
+        return upload(
             self,
             repo_id,
             card,
@@ -193,9 +191,10 @@ def load_pretrained(
     kwargs["use_safetensors"] = True
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
     kwargs.setdefault("low_cpu_mem_usage", kwargs.get("device_map") is not None)
+    if not folder.exists() and not answers(str(name)):
+        kwargs["local_files_only"] = True
     try:
-        with nullcontext() if folder.exists() else hub_or_cache(str(name)):
-            loaded = load(folder if folder.exists() else str(name), **kwargs)
+        loaded = load(folder if folder.exists() else str(name), **kwargs)
     except InputError:
         raise
     except Exception as error:

@@ -1,2 +1,2 @@
-"""Publishing models: cards, the hub, ONNX;
+"""Publishing models: cards with figures, ONNX;
 imports errors, geometry, files, fields, networks, conditioning, diffusion and evaluation."""

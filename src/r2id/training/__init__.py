@@ -1,2 +1,2 @@
 """Training both networks;
-imports errors, geometry, runtime, files, networks, conditioning, diffusion, data and publishing."""
+imports errors, geometry, runtime, files, networks, conditioning, diffusion and data."""

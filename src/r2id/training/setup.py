@@ -27,13 +27,13 @@ from r2id.data.tiles import load_tiles
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.atomic import replace_folder
+from r2id.files.cards import keep_card
 from r2id.files.latents import latent_files
 from r2id.geometry.sizes import Size, check_size, size_text, with_longer_side
 from r2id.networks.diffuser import R2ID
 from r2id.networks.lattices import POINTS
 from r2id.networks.loading import load_part
 from r2id.networks.resampler import R2IR
-from r2id.publishing.card import keep_card
 from r2id.training.batch_order import latent_sizes
 from r2id.training.conditioners import conditioning_parts
 from r2id.training.latent_statistics import measure_latents
