@@ -15,6 +15,7 @@ from r2id.training.objectives import DiffusionObjective
 from r2id.training.settings import DiffuserTraining
 from r2id.training.setup import train_diffuser
 
+DIGITS = Path(__file__).parents[1] / "fixtures" / "digits"
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 MODEL = ("dim=16", "num_heads=2", "encoder_blocks=1", "decoder_blocks=1", "token_dim=8", "time_dim=8", "num_high=3")
 
@@ -141,6 +142,7 @@ def test_stored_latents_are_learnt_in_windows_and_a_share_of_the_steps_as_a_whol
         ({"crop": (2, 2), "whole_share": 0.5}, "whole_share is 0.5 and no stored grid fits in a window of 2x2"),
         ({"crop": (9, 9), "whole_share": 0.5}, "whole_share is 0.5 and every stored grid fits in a window of 9x9"),
         ({"whole_share": 1.5}, "whole_share is 1.5; it must be from 0 to 1"),
+        ({"data": str(DIGITS), "whole_share": 0.5}, "whole_share is 0.5 and .* holds no latents; store them by encode"),
         ({"latent_jitter": 0.1}, "latent_jitter is 0.1; windows are of even grids, so with crop it is 0"),
     ],
 )

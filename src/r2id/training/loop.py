@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
 import platform
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +41,7 @@ from r2id.training.objectives import Objective
 from r2id.training.optimizers import build_optimizer
 from r2id.training.settings import Training
 from r2id.training.sharding import gather_weights, outer_weights, shard
+from r2id.training.stopping import StepAbandoned, stop_requests
 
 
 def train(
@@ -282,48 +280,6 @@ def _end(accelerator: Accelerator) -> None:
 
 def _stopped(steps: int) -> str:
     return f"stopped after step {steps}; continue with --resume" if steps else "stopped before the end of step 1"
-
-
-class StepAbandoned(KeyboardInterrupt):
-    """A stop request in the middle of a step that may be abandoned."""
-
-
-@dataclass
-class StopRequests:
-    """Whether a stop was requested, and whether it may abandon the running step (`at_once`)."""
-
-    asked: bool = False
-    at_once: bool = False
-
-
-@contextmanager
-def stop_requests() -> Iterator[StopRequests]:
-    """Record Ctrl-C (SIGINT) and SIGTERM, so that the training stops after a whole step.
-
-    While `at_once` is set, they raise StepAbandoned. A second signal ends the training at once.
-    """
-    stop = StopRequests()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: object) -> None:
-        number = signal.Signals(number)
-        stop.asked = True
-        signal.signal(number, before[number])
-        if stop.at_once:
-            raise StepAbandoned
-        # os.write, because the signal may interrupt a print.
-        os.write(2, b"\nr2id: stopping after this step; once more to stop at once\n")
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _step(
