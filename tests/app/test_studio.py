@@ -202,7 +202,7 @@ class TestUploads:
     def test_too_many_pixels_are_refused_before_they_are_read(self, studio, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "UPLOAD_PIXELS", 199)
         monkeypatch.setattr(module, "read_image", None)
-        with pytest.raises(InputError, match="10x20; accepted are at most 199 pixels"):
+        with pytest.raises(InputError, match="10x20; it must have at most 199 pixels"):
             studio.encode(self.save(tmp_path), (2, 2), (8, 8))
 
 

@@ -39,7 +39,7 @@ def test_ratings_are_counted_by_where_digits_come_from(strokes):
     [
         ([0, 1], "every number from 0 to 1"),
         ({"0": 1}, "every number from 0 to 1"),
-        ({"0": 1, "1": 3}, "1 is rated 3; accepted are 0, 1, 2"),
+        ({"0": 1, "1": 3}, "1 is rated 3; choose from 0, 1, 2"),
         ({"0": 1, "1": True}, "1 is rated True"),
         ({"0": [1], "1": 1}, r"0 is rated \[1\]"),
     ],
@@ -84,7 +84,7 @@ def test_what_cannot_be_compared_is_an_error(strokes, sampled, tmp_path, monkeyp
     def sheets(*folders):
         strokes.main(["sheets", *map(str, folders), "--data", str(DIGITS), "--output", str(tmp_path / "out")])
 
-    with pytest.raises(InputError, match="has no sample.json; accepted is a folder given to r2id sample"):
+    with pytest.raises(InputError, match="has no sample.json; give a folder that r2id sample wrote"):
         sheets(tmp_path)
     with pytest.raises(InputError, match="has 4x4 latents, as another folder has"):
         sheets(sampled, sampled)

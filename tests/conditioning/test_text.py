@@ -196,7 +196,7 @@ class TestTraining:
         config = DiffuserTraining(
             data=str(tmp_path), output=tmp_path / "run", resampler="none", text_encoder=encoders["bert"]
         )
-        with pytest.raises(InputError, match="1 images has no captions; accepted is a column text"):
+        with pytest.raises(InputError, match="1 images has no captions; give a column text"):
             train_diffuser(config)
 
 

@@ -169,9 +169,9 @@ class TestIdxFiles:
 
     def test_missing_split_names_the_one_there_is(self, tmp_path):
         write_idx(tmp_path, numpy.zeros((2, 3, 4)))
-        with pytest.raises(InputError, match=r"no split 'test'; accepted: 'train'\."):
+        with pytest.raises(InputError, match=r"no split 'test'; choose from 'train'\."):
             load_images(tmp_path, "test")
-        with pytest.raises(InputError, match="no split 'validation'; accepted: 'train', 'test'"):
+        with pytest.raises(InputError, match="no split 'validation'; choose from 'train', 'test'"):
             load_images(DIGITS, "validation")
 
     def test_labels_that_do_not_match(self, tmp_path):
@@ -182,10 +182,10 @@ class TestIdxFiles:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (idx(numpy.zeros(5)), "starts with the number 0x00000801; accepted is 0x00000803"),
+            (idx(numpy.zeros(5)), "starts with the number 0x00000801; it must be 0x00000803"),
             (idx(numpy.zeros((2, 3, 4)))[:-1], "holds 23 values; its header promises 2x3x4"),
             (idx(numpy.zeros((2, 3, 4))) + b"0", "holds 25 values; its header promises 2x3x4"),
-            (idx(numpy.zeros((2, 3, 4)))[:10], "holds 10 bytes; accepted is an IDX file"),
+            (idx(numpy.zeros((2, 3, 4)))[:10], "holds 10 bytes; give an IDX file"),
             (
                 bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"0",
                 "its header promises 4294967295x4294967295x4294967295",
@@ -270,7 +270,7 @@ class TestFolders:
         train, test = load_images(tmp_path), load_images(tmp_path, "test")
         assert train.label_names == ("cat", "dog") and len(train) == 2
         assert test.labels is None and test.images[0, 0, 0, 0] == 3
-        with pytest.raises(InputError, match=r"no split 'validation'; accepted: 'test', 'train'\."):
+        with pytest.raises(InputError, match=r"no split 'validation'; choose from 'test', 'train'\."):
             load_images(tmp_path, "validation")
 
     def test_a_label_may_be_called_train(self, tmp_path):
@@ -279,7 +279,7 @@ class TestFolders:
         assert load_images(tmp_path).label_names == ("aeroplane", "train")
 
     def test_a_folder_without_splits_is_train(self):
-        with pytest.raises(InputError, match="no split 'test'; accepted: 'train'"):
+        with pytest.raises(InputError, match="no split 'test'; choose from 'train'"):
             load_images(EMOJI, "test")
 
     def test_images_beside_subfolders(self, tmp_path):
@@ -317,12 +317,12 @@ class TestFolders:
         ("text", "message"),
         [
             ('{"file_name": "a.png"}\n{broken', "metadata.jsonl, line 2, is not JSON"),
-            ("[1, 2]", r"metadata.jsonl, line 1, is \[1, 2\]; accepted is a JSON object"),
+            ("[1, 2]", r"metadata.jsonl, line 1, is \[1, 2\]; give a JSON object"),
             ('{"text": "no file"}', "line 1, has the file_name None"),
             ('{"file_name": "gone.png"}', "line 1, names gone.png, which does not exist"),
             ('{"file_name": "a.png", "text": "x"}\n{"file_name": "b.png"}', "has no text for b.png"),
-            ('{"file_name": "a.png", "label": -1}', "has the label -1; accepted are 0 to"),
-            ('{"file_name": "a.png", "label": 70000}', "has the label 70000; accepted are 0 to"),
+            ('{"file_name": "a.png", "label": -1}', "has the label -1; it must be from 0 to"),
+            ('{"file_name": "a.png", "label": 70000}', "has the label 70000; it must be from 0 to"),
             ("", "names no images in"),
         ],
     )
@@ -354,7 +354,7 @@ class TestFolders:
             (tmp_path / f"{name}.txt").write_text(text)
         assert load_images(tmp_path).captions == ("one two", "three")
         save(picture(1), tmp_path / "c.png")
-        with pytest.raises(InputError, match=r"c.txt does not exist; accepted is a caption for every image"):
+        with pytest.raises(InputError, match=r"c.txt does not exist; give a caption for every image"):
             load_images(tmp_path)
 
     def test_the_column_of_captions_may_be_chosen(self, tmp_path):
@@ -362,7 +362,7 @@ class TestFolders:
         (tmp_path / "metadata.csv").write_text("file_name,text,long\na.png,one,one and more\n")
         assert load_sizes(tmp_path)[0].captions == ("one",)
         assert load_sizes(tmp_path, caption_column="long")[0].captions == ("one and more",)
-        with pytest.raises(InputError, match="no column 'other'; accepted is a column of captions"):
+        with pytest.raises(InputError, match="no column 'other'; give a column of captions"):
             load_sizes(tmp_path, caption_column="other")
 
     @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ class TestFolders:
         assert load_images(tmp_path).captions == ("one", "two")
 
     def test_empty_folder(self, tmp_path):
-        with pytest.raises(InputError, match=r"holds no images; accepted are whole .png"):
+        with pytest.raises(InputError, match=r"holds no images; give whole .png"):
             load_images(tmp_path)
 
     def test_broken_image_is_named(self, tmp_path):
@@ -538,7 +538,7 @@ class TestHub:
             (
                 {"picture": [None] * 2, "label": [0, None]},
                 {"label": datasets.Value("int64")},
-                "Row 1 of .* has no label; accepted is one for every image, or for none",
+                "Row 1 of .* has no label; give one for every image, or for none",
             ),
             (
                 {"picture": [None] * 2, "text": ["one", None]},
@@ -577,25 +577,25 @@ class TestArguments:
     @pytest.mark.parametrize("source", [Path("no/such"), "./no/such", "/no/such", "no/such/folder", "no such"])
     def test_missing_path_is_not_looked_up_on_the_hub(self, monkeypatch, source):
         monkeypatch.setattr(datasets, "load_dataset", lambda *names, **options: pytest.fail("asked the hub"))
-        with pytest.raises(InputError, match=f"^{source} does not exist; accepted is a folder"):
+        with pytest.raises(InputError, match=f"^{source} does not exist; give a folder"):
             load_images(source)
 
     def test_a_file_is_no_source(self):
-        with pytest.raises(InputError, match="README.md is a file; accepted is a folder"):
+        with pytest.raises(InputError, match="README.md is a file; give a folder"):
             load_images(FIXTURES / "README.md")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"image_size": (0, 5)}, r"image_size is \(0, 5\); accepted is \(height, width\)"),
+            ({"image_size": (0, 5)}, r"image_size is \(0, 5\); it must be \(height, width\)"),
             ({"image_size": (5, -1)}, r"image_size is \(5, -1\)"),
             ({"image_size": (5,)}, r"image_size is \(5,\)"),
-            ({"channels": 2}, "channels is 2; accepted are 1"),
-            ({"channels": 4}, "channels is 4; accepted are 1"),
-            ({"background": -1}, "background is -1; accepted is a grey level from 0 to 255"),
+            ({"channels": 2}, "channels is 2; it must be 1"),
+            ({"channels": 4}, "channels is 4; it must be 1"),
+            ({"background": -1}, "background is -1; it must be a grey level from 0 to 255"),
             ({"background": 256}, "background is 256"),
-            ({"limit": 0}, "limit is 0; accepted is at least 1"),
-            ({"num_workers": -1}, "num_workers is -1; accepted is at least 0"),
+            ({"limit": 0}, "limit is 0; it must be at least 1"),
+            ({"num_workers": -1}, "num_workers is -1; it must be at least 0"),
         ],
     )
     def test_out_of_range(self, arguments, message):

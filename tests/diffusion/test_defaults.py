@@ -111,7 +111,7 @@ class TestDefaults:
             ({"latent_size": 7}, "latent_size is 7"),
             ({"guidance_interval": [0.8, 0.3]}, "guidance_interval"),
             ({"num_inference_steps": 0}, "num_inference_steps is 0"),
-            ({"stops": 3}, "'stops'; accepted are size"),
+            ({"stops": 3}, "'stops'; choose from size"),
         ],
     )
     def test_what_cannot_be_a_default_is_named(self, make_pipeline, stored, match):

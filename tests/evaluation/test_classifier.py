@@ -114,13 +114,13 @@ class TestTraining:
     def test_names_what_is_wrong_with_the_data(self, train_digits):
         with pytest.raises(InputError, match="has no labels"):
             train_classifier(replace(train_digits, labels=None))
-        with pytest.raises(InputError, match="has the labels cat, dog; accepted are digits"):
+        with pytest.raises(InputError, match="has the labels cat, dog; they must be digits"):
             train_classifier(replace(train_digits, label_names=("cat", "dog")))
         with pytest.raises(InputError, match="has the labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"):
             train_classifier(replace(train_digits, label_names=tuple(map(str, range(11)))))
-        with pytest.raises(InputError, match="has 3 channels; accepted is 1"):
+        with pytest.raises(InputError, match="has 3 channels; it must have 1"):
             train_classifier(replace(train_digits, images=train_digits.images.expand(-1, 3, -1, -1)))
-        with pytest.raises(InputError, match="There are 200 images; accepted is at least one batch of 201"):
+        with pytest.raises(InputError, match="There are 200 images; give at least one batch of 201"):
             train_classifier(train_digits, batch_size=201)
         with pytest.raises(InputError, match="epochs is 0"):
             train_classifier(train_digits, epochs=0)

@@ -147,5 +147,5 @@ def test_a_model_of_other_labels_has_no_judge(make_pipeline):
     digits = load_images(DIGITS, "test", image_size=(32, 32))
     with pytest.raises(InputError, match="classifier of the digits.* cat, dog"):
         check_digits(pets, digits)
-    with pytest.raises(InputError, match="labels cat, dog; accepted are digits"):
+    with pytest.raises(InputError, match="labels cat, dog; they must be digits"):
         check_digits(tiny, replace(digits, labels=digits.labels % 2, label_names=("cat", "dog")))

@@ -71,5 +71,5 @@ BAD_FILES = {
 def test_other_files_are_refused(content, tmp_path):
     if content is not None:
         (tmp_path / "figures.json").write_text(content)
-    with pytest.raises(InputError, match="figures.json cannot be read as figures .*; accepted is an evaluation.json"):
+    with pytest.raises(InputError, match="figures.json cannot be read as figures .*; give an evaluation.json"):
         read_evaluation(tmp_path / "figures.json")

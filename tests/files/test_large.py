@@ -324,7 +324,7 @@ class TestReading:
         tifffile.imwrite(path, NOISE[..., :3], photometric="rgb", tile=(32, 16), extratags=note)
         size = tuple(read_image(path, channels=3).shape[1:])
         assert tiff_size(path) == size and fits_at_once(path, size)
-        with pytest.raises(InputError, match="accepted is a TIFF of .*, upright"):
+        with pytest.raises(InputError, match="give a TIFF of .*, upright"):
             LargeImage(path, 3)
 
     @pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg", "palette"])
@@ -351,13 +351,13 @@ class TestReading:
     )
     def test_other_pixels_are_refused(self, tmp_path, levels, options):
         tifffile.imwrite(tmp_path / "image.tif", levels, **options)
-        with pytest.raises(InputError, match="accepted is a TIFF of grey or RGB pixels of 8 or 16 bits"):
+        with pytest.raises(InputError, match="give a TIFF of grey or RGB pixels of 8 or 16 bits"):
             LargeImage(tmp_path / "image.tif", 1)
 
     def test_pieces_that_are_large_themselves_are_refused(self, tmp_path, monkeypatch):
         tifffile.imwrite(tmp_path / "image.tif", NOISE[..., 0])
         monkeypatch.setattr("r2id.files.large_reader.LARGEST_CHUNK", 1000)
-        with pytest.raises(InputError, match="chunks of 6300 pixels; accepted are at most 1000"):
+        with pytest.raises(InputError, match="chunks of 6300 pixels; they must have at most 1000"):
             LargeImage(tmp_path / "image.tif", 1)
 
     def test_a_truncated_file_is_named(self, tmp_path):

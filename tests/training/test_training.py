@@ -597,7 +597,7 @@ class TestSettings:
             ({"latent_sizes": ()}, "latent_sizes"),
             ({"data": "/no/such/folder"}, "/no/such/folder"),
             ({"model": ("dim",)}, "'dim' is not NAME=VALUE"),
-            ({"model": ("depth=3",)}, "the model has no argument 'depth'; accepted are .*dim"),
+            ({"model": ("depth=3",)}, "the model has no argument 'depth'; choose from .*dim"),
             ({"model": ("dim=many",)}, "cannot be built"),
             ({"model": ("dim=-4",)}, "cannot be built"),
             ({"model": ("feature_map=relu",)}, "relu"),

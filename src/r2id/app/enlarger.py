@@ -98,7 +98,7 @@ class Enlarger:
             check_upload(path, PHOTOGRAPH_PIXELS)
             size = self._picture(path).size
             if min(size) < SMALLEST:
-                raise InputError(f"{name} is {size_text(size)}; accepted are at least {SMALLEST} pixels on a side")
+                raise InputError(f"{name} is {size_text(size)}; it must have at least {SMALLEST} pixels on a side")
         except InputError as error:
             # Visitors know their file, not this folder.
             raise InputError(str(error).replace(path, name)) from error
@@ -160,7 +160,7 @@ class Enlarger:
         """
         if size[0] * size[1] > ENLARGED_PIXELS:
             raise InputError(
-                f"the size is {size_text(size)}; accepted are at most {ENLARGED_PIXELS:,} pixels. "
+                f"the size is {size_text(size)}; it must have at most {ENLARGED_PIXELS:,} pixels. "
                 "`r2id resample` makes larger ones"
             )
         keep_newest(self.folder, MOST_FILES)

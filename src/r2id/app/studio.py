@@ -259,7 +259,7 @@ def check_upload(path: str, most: int | None = None) -> None:
         return  # read_image names the fault
     most = most or UPLOAD_PIXELS
     if width * height > most:
-        raise InputError(f"the picture is {height}x{width}; accepted are at most {most:,} pixels")
+        raise InputError(f"the picture is {height}x{width}; it must have at most {most:,} pixels")
 
 
 def check_decoded(size: Size, count: int) -> None:

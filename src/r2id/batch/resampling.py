@@ -211,7 +211,7 @@ def jobs_for(inputs: Sequence[Path], output: Path | None, target: Target) -> tup
     """
     missing = next((path for path in inputs if not path.exists()), None)
     if missing:
-        raise InputError(f"{missing} is not a file or a folder; accepted are pictures, and folders of them")
+        raise InputError(f"{missing} is not a file or a folder; give pictures, or folders of them")
     if len(inputs) == 1 and not inputs[0].is_dir() and (output is None or _names_a_file(output, False)):
         job = Job(inputs[0], output or inputs[0].with_name(_name_after(inputs[0], target)))
         _check_apart([job])
@@ -337,8 +337,8 @@ def upscale(image: Image.Image, scale: float) -> Image.Image:
     bits, and CMYK without a profile.
     """
     if not isinstance(image, Image.Image):
-        raise InputError(f"image is of type {type(image).__name__}; accepted is a Pillow image, as of PIL.Image.open")
+        raise InputError(f"image is of type {type(image).__name__}; it must be a Pillow image, as of PIL.Image.open")
     if not isinstance(scale, (int, float)):
-        raise InputError(f"scale is {scale!r}; accepted is a number above 0")
+        raise InputError(f"scale is {scale!r}; it must be a number above 0")
     target = Target(scale=scale)
     return as_image(resample_picture(_bundled(), picture_of(image, "the image"), target))

@@ -77,7 +77,7 @@ def load_text_encoder(name: str) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{name} cannot be loaded as a text encoder ({reason}); accepted is a folder or a hub id of a transformers "
+            f"{name} cannot be loaded as a text encoder ({reason}); give a folder or a hub id of a transformers "
             "model of texts with its tokenizer, as safetensors"
         ) from error
     finally:
@@ -99,5 +99,5 @@ def text_states(tokenizer: Any, encoder: Any, texts: Sequence[str]) -> tuple[Ten
     read = tokenizer(list(texts), padding="longest", truncation=True, max_length=length, return_tensors="pt")
     read = {name: read[name].to(encoder.device) for name in ("input_ids", "attention_mask")}
     if not read["attention_mask"].any(dim=1).all():
-        raise InputError("this tokenizer makes no token at all of some text; accepted is one that marks a text's end")
+        raise InputError("this tokenizer makes no token at all of some text; choose one that marks a text's end")
     return encoder(**read).last_hidden_state, read["attention_mask"].bool()

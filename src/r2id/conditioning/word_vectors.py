@@ -50,7 +50,7 @@ def load_word_vectors(folder: Path = BUNDLED) -> WordVectors:
             raise ValueError(f"{len(words)} words and vectors of the shape {tuple(vectors.shape)}")
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
-            f"{folder} cannot be read as word vectors ({error}); accepted is a folder with {WORDS}, a word a line, and "
+            f"{folder} cannot be read as word vectors ({error}); give a folder with {WORDS}, a word a line, and "
             f"{VECTORS}, with as many rows in its tensor 'vectors'"
         ) from error
     return WordVectors(words, vectors)

@@ -17,7 +17,7 @@ from r2id.errors import InputError
 CAPTION_COLUMNS = ("text", "caption", "prompt")
 LABEL_COLUMN = "label"
 LARGEST_LABEL = 65535
-ACCEPTED_SOURCES = "accepted is a folder of images or of MNIST-style IDX files, or the id of a data set on the hub"
+ACCEPTED_SOURCES = "give a folder of images or of MNIST-style IDX files, or the id of a data set on the hub"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def caption_texts(values: Sequence[Any], origin: object) -> tuple[tuple[str, ...
     lists = [value if isinstance(value, (list, tuple)) and value else [value] for value in values]
     for value in chain.from_iterable(lists):
         if not isinstance(value, (str, int, float)) or value == "":
-            raise InputError(f"{origin} has the caption {value!r}; accepted is a text, or a list of texts.")
+            raise InputError(f"{origin} has the caption {value!r}; it must be a text, or a list of texts.")
     return tuple(tuple(map(str, texts)) for texts in lists)
 
 
@@ -64,7 +64,7 @@ def index_values(values: Sequence[Any], origin: object) -> tuple[torch.Tensor, t
     numbers = [int(text) for text in texts]
     for number in (min(numbers), max(numbers)):
         if not 0 <= number <= LARGEST_LABEL:
-            raise InputError(f"{origin} has the label {number}; accepted are 0 to {LARGEST_LABEL}, or names.")
+            raise InputError(f"{origin} has the label {number}; it must be from 0 to {LARGEST_LABEL}, or a name.")
     return torch.tensor(numbers, dtype=torch.int64), tuple(map(str, range(max(numbers) + 1)))
 
 
@@ -83,4 +83,4 @@ def counted(count: int, noun: str) -> str:
 
 
 def missing_split(folder: Path, split: str, available: Sequence[str]) -> InputError:
-    return InputError(f"{folder} has no split {split!r}; accepted: {', '.join(map(repr, available))}.")
+    return InputError(f"{folder} has no split {split!r}; choose from {', '.join(map(repr, available))}.")

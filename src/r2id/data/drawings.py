@@ -25,7 +25,7 @@ from r2id.files.svg import check_renderer, render_svg
 from r2id.geometry.sizes import size_text
 
 ICONS = "icons.json"
-ACCEPTED = f"accepted is a package of Iconify, as `npm pack` fetches it, or a folder with its {ICONS}"
+ACCEPTED = f"give a package of Iconify, as `npm pack` fetches it, or a folder with its {ICONS}"
 SKIN_TONE = re.compile(r"(-(medium-)?(light|medium|dark)(-skin-tone)?)+(?=-|$)")
 WHITE_SHARE = 0.4
 """Share of the drawings on white; the others are on a colour of their own."""
@@ -126,12 +126,12 @@ def read_icons(source: Path) -> dict[str, Any]:
     return icons
 
 
-def read_member(source: Path, name: str, accepted: str) -> Any:
+def read_member(source: Path, name: str, choose from str) -> Any:
     """Return a JSON file of a package or folder, or None if it holds none of this name.
 
     Args:
         name: the file's path, or the end of it.
-        accepted: the sources that are accepted, in words, for errors.
+        choose from the sources that are accepted, in words, for errors.
     """
     try:
         if source.is_dir():

@@ -70,7 +70,7 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
             ((name, values) for name in columns if (values := _column(metadata, rows, name))), (None, None)
         )
         if caption_column and caption_values is None:
-            raise InputError(f"{metadata} has no column {caption_column!r}; accepted is a column of captions.")
+            raise InputError(f"{metadata} has no column {caption_column!r}; give a column of captions.")
         if caption_values is not None:
             captions = caption_texts(caption_values, metadata)
         label_values = _column(metadata, rows, LABEL_COLUMN)
@@ -83,7 +83,7 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
         if nested and len(nested) < len(files):
             loose = next(file for file in files if file.parent == folder)
             raise InputError(
-                f"{loose} lies beside subfolders of images; accepted are images in one flat folder, or all "
+                f"{loose} lies beside subfolders of images; put the images in one flat folder, or all "
                 "of them in subfolders that name their labels."
             )
         if nested:
@@ -120,11 +120,11 @@ def _caption_files(images: Sequence[Path]) -> tuple[tuple[str, ...], ...] | None
         return None
     if None in texts:
         missing = images[texts.index(None)].with_suffix(CAPTION_SUFFIXES[0])
-        raise InputError(f"{missing} does not exist; accepted is a caption for every image, or for none.")
+        raise InputError(f"{missing} does not exist; give a caption for every image, or for none.")
     try:
         return tuple((" ".join(text.read_text(encoding="utf-8-sig").split()),) for text in texts if text)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"a caption cannot be read ({error}); accepted is text in UTF-8.") from error
+        raise InputError(f"a caption cannot be read ({error}); it must be text in UTF-8.") from error
 
 
 def _read_metadata(metadata: Path, folder: Path) -> tuple[list[Path], list[Mapping[str, Any]]]:
@@ -135,19 +135,17 @@ def _read_metadata(metadata: Path, folder: Path) -> tuple[list[Path], list[Mappi
         name = row.get("file_name")
         if not isinstance(name, str) or not name:
             raise InputError(
-                f"{metadata}, line {line}, has the file_name {name!r}; accepted is an image's relative path."
+                f"{metadata}, line {line}, has the file_name {name!r}; it must be an image's relative path."
             )
         file = metadata.parent / name
         if not file.is_relative_to(folder):
             continue
         if not file.is_file():
-            raise InputError(
-                f"{metadata}, line {line}, names {name}, which does not exist; accepted are existing files."
-            )
+            raise InputError(f"{metadata}, line {line}, names {name}, which does not exist; give existing files.")
         files.append(file)
         rows.append(row)
     if not files:
-        raise InputError(f"{metadata} names no images in {folder}; accepted is at least one row with a file_name.")
+        raise InputError(f"{metadata} names no images in {folder}; it must have at least one row with a file_name.")
     return files, rows
 
 
@@ -160,7 +158,7 @@ def _metadata_rows(metadata: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                     if None in row:
                         raise InputError(
                             f"{metadata}, line {table.line_num}, has more values than the {len(row) - 1} columns; "
-                            "accepted are values with commas in double quotes."
+                            "put values with commas in double quotes."
                         )
                     yield table.line_num, row
                 return
@@ -169,18 +167,12 @@ def _metadata_rows(metadata: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                     continue
                 row = json.loads(text)
                 if not isinstance(row, dict):
-                    raise InputError(
-                        f"{metadata}, line {line}, is {text.strip()[:40]}; accepted is a JSON object per line."
-                    )
+                    raise InputError(f"{metadata}, line {line}, is {text.strip()[:40]}; give a JSON object per line.")
                 yield line, row
     except json.JSONDecodeError as error:
-        raise InputError(
-            f"{metadata}, line {line}, is not JSON ({error}); accepted is a JSON object per line."
-        ) from error
+        raise InputError(f"{metadata}, line {line}, is not JSON ({error}); give a JSON object per line.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{metadata} cannot be read ({error}); accepted is a JSON lines or CSV file in UTF-8."
-        ) from error
+        raise InputError(f"{metadata} cannot be read ({error}); give a JSON lines or CSV file in UTF-8.") from error
 
 
 def _column(metadata: Path, rows: Sequence[Mapping[str, Any]], name: str) -> list[Any] | None:
@@ -190,7 +182,5 @@ def _column(metadata: Path, rows: Sequence[Mapping[str, Any]], name: str) -> lis
         return None
     if any(empty):
         file_name = rows[empty.index(True)]["file_name"]
-        raise InputError(
-            f"{metadata} has no {name} for {file_name}; accepted is a {name} for every image, or for none."
-        )
+        raise InputError(f"{metadata} has no {name} for {file_name}; give a {name} for every image, or for none.")
     return values

@@ -38,13 +38,11 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
         datasets.config.HF_HUB_OFFLINE = offline
     name = f"the hub data set {identifier!r}"
     if not len(dataset):
-        raise InputError(f"The split {split!r} of {name} is empty; accepted is at least one image.")
+        raise InputError(f"The split {split!r} of {name} is empty; it must have at least one image.")
     features = dataset.features
     image_column = next((column for column, kind in features.items() if isinstance(kind, datasets.Image)), None)
     if image_column is None:
-        raise InputError(
-            f"There is no image column in {name}, only {', '.join(features)}; accepted is a data set of images."
-        )
+        raise InputError(f"There is no image column in {name}, only {', '.join(features)}; give a data set of images.")
 
     labels: torch.Tensor | None = None
     label_names: tuple[str, ...] = ()
@@ -58,8 +56,7 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
         missing = [value is None or value == -1 for value in values]
         if any(missing) and not all(missing):
             raise InputError(
-                f"Row {missing.index(True)} of {name} has no {label_column}; "
-                "accepted is one for every image, or for none."
+                f"Row {missing.index(True)} of {name} has no {label_column}; give one for every image, or for none."
             )
         if not any(missing):
             labels, label_names = index_values(values, f"Column {label_column} of {name}")
@@ -71,16 +68,14 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
     if caption_column and caption_column not in text_columns:
         raise InputError(
             f"There is no column of strings {caption_column!r} in {name}, only {', '.join(features)}; "
-            "accepted is a column of captions."
+            "give a column of captions."
         )
     preferred = [caption_column] if caption_column else [name for name in CAPTION_COLUMNS if name in text_columns]
     if preferred or len(text_columns) == 1:
         caption_column = (preferred or text_columns)[0]
         texts = list(dataset[caption_column])
         if None in texts:
-            raise InputError(
-                f"Row {texts.index(None)} of {name} has no {caption_column}; accepted is one for every image."
-            )
+            raise InputError(f"Row {texts.index(None)} of {name} has no {caption_column}; give one for every image.")
         captions = caption_texts(texts, f"Column {caption_column} of {name}")
     used = {image_column, label_column, caption_column}
     unread = [column for column in features if column not in used]
@@ -93,7 +88,7 @@ def hub_content(identifier: str, split: str, background: int, caption_column: st
         except Exception as error:
             raise unreadable(row, error) from error
         if picture is None:
-            raise InputError(f"There is no image in {row}; accepted is an image in every row.")
+            raise InputError(f"There is no image in {row}; give an image in every row.")
         return flatten(picture, background, row)
 
     return Content(

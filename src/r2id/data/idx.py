@@ -27,7 +27,7 @@ def idx_content(folder: Path, split: str) -> Content:
         raise missing_split(folder, split, available)
     images = _read_idx(images_file, IDX_IMAGES_MAGIC, dimensions=3)
     if not images.size:
-        raise InputError(f"{images_file} has the size {_by(images.shape)}; accepted is at least one pixel.")
+        raise InputError(f"{images_file} has the size {_by(images.shape)}; it must have at least one pixel.")
 
     labels: torch.Tensor | None = None
     label_names: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ def idx_content(folder: Path, split: str) -> Content:
         if len(values) != len(images):
             raise InputError(
                 f"{labels_file} holds {len(values)} labels and {images_file.name} holds {len(images)} "
-                "images; accepted is one label per image."
+                "images; give one label per image."
             )
         labels, label_names = index_values(values.tolist(), labels_file)
     return Content(
@@ -62,21 +62,17 @@ def _read_idx(file: Path, magic: int, dimensions: int) -> numpy.ndarray:
     try:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{file} cannot be read ({error}); accepted is a whole IDX file, gzipped or not.") from error
+        raise InputError(f"{file} cannot be read ({error}); give a whole IDX file, gzipped or not.") from error
     header = 4 + 4 * dimensions
     found = int.from_bytes(content[:4], "big")
     if len(content) >= 4 and found != magic:
-        raise InputError(f"{file} starts with the number 0x{found:08x}; accepted is 0x{magic:08x} for this IDX file.")
+        raise InputError(f"{file} starts with the number 0x{found:08x}; it must be 0x{magic:08x} for this IDX file.")
     if len(content) < header:
-        raise InputError(
-            f"{file} holds {len(content)} bytes; accepted is an IDX file, whose header alone has {header}."
-        )
+        raise InputError(f"{file} holds {len(content)} bytes; give an IDX file, whose header alone has {header}.")
     shape = [int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4)]
     values = numpy.frombuffer(content, dtype=numpy.uint8, offset=header)
     if len(values) != math.prod(shape):
-        raise InputError(
-            f"{file} holds {len(values)} values; its header promises {_by(shape)}, and accepted are exactly these."
-        )
+        raise InputError(f"{file} holds {len(values)} values; its header promises {_by(shape)} of them.")
     return values.reshape(shape)
 
 

@@ -32,7 +32,7 @@ def load_latents(files: Sequence[Path]) -> list[LatentDataset]:
             ("captions", bool(one.captions), bool(first.captions)),
         ):
             if here != there:
-                raise InputError(f"{file} has other {name} than {files[0]}; accepted are files that have the same")
+                raise InputError(f"{file} has other {name} than {files[0]}; give files that have the same")
     buckets: dict[object, list[int]] = {}
     for number, one in enumerate(stored):
         buckets.setdefault((one.canvas, one.size, one.image_size), []).append(number)

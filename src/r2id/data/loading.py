@@ -59,7 +59,7 @@ def load_images(
         one, other = (size_text((data.images.shape[-2], data.images.shape[-1])) for data in datasets[:2])
         raise InputError(
             f"{datasets[0].source}, such as {one} and {other} (height x width); "
-            "accepted are images of one size, or an image size (--image-size HxW), which resizes them all."
+            "give images of one size, or an image size (--image-size HxW), which resizes them all."
         )
     return datasets[0]
 
@@ -115,14 +115,14 @@ def load_sizes(
     check_channels(channels)
     check_background(background)
     if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
-        raise InputError(f"image_size is {image_size}; accepted is (height, width), each at least 1.")
+        raise InputError(f"image_size is {image_size}; it must be (height, width), each at least 1.")
     if keep_proportions and image_size is None:
-        raise InputError("keep_proportions is on and image_size is None; accepted is a size, of about as many pixels.")
+        raise InputError("keep_proportions is on and image_size is None; give a size, of about as many pixels.")
     if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; accepted is at least 1, or None for all images.")
+        raise InputError(f"limit is {limit}; it must be at least 1, or None for all images.")
 
     if num_workers < 0:
-        raise InputError(f"num_workers is {num_workers}; accepted is at least 0.")
+        raise InputError(f"num_workers is {num_workers}; it must be at least 0.")
 
     content = find_content(source, split, background, caption_column)
     count = min(content.count, limit or content.count)

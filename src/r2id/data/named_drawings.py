@@ -25,7 +25,7 @@ FINER = 4
 """Pictures are rendered so many times larger, and areas averaged. Rendered directly, small ones have jagged edges."""
 
 EMOJI_NAMES = "en/data.json"
-ACCEPTED_NAMES = "accepted is the package emojibase-data, as `npm pack` fetches it, or its folder"
+ACCEPTED_NAMES = "give the package emojibase-data, as `npm pack` fetches it, or its folder"
 SKIN_TONE_NAME = re.compile(r"-(skin-)?tone\b|-tone\d")
 SKIN_TONES = range(0x1F3FB, 0x1F400)
 OF_HAIR = re.compile(r"(man|woman|person): (.* hair|beard|bald)")

@@ -77,6 +77,6 @@ class GenerationDefaults:
         """Return stored defaults, whose pairs may be lists."""
         known = [field.name for field in fields(cls)]
         if unknown := sorted(set(stored) - set(known)):
-            raise InputError(f"generation_defaults has {unknown[0]!r}; accepted are {', '.join(known)}")
+            raise InputError(f"generation_defaults has {unknown[0]!r}; choose from {', '.join(known)}")
         values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
         return cls(**values)

@@ -96,7 +96,7 @@ def load_classifier(path: str | Path | None = None) -> DigitClassifier:
     """
     folder = BUNDLED if path is None else Path(path)
     if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} holds no classifier; accepted is a folder that this module's command wrote.")
+        raise InputError(f"{folder} holds no classifier; give a folder that this module's command wrote.")
     return DigitClassifier.from_pretrained(folder).eval()
 
 
@@ -127,11 +127,11 @@ def train_classifier(
         InputError: the data has no labels, other labels than digits, colour, or fewer images than one batch.
     """
     if epochs < 1:
-        raise InputError(f"epochs is {epochs}; accepted is at least 1.")
+        raise InputError(f"epochs is {epochs}; it must be at least 1.")
     labels = digit_labels(train)
     steps = len(train) // batch_size
     if steps < 1:
-        raise InputError(f"There are {len(train)} images; accepted is at least one batch of {batch_size}.")
+        raise InputError(f"There are {len(train)} images; give at least one batch of {batch_size}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = DigitClassifier().to(memory_format=torch.channels_last).train()
@@ -180,12 +180,12 @@ def save_classifier(classifier: DigitClassifier, folder: str | Path) -> None:
 def digit_labels(dataset: ImageDataset) -> torch.Tensor:
     """Return the labels of a data set of digits, [N]. Raises InputError if it has none, others, or colour."""
     if dataset.labels is None:
-        raise InputError(f"The data ({dataset.source}) has no labels; accepted are digits labelled 0 to 9.")
+        raise InputError(f"The data ({dataset.source}) has no labels; give digits labelled 0 to 9.")
     if dataset.label_names != tuple(map(str, range(len(dataset.label_names)))) or len(dataset.label_names) > CLASSES:
         names = ", ".join(dataset.label_names[:12])
-        raise InputError(f"The data ({dataset.source}) has the labels {names}; accepted are digits labelled 0 to 9.")
+        raise InputError(f"The data ({dataset.source}) has the labels {names}; they must be digits labelled 0 to 9.")
     if dataset.images.shape[1] != 1:
-        raise InputError(f"The data ({dataset.source}) has {dataset.images.shape[1]} channels; accepted is 1, grey.")
+        raise InputError(f"The data ({dataset.source}) has {dataset.images.shape[1]} channels; it must have 1, grey.")
     return dataset.labels
 
 

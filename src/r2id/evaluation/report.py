@@ -87,7 +87,7 @@ def read_evaluation(path: str | Path) -> tuple[dict[str, Any], Rows]:
                 raise ValueError(f"section {section} has no rows of latents")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{path} cannot be read as figures ({error}); accepted is an evaluation.json of r2id evaluate"
+            f"{path} cannot be read as figures ({error}); give an evaluation.json of r2id evaluate"
         ) from error
     return settings, rows
 

@@ -35,7 +35,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM
 FORMATS_BY_SUFFIX = ("TGA",)
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0
 """TIFF tag of inverted levels, which Pillow ignores for 16-bit pixels."""
-ACCEPTED_IMAGES = f"accepted are whole {', '.join(IMAGE_SUFFIXES)} files, and AVIF, JPEG 2000, TGA and the like"
+ACCEPTED_IMAGES = f"give whole {', '.join(IMAGE_SUFFIXES)} files, or AVIF, JPEG 2000, TGA and the like"
 
 
 def read_image(path: str | Path, *, channels: int | None, background: int = 0) -> torch.Tensor:
@@ -94,7 +94,7 @@ def is_picture(path: Path) -> bool:
 def open_picture(path: Path, background: int) -> Image.Image:
     """Read the picture of a file and `flatten` it."""
     if not path.is_file():
-        raise InputError(f"{path} is not a file; accepted is the path of an image.")
+        raise InputError(f"{path} is not a file; give the path of an image.")
     try:
         # Pillow warns of odd metadata, and of sizes that are large but accepted.
         with warnings.catch_warnings():
@@ -161,7 +161,7 @@ def _in_eight_bits(picture: Image.Image, inverted: bool, background: int, name: 
     transparent = picture.info.get("transparency")
     # Pillow opens some 16-bit files in its 32-bit mode "I"; real 32-bit pixels have no agreed white.
     if picture.mode == "F" or levels.min() < 0 or levels.max() > 65535:
-        raise InputError(f"{name} has 32-bit pixels; accepted are 8 or 16 bits per channel.")
+        raise InputError(f"{name} has 32-bit pixels; they must have 8 or 16 bits per channel.")
     rounded = eight_bit(65535 - levels if inverted else levels)
     if transparent is not None:
         rounded[levels == transparent] = background
@@ -178,14 +178,8 @@ def unreadable(name: str, error: Exception) -> InputError:
     # Decoders raise nearly every built-in type for damaged files, so callers catch them all.
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        tiles = (
-            ", and larger .tif alone, by `r2id encode` and `resample`"
-            if name.lower().endswith((".tif", ".tiff"))
-            else ""
-        )
-        return InputError(
-            f"{name} is too large ({reason(error)}); accepted are images of at most {most} pixels{tiles}."
-        )
+        tiles = ", or a larger .tif to `r2id encode` and `resample`" if name.lower().endswith((".tif", ".tiff")) else ""
+        return InputError(f"{name} is too large ({reason(error)}); give an image of at most {most} pixels{tiles}.")
     why = "no known format" if isinstance(error, UnidentifiedImageError) else reason(error)
     return InputError(f"{name} cannot be read as an image ({why}); {ACCEPTED_IMAGES}.")
 
@@ -205,13 +199,13 @@ def pixels(picture: Image.Image) -> numpy.ndarray:
 def check_channels(channels: int | None) -> None:
     """Raise InputError unless `channels` is 1, 3 or None."""
     if channels not in (None, 1, 3):
-        raise InputError(f"channels is {channels}; accepted are 1 (grey), 3 (RGB), or None for what the data has.")
+        raise InputError(f"channels is {channels}; it must be 1 (grey), 3 (RGB), or None for what the data has.")
 
 
 def check_background(background: int) -> None:
     """Raise InputError unless `background` is a grey level."""
     if not 0 <= background <= 255:
-        raise InputError(f"background is {background}; accepted is a grey level from 0 to 255.")
+        raise InputError(f"background is {background}; it must be a grey level from 0 to 255.")
 
 
 def reason(error: Exception) -> str:
@@ -219,7 +213,7 @@ def reason(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".:- ") or type(error).__name__
 
 
-def check_output_type(output_type: str, accepted: Sequence[str] = ("pil", "np", "pt")) -> None:
+def check_output_type(output_type: str, choose from Sequence[str] = ("pil", "np", "pt")) -> None:
     """Raise InputError unless `output_type` is accepted."""
     if output_type not in accepted:
         names = ", ".join(map(repr, accepted[:-1]))

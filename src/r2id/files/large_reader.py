@@ -45,14 +45,14 @@ class _LargeTiff:
             raise unreadable(str(path), error) from error
         if not readable:
             raise InputError(
-                f"{path} is too large to be read at once, and is not stored so that tiles can be read; accepted is a "
+                f"{path} is too large to be read at once, and is not stored so that tiles can be read; give a "
                 "TIFF of grey or RGB pixels of 8 or 16 bits, channels last, upright, uncompressed or deflated"
             )
         self.size: Size = (self._page.imagelength, self._page.imagewidth)
         if chunk > LARGEST_CHUNK:
             raise InputError(
                 f"{path} is stored in chunks of {chunk} pixels; "
-                f"accepted are at most {LARGEST_CHUNK}, such as a TIFF with tiles of 256x256"
+                f"they must have at most {LARGEST_CHUNK}, such as a TIFF with tiles of 256x256"
             )
         # A damaged size would give endless empty tiles.
         if listed != needed:

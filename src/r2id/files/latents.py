@@ -125,12 +125,12 @@ class Latents:
         path = Path(path)
         if not path.is_file():
             what = "is not a file" if path.exists() else "does not exist"
-            raise InputError(f"{path} {what}; accepted is a file of latents ({SUFFIX}), as encode writes it")
+            raise InputError(f"{path} {what}; give a file of latents ({SUFFIX}), as encode writes it")
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 if FORMAT not in metadata:
-                    raise InputError(f"{path} holds no latents; accepted is what encode, sample or resample wrote")
+                    raise InputError(f"{path} holds no latents; give what encode, sample or resample wrote")
                 about, values = json.loads(metadata[FORMAT]), file.get_tensor("latents")
                 if values.dtype == torch.uint8:
                     values = _of_levels(values, file.get_tensor("least"), file.get_tensor("step"))

@@ -53,7 +53,7 @@ def read_part(folder: Path) -> Part:
                 # Variants of the weights have the same names.
                 shapes |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise InputError(f"{path} is damaged ({error}); accepted are safetensors of save_pretrained") from error
+            raise InputError(f"{path} is damaged ({error}); give safetensors of save_pretrained") from error
     if not shapes:
         raise InputError(f"{folder} holds no weights; give a folder written by save_pretrained")
     return Part(config, sum(math.prod(shape) for name, shape in shapes.items() if name not in STATISTICS))

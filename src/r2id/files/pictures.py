@@ -121,7 +121,7 @@ def file_type(path: Path) -> FileType:
     kind = FILE_TYPES.get(path.suffix.lower())
     Image.init()
     if kind is None or Image.EXTENSION.get(path.suffix.lower()) not in Image.SAVE:
-        raise InputError(f"{path} has no suffix of a file that keeps a picture; accepted are {', '.join(FILE_TYPES)}")
+        raise InputError(f"{path} has no suffix of a file that keeps a picture; choose from {', '.join(FILE_TYPES)}")
     return kind
 
 
@@ -153,7 +153,7 @@ def read_picture(path: Path) -> Picture:
     Raises InputError for a file that is missing, damaged, an animation, of more than 16 bits, or CMYK without profile.
     """
     if not path.is_file():
-        raise InputError(f"{path} is not a file; accepted is the path of an image")
+        raise InputError(f"{path} is not a file; give the path of an image")
     try:
         # Of odd metadata, and of sizes that are large but accepted.
         with warnings.catch_warnings():
@@ -182,7 +182,7 @@ def picture_of(image: Image.Image, name: str, levels: numpy.ndarray | None = Non
     """
     if getattr(image, "is_animated", False) and image.format not in ("TIFF", "MPO"):
         frames = getattr(image, "n_frames", 0)
-        raise InputError(f"{name} is an animation of {frames} frames; accepted is a picture")
+        raise InputError(f"{name} is an animation of {frames} frames; give a single picture")
     image.load()
     profile = image.info.get("icc_profile")
     exif, orientation = None, 1
@@ -253,7 +253,7 @@ def _levels_of(image: Image.Image, name: str) -> numpy.ndarray:
         levels = numpy.asarray(image)
         # Pillow opens some 16-bit files in its 32-bit mode "I"; real 32-bit pixels have no agreed white.
         if image.mode == "F" or levels.min() < 0 or levels.max() > 65535:
-            raise InputError(f"{name} has 32-bit pixels; accepted are 8 or 16 bits per channel")
+            raise InputError(f"{name} has 32-bit pixels; they must have 8 or 16 bits per channel")
         inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
         grey = (65535 - levels if inverted else levels).astype(numpy.uint16)[..., None]
         if transparent is None:

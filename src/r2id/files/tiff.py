@@ -53,7 +53,9 @@ def _first_page(path: Path) -> Iterator[Any]:
             needed = first.dtype == numpy.uint16 or first.extrasamples
             page = first if needed and has_known_pixels(first) and is_decodable(first) else None
         if first is not None and first.dtype is not None and first.dtype.itemsize > 2:
-            raise InputError(f"{path} has {8 * first.dtype.itemsize}-bit pixels; accepted are 8 or 16 bits per channel")
+            raise InputError(
+                f"{path} has {8 * first.dtype.itemsize}-bit pixels; they must have 8 or 16 bits per channel"
+            )
         yield page
 
 

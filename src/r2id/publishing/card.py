@@ -46,7 +46,7 @@ def _figures(model: Any, evaluation: str | Path) -> tuple[list[EvalResult], list
     task = task_of(model)
     weights, data = settings["weights"], settings["data"]
     if task is None or weights != model.checksum():
-        raise InputError(f"{evaluation} measured other weights than these; accepted are figures of the same")
+        raise InputError(f"{evaluation} measured other weights than these; give figures of the same")
     how = {
         key: settings.get(key)
         for key in ("num_inference_steps", "guidance_scale", "guidance_interval", "precision", "seed")

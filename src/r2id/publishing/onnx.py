@@ -122,7 +122,7 @@ def export_onnx(pipeline: R2Pipeline, folder: Path) -> dict[str, float]:
         RuntimeError: if a graph differs from torch by more than TOLERANCE.
     """
     if pipeline.shows_texts:
-        raise InputError("this model shows texts, whose encoder is not exported; accepted are models of labels")
+        raise InputError("this model shows texts, whose encoder is not exported; give a model of labels")
     pipeline.check_scheduler(1)
     graphs = [_diffuser_graph(pipeline)]
     if pipeline.resampler:

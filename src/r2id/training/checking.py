@@ -38,7 +38,7 @@ def check_settings(config: Training) -> None:
                 accepted = f"from {least} to {most}" if most < math.inf else f"at least {least}"
                 raise InputError(f"{name} is {value}; it must be {accepted}")
     if config.shard and config.optimizer == "muon":
-        raise InputError("optimizer is muon and shard is on; muon needs whole matrices, so accepted is adamw")
+        raise InputError("optimizer is muon and shard is on; muon needs whole matrices, so choose adamw")
     if isinstance(config, DiffuserTraining):
         check_crop(config)
 

@@ -150,7 +150,7 @@ def _labelled(config: Training, data: list[AnyDataset]) -> list[AnyDataset]:
     text_encoder = config.text_encoder if isinstance(config, DiffuserTraining) else None
     if text_encoder and data[0].captions is None:
         raise InputError(
-            f"text_encoder is {text_encoder} and {data[0].source} has no captions; accepted is a column "
+            f"text_encoder is {text_encoder} and {data[0].source} has no captions; give a column "
             "text, caption or prompt in metadata.jsonl or metadata.csv, or a text file beside every image"
         )
     if _this_process().is_main_process:

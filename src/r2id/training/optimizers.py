@@ -38,7 +38,7 @@ def build_optimizer(config: Training, objective: nn.Module, device: torch.device
         return torch.optim.AdamW(trained, **options)
     hidden = hidden_matrices(objective)
     if not hidden:
-        raise InputError("optimizer is muon and this network has no hidden matrices; accepted is adamw")
+        raise InputError("optimizer is muon and this network has no hidden matrices; choose adamw")
     which = {id(matrix) for matrix in hidden}
     return Muon(hidden, [one for one in trained if id(one) not in which], **options)
 

@@ -174,7 +174,7 @@ def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     accepted = [name for name in inspect.signature(network).parameters if name != "self"]
     for name in arguments:
         if name not in accepted:
-            raise InputError(f"the model has no argument {name!r}; accepted are {', '.join(accepted)}")
+            raise InputError(f"the model has no argument {name!r}; choose from {', '.join(accepted)}")
     try:
         return network(**arguments)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
