@@ -126,12 +126,12 @@ def read_icons(source: Path) -> dict[str, Any]:
     return icons
 
 
-def read_member(source: Path, name: str, choose from str) -> Any:
+def read_member(source: Path, name: str, accepted: str) -> Any:
     """Return a JSON file of a package or folder, or None if it holds none of this name.
 
     Args:
         name: the file's path, or the end of it.
-        choose from the sources that are accepted, in words, for errors.
+        accepted: the sources that are accepted, in words, for errors.
     """
     try:
         if source.is_dir():

@@ -213,7 +213,7 @@ def reason(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".:- ") or type(error).__name__
 
 
-def check_output_type(output_type: str, choose from Sequence[str] = ("pil", "np", "pt")) -> None:
+def check_output_type(output_type: str, accepted: Sequence[str] = ("pil", "np", "pt")) -> None:
     """Raise InputError unless `output_type` is accepted."""
     if output_type not in accepted:
         names = ", ".join(map(repr, accepted[:-1]))
