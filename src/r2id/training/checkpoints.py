@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from r2id.errors import InputError
 from r2id.files.atomic import remove_folder, replace_folder
 from r2id.files.record import check_settings, read_record, write_record
+from r2id.training.portable import portable_progress, read_portable, write_portable
 
 MAY_CHANGE = {
     "data",
@@ -29,17 +30,27 @@ MAY_CHANGE = {
     "compile",
     "shard",
     "log_every",
+    "portable",
     "sample_every",
     "checkpoint_every",
 }
 """Settings that a resumed training may change."""
 
 
-class Checkpoints:
-    """Checkpoints in one folder per kept step: weights, averaged weights, optimiser state, time."""
+PORTABLE = "checkpoint.safetensors"
+"""Name of the newest checkpoint as one file, beside the folder of checkpoints."""
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
-        self.folder, self.keep = folder, keep
+
+class Checkpoints:
+    """Checkpoints in one folder per kept step: weights, averaged weights, optimiser state, time.
+
+    If `writes_portable`, the newest one is also a file beside the folder, of some 4.5 bytes a weight. A training
+    resumes from that file where it is newer than the folders, or alone.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2, writes_portable: bool = False) -> None:
+        self.folder, self.keep, self.writes_portable = folder, keep, writes_portable
+        self.portable = folder.parent / PORTABLE
 
     def steps(self) -> list[int]:
         """Return the steps with a checkpoint, ascending."""
@@ -55,6 +66,9 @@ class Checkpoints:
         Raises InputError if a run would overwrite another, there is no run to resume, or its settings differ.
         """
         steps = self.steps()
+        carried = portable_progress(self.portable) if self.portable.is_file() else None
+        if carried and carried["step"] not in steps:
+            steps = sorted([*steps, carried["step"]])
         if not resume:
             if steps:
                 raise InputError(
@@ -65,9 +79,11 @@ class Checkpoints:
         if not steps:
             raise InputError(f"{self.folder.parent} holds no checkpoint to resume; leave out --resume to begin there")
         newest = self._path(steps[-1])
-        saved = read_record(
-            newest / "progress.json", f"remove {newest} to resume from an earlier one", settings=dict, seconds=float
-        )
+        if carried and not newest.is_dir():
+            saved = carried
+        else:
+            advice = f"remove {newest} to resume from an earlier one"
+            saved = read_record(newest / "progress.json", advice, settings=dict, seconds=float)
         advice = "give what it has, or another output folder"
         before = {**defaults, **saved["settings"]}
         check_settings(settings, before, "the training to resume has", advice, MAY_CHANGE)
@@ -95,6 +111,7 @@ class Checkpoints:
             return {name: value.cpu() for name, value in whole_ones if is_main_process}
 
         moments = optimizer.state_dict()["state"]
+        progress = {"step": step, "seconds": seconds, "settings": settings}
         tensors = {
             "weights": gathered((str(index), value) for index, value in enumerate(parameters)),
             "average": gathered((str(index), value) for index, value in enumerate(average)),
@@ -108,9 +125,16 @@ class Checkpoints:
         def write(folder: Path) -> None:
             for name, content in tensors.items():
                 save_file(content, folder / f"{name}.safetensors")
-            write_record(folder / "progress.json", {"step": step, "seconds": seconds, "settings": settings})
+            write_record(folder / "progress.json", progress)
 
         replace_folder(self._path(step), write)
+        if self.writes_portable:
+            of_parameters: dict[int, dict[str, Tensor]] = {}
+            for name, value in tensors["optimizer"].items():
+                number, part = name.split(".")
+                of_parameters.setdefault(int(number), {})[part] = value
+            both = (list(tensors[name].values()) for name in ("weights", "average"))
+            write_portable(self.portable, progress, *both, of_parameters)
         for old in self.steps()[: -self.keep]:
             remove_folder(self._path(old))
 
@@ -121,11 +145,14 @@ class Checkpoints:
         average: Sequence[Tensor],
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        """Fill weights, averaged weights and optimiser from the checkpoint of a step.
+        """Fill weights, averaged weights and optimiser from the checkpoint of a step, or from the portable one if there
+        is no other.
 
         Raises InputError if the checkpoint is damaged or of another network.
         """
         folder = self._path(step)
+        if not folder.is_dir() and self.portable.is_file():
+            return read_portable(self.portable, parameters, average, optimizer)
         try:
             for name, tensors in (("weights", parameters), ("average", average)):
                 saved = load_file(folder / f"{name}.safetensors")

@@ -106,7 +106,7 @@ def _train(
     since: float | None,
     accelerator: Accelerator,
 ) -> Path:
-    checkpoints = Checkpoints(config.output / "checkpoints")
+    checkpoints = Checkpoints(config.output / "checkpoints", writes_portable=config.portable)
     frozen = [parameter for parameter in objective.parameters() if not parameter.requires_grad]
     settings = plain(asdict(config)) | {
         "data_checksum": checksum(values for one in data for values in (*one.parts, one.labels) if values is not None),

@@ -48,7 +48,7 @@ def hidden_matrices(objective: nn.Module) -> list[nn.Parameter]:
     modulations are not hidden."""
     parts = [one for one in objective.modules() if isinstance(one, (LinearAttention, SoftmaxAttention, MLPBlock))]
     layers = [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
-    return [layer.weight for layer in layers if layer.weight.requires_grad]
+    return [layer.get_parameter("weight") for layer in layers if layer.weight.requires_grad]
 
 
 class Muon(torch.optim.AdamW):
@@ -65,7 +65,8 @@ class Muon(torch.optim.AdamW):
     """
 
     def __init__(self, hidden: Iterable[nn.Parameter], others: Iterable[nn.Parameter], **options: Any) -> None:
-        super().__init__([{"params": list(others)}, {"params": list(hidden), "hidden": True}], **options)
+        groups: list[dict[str, Any]] = [{"params": list(others)}, {"params": list(hidden), "hidden": True}]
+        super().__init__(groups, **options)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]

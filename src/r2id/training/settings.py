@@ -72,6 +72,9 @@ class Training:
     """Steps between TensorBoard pictures; 0 for none."""
     checkpoint_every: int = 1000
     """Steps between checkpoints; the last two are kept."""
+    portable: bool = False
+    """Write each checkpoint also as one file, checkpoint.safetensors in the output folder, of some 4.5 bytes a weight.
+    In an output folder on another machine, resume goes on from it, closely but not exactly."""
     model: tuple[str, ...] = ()
     """Arguments of the network that differ from its defaults, as NAME=VALUE; replaces the preset's. The help lists the
     names with their defaults. With init_from, the arguments are those of the network there."""
