@@ -188,18 +188,17 @@ def show_decode(result: dict[str, Any]) -> list[str]:
         [name, _times(encode["seconds"], name, "R2IR"), _mebibytes(encode["memory"][name])]
         for name in encode["seconds"]
     ]
-    counts = in_words(
-        f"the {part} of {name} has {count / 1e6:.2f} million"
+    counts = {
+        part: ", ".join(f"{name} {count / 1e6:.2f} million" for name, count in networks.items())
         for part, networks in result["parameters"].items()
-        for name, count in networks.items()
-    )
+    }
     region, tiles = median(render["region"]), (16384 // 256) ** 2
     return [
         "## Decoding and encoding",
         "",
         "R2IR decodes an 8×8 latent, AutoencoderKL its own of an eighth of the picture, and Lanczos enlarges 32×32 "
         "pixels. The result is 8-bit pixels. Decoding uses bfloat16, unless a row says float32; the baseline uses "
-        f"float32. Parameters: {counts}.",
+        f"float32. Parameters of the decoder: {counts['decoder']}. Parameters of the encoder: {counts['encoder']}.",
         "",
         "AutoencoderKL runs without the attention of its middle block, which is quadratic in the pixels. With it, "
         "AutoencoderKL would take longer. Time relative to R2IR:",
