@@ -32,6 +32,7 @@ def encode(
     progress: Progress,
     dtype: str = "float16",
     pixels_per_cell: float | None = None,
+    mirrored: bool = False,
 ) -> tuple[int, int]:
     """Encode this process's share of a data set to a file per batch; returns the numbers of images that were encoded
     and that the share has.
@@ -44,6 +45,7 @@ def encode(
         progress: display of the progress.
         dtype: of the numbers in the files, as for `Latents.save`.
         pixels_per_cell: pixels along a side for each latent of a pyramid, in place of `latent_size`.
+        mirrored: mirror every image from left to right first.
     Raises:
         InputError: if files in the folder, or of another process writing there, have other settings.
     """
@@ -51,7 +53,8 @@ def encode(
     labels = () if data.labels is None else picked(data.label_names, data.labels.tolist())
     about: dict[str, Any] = {"labels": labels, "captions": all_captions(data), "names": data.names or ()}
     cells = {"pixels_per_cell": pixels_per_cell} if latent_size is None else {"latent_size": latent_size}
-    settings = {"data": data.source, "images": checksum([data.images]), **cells, "model": model}
+    source = f"{data.source}, mirrored" if mirrored else data.source
+    settings = {"data": source, "images": checksum([data.images]), **cells, "model": model}
     settings["labels_and_captions"] = zlib.crc32(json.dumps(about).encode())
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size} | _type(dtype))
     every = list(batches(range(len(data)), batch_size))
@@ -68,18 +71,21 @@ def encode(
                 # A pyramid takes photographs, of which a batch may not fit.
                 together = 1 if resampler.config.attention == "pyramid" else len(batch)
                 with torch.inference_mode():
+                    images = (
+                        data.batch(batch[first : first + together]).to(resampler.device, resampler.dtype)
+                        for first in range(0, len(batch), together)
+                    )
                     parts = [
                         resampler.encode(
-                            data.batch(batch[first : first + together]).to(resampler.device, resampler.dtype),
-                            latent_size,
-                            pixels_per_cell=pixels_per_cell,
+                            some.flip(-1) if mirrored else some, latent_size, pixels_per_cell=pixels_per_cell
                         )
-                        for first in range(0, len(batch), together)
+                        for some in images
                     ]
                 values, canvas = torch.cat([plain(part) for part in parts]), canvas_of(parts[0]) or size
                 record.write()
                 of_batch: dict[str, Any] = {name: picked(given, batch) for name, given in about.items() if given}
-                replace(Latents(values, canvas, (), model, size), **of_batch).save(file(batch), dtype)
+                latents = Latents(values, canvas, (), model, size, mirrored=mirrored)
+                replace(latents, **of_batch).save(file(batch), dtype)
                 advance(len(batch))
     return encoded, total
 

@@ -193,6 +193,8 @@ class Encode(ModelChoice):
     """Grey level, 0 to 255, behind transparent pixels."""
     caption_column: str | None = None
     """Column of the captions that are kept, by default text, caption or prompt."""
+    mirrored: bool = False
+    """Mirror the images from left to right first, to train on both; a training tells the network which are."""
     batch_size: int = 1000
     """Images per file."""
     resume: bool = False
@@ -216,6 +218,8 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     file = Path(config.data).expanduser()
     if file.is_file() and config.image_size:
         raise InputError(f"--image-size is given and {file} is one file, which is encoded as it is; leave it out")
+    if file.is_file() and config.mirrored:
+        raise InputError(f"--mirrored is given and {file} is one file; it is for data sets to train on")
     resampler, latent_size = load_encoder(config, config.latent_size)
     if config.pixels_per_cell is not None and latent_size:
         raise InputError(
@@ -258,7 +262,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     if pixels is not None:
         size = check_cells(resampler, data.image_size, pixels)
     assert size
-    how = (config.output, config.batch_size, config.resume, progress, config.dtype, pixels)
+    how = (config.output, config.batch_size, config.resume, progress, config.dtype, pixels, config.mirrored)
     made, of_share = run(resampler, data, latent_size, *how)
     print(result_line(made, of_share, "latent", f"of {size_text(size)} in {config.output}{share}"))
 

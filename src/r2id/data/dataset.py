@@ -57,6 +57,7 @@ class ImageDataset:
         return self.images.shape[-2], self.images.shape[-1]
 
     canvas = image_size
+    mirrored = False
 
     def batch(self, indices: torch.Tensor | Sequence[int] | slice, device: torch.device | str = "cpu") -> torch.Tensor:
         """Return the images at `indices` as float32 [B, C, H, W] in [-1, 1]."""
@@ -92,6 +93,7 @@ class LatentDataset:
         image_size: height and width of the images in pixels; None if unknown.
         model: `R2IR.checksum()` of the weights that encoded them.
         labels, label_names, captions, source, found, more_captions, weight: as of an `ImageDataset`.
+        mirrored: whether the pictures were mirrored before they were encoded.
     """
 
     parts: tuple[torch.Tensor, ...]
@@ -105,6 +107,7 @@ class LatentDataset:
     found: str = ""
     more_captions: tuple[tuple[str, ...], ...] | None = None
     weight: float = 1.0
+    mirrored: bool = False
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))

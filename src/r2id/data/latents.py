@@ -35,7 +35,7 @@ def load_latents(files: Sequence[Path]) -> list[LatentDataset]:
                 raise InputError(f"{file} has other {name} than {files[0]}; give files that have the same")
     buckets: dict[object, list[int]] = {}
     for number, one in enumerate(stored):
-        buckets.setdefault((one.canvas, one.size, one.image_size), []).append(number)
+        buckets.setdefault((one.canvas, one.size, one.image_size, one.mirrored), []).append(number)
     labels, label_names = index_names([label for one in stored for label in one.labels])
     of_files = labels.split([len(one.labels) for one in stored])
     total = sum(len(one.values) for one in stored)
@@ -55,6 +55,7 @@ def load_latents(files: Sequence[Path]) -> list[LatentDataset]:
                 captions=captions,
                 source=f"latents {place.name}, {total} latents",
                 more_captions=more_captions,
+                mirrored=some[0].mirrored,
             )
         )
     sets.sort(key=len, reverse=True)

@@ -46,6 +46,7 @@ class Latents:
         image_size: height and width in pixels of the pictures that were encoded or sampled; None where none were.
         captions: one or several texts for each latent; empty without captions.
         names: of the files that were encoded, one per latent; empty where there were none.
+        mirrored: whether the pictures were mirrored before they were encoded.
     """
 
     values: Tensor
@@ -55,6 +56,7 @@ class Latents:
     image_size: Size | None = None
     captions: tuple[tuple[str, ...], ...] = ()
     names: tuple[str, ...] = ()
+    mirrored: bool = False
 
     @property
     def size(self) -> Size:
@@ -111,6 +113,7 @@ class Latents:
             "std": values.std(dim=(0, 2, 3), correction=0),
         }
         about = {name: getattr(self, name) for name in ("canvas", "model", "image_size", *PER_LATENT)}
+        about |= {"mirrored": True} if self.mirrored else {}
         write_whole(Path(path), lambda temporary: save_file(tensors, temporary, {FORMAT: json.dumps(about)}))
 
     @classmethod
@@ -138,7 +141,8 @@ class Latents:
             image_size = about.get("image_size") and check_size(about["image_size"], "image_size")
             labels, names = tuple(about["labels"]), tuple(about.get("names", ()))
             captions = tuple(map(tuple, about.get("captions", ())))
-            latents = cls(values, canvas, labels, int(about["model"]), image_size, captions, names)
+            mirrored = bool(about.get("mirrored", False))
+            latents = cls(values, canvas, labels, int(about["model"]), image_size, captions, names, mirrored)
         except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             if isinstance(error, InputError):
                 raise

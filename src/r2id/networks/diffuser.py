@@ -63,6 +63,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         attention: "linear", or "softmax", whose cost grows with the square of the samples; of self- and
             cross-attention.
         qk_norm: RMS norm of queries and keys.
+        augmentations: numbers that tell how training changed a picture, such as 1 for a mirrored one, so that sampling
+            without them gives unchanged ones (Karras et al. 2022, arXiv:2206.00364, appendix F.2).
         canvas: proportions (height, width) of the training pictures, None if they had several.
         training: record of the training, kept with the weights.
     """
@@ -93,6 +95,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         local_basis: int = 3,
         attention: Attention = "linear",
         qk_norm: bool = False,
+        augmentations: int = 0,
         canvas: tuple[int, int] | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
@@ -108,6 +111,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.init.zeros_(self.neighbourhood.weight)
         self.position = FourierPositionEmbedding(dim, num_high, num_low, sample_size, jitter == "expected")
         self.time = TimeEmbedding(time_dim)
+        self.augmentation = nn.Linear(augmentations, time_dim, bias=False) if augmentations else None
         common: Any = {"attention": attention, "qk_norm": qk_norm, "local_basis": local_basis if local_radius else None}
         self.encoder: Any = nn.ModuleList(
             EncoderBlock(dim, num_heads, feature_map, time_dim, **common) for _ in range(encoder_blocks)
@@ -127,6 +131,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         tokens: Tensor,
         canvas: tuple[float, float] | None = None,
         grid: Grid | None = None,
+        augmentation: Tensor | None = None,
     ) -> Tensor:
         """Return the prediction for one set of tokens.
 
@@ -137,12 +142,13 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             canvas: proportions of the picture, by default those of training, or else those of H × W.
             grid: places of the samples, by default even rows and columns of the canvas; or windows of an even grid, one
                 for each of the batch.
+            augmentation: how each picture was changed, [B, augmentations]; None if none was.
         Returns:
             [B, C, H, W].
         Raises:
             InputError: for other channels than the model's.
         """
-        return self.guidance_branches(sample, alpha_bar, [tokens], canvas, grid)[0]
+        return self.guidance_branches(sample, alpha_bar, [tokens], canvas, grid, augmentation)[0]
 
     @apply_forward_hook
     def guidance_branches(
@@ -152,9 +158,11 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         branches: Sequence[Tensor],
         canvas: tuple[float, float] | None = None,
         grid: Grid | None = None,
+        augmentation: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Return one prediction per set of tokens. The encoder, which sees no tokens, runs once for all of them."""
-        return tuple(part for (part,) in self._branches([sample], [alpha_bar], branches, [canvas], [grid]))
+        predicted = self._branches([sample], [alpha_bar], branches, [canvas], [grid], augmentation)
+        return tuple(part for (part,) in predicted)
 
     @apply_forward_hook
     def joint_branches(
@@ -178,6 +186,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         branches: Sequence[Tensor],
         canvases: Sequence[tuple[float, float] | None],
         grids: Sequence[Grid | None],
+        augmentation: Tensor | None = None,
     ) -> tuple[list[Tensor], ...]:
         """Return the predictions of every canvas for each set of tokens."""
         chunks: list[Tensor] = []
@@ -186,6 +195,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         counts = []
         for sample, alpha_bar, canvas, grid in zip(samples, alpha_bars, canvases, grids, strict=True):
             x, time, neighbours = self._embed(sample, alpha_bar, canvas, grid)
+            if self.augmentation is not None and augmentation is not None:
+                time = time + self.augmentation(augmentation.to(time.dtype))
             at_once = SAMPLES_AT_ONCE * (1 if x.device.type == "cpu" else TIMES_AS_MANY_ON_GPU)
             whole = torch.is_grad_enabled() or neighbours is not None
             parts = [x] if whole else list(x.split(max(1, at_once // len(x)), dim=1))

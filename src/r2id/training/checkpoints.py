@@ -133,8 +133,8 @@ class Checkpoints:
             for name, value in tensors["optimizer"].items():
                 number, part = name.split(".")
                 of_parameters.setdefault(int(number), {})[part] = value
-            both = (list(tensors[name].values()) for name in ("weights", "average"))
-            write_portable(self.portable, progress, *both, of_parameters)
+            weights, averages = (list(tensors[name].values()) for name in ("weights", "average"))
+            write_portable(self.portable, progress, weights, averages, of_parameters)
         for old in self.steps()[: -self.keep]:
             remove_folder(self._path(old))
 

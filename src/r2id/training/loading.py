@@ -47,6 +47,8 @@ def load_samples(config: DiffuserTraining) -> tuple[DiffuserTraining, Sequence[D
         images = load_labelled_images(config)
         channels = images[0].images.shape[1]
         return config, images, None if config.resampler == "none" else load_resampler(config.resampler, channels)
+    if config.flips:
+        raise InputError(f"flips is on and {config.data} holds latents; encode mirrored ones with --mirrored instead")
     resampler, stored = load_resampler(config.resampler), load_latents(files)
     if stored[0].model != resampler.checksum():
         raise InputError(

@@ -309,7 +309,7 @@ def _step(
         # Processes exchange their gradients once, with the last part.
         with nullcontext() if part == count else accelerator.no_sync(objective):
             with autocast(config.precision, device):
-                loss = objective(images, of_part, latent_size)
+                loss = objective(images, of_part, latent_size, **({"mirrored": True} if some.mirrored else {}))
             accelerator.backward(loss / count)
         losses.append(loss.detach())
     norm = accelerator.clip_grad_norm_(objective.parameters(), config.gradient_clip)

@@ -48,7 +48,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
-        """Return the loss of images [B, C, H, W] in [−1, 1], or their latents, with labels [B] at one latent grid."""
+        """Return the loss of images [B, C, H, W] in [−1, 1], or their latents, with labels [B] at one latent grid.
+
+        Latents of mirrored pictures come with `mirrored=True`, to objectives that take latents.
+        """
 
     @abstractmethod
     def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:
@@ -114,6 +117,7 @@ class DiffusionObjective(Objective):
             uniform one.
         crop: height and width of a window of the latents, which lies anywhere in a larger grid and keeps its
             coordinates there (design §4); None for whole grids.
+        flips: whether to mirror half of the images, and tell the diffuser which.
     """
 
     def __init__(
@@ -124,13 +128,14 @@ class DiffusionObjective(Objective):
         captions: Captions | WordCaptions | None = None,
         times: tuple[float, float] | None = None,
         crop: Size | None = None,
+        flips: bool = False,
     ) -> None:
         super().__init__()
         self.pipeline, self.diffuser = pipeline, pipeline.diffuser
         self.conditioner: Any = captions or pipeline.conditioner
         self.resampler = pipeline.resampler.requires_grad_(False).eval() if pipeline.resampler else None
         self.label_dropout, self.latent_jitter = label_dropout, latent_jitter
-        self.times, self.crop = times, crop
+        self.times, self.crop, self.flips = times, crop, flips
 
     def train(self, mode: bool = True) -> DiffusionObjective:
         super().train(mode)
@@ -138,7 +143,8 @@ class DiffusionObjective(Objective):
             self.resampler.eval()
         return self
 
-    def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor, latent_size: Size, mirrored: bool = False) -> Tensor:
+        images, flipped = self._mirror(images, mirrored)
         canvas = canvas_of(images) or (images.shape[-2], images.shape[-1])
         grid = self.latent_grid(latent_size, images)
         clean, grid = self._window(clean_samples(self.resampler, images, grid), grid)
@@ -150,9 +156,22 @@ class DiffusionObjective(Objective):
         signal, spread = signal_and_spread(alpha_bar)
         dropped = self.draw(torch.rand, count, device=device) < self.label_dropout
         tokens = self.conditioner(torch.where(dropped, self.conditioner.no_label, labels))
-        prediction = self.diffuser(signal * clean + spread * noise, alpha_bar, tokens, canvas, grid)
+        told = {} if flipped is None else {"augmentation": flipped[:, None]}
+        prediction = self.diffuser(signal * clean + spread * noise, alpha_bar, tokens, canvas, grid, **told)
         kind = self.diffuser.config.prediction_type
         return prediction_error(prediction, clean, noise, alpha_bar, kind).square().mean()
+
+    def _mirror(self, images: Tensor, mirrored: bool) -> tuple[Tensor, Tensor | None]:
+        """Return images of which half are mirrored, and which [B] are; None if the network is told nothing of it.
+
+        Latents cannot be mirrored, but may be of `mirrored` pictures.
+        """
+        if not self.diffuser.config.augmentations:
+            return images, None
+        if not self.flips:
+            return images, images.new_full((len(images),), float(mirrored))
+        flipped = self.draw(torch.rand, len(images), device=images.device) < 0.5
+        return torch.where(flipped[:, None, None, None], images.flip(-1), images), flipped
 
     def _window(self, samples: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """Return a window of each of the samples [B, C, H, W], and where it lies; all of them if they fit."""

@@ -83,8 +83,8 @@ def read_portable(
     try:
         groups: dict[str, dict[int, Any]] = {"weights": {}, "moments": {}}
         for name, value in load_file(path).items():
-            group, number, *parts, last = name.split(".")
-            held = groups[group].setdefault(int(number), {})
+            group, index, *parts, last = name.split(".")
+            held = groups[group].setdefault(int(index), {})
             (held.setdefault(parts[0], {}) if parts else held)[last] = value
         if len(groups["weights"]) != len(weights):
             raise ValueError(f"{len(groups['weights'])} weights, not {len(weights)}")

@@ -168,6 +168,9 @@ class DiffuserTraining(ImageTraining):
     whole_share: float | None = None
     """With crop, share of the steps that learn grids which fit in the window as a whole; by default as many as there
     are."""
+    flips: bool = False
+    """Mirror half of the images and tell the network which, so that it generates pictures that are not mirrored.
+    `r2id encode --mirrored` mirrors those of stored latents, without this setting."""
     text_encoder: str | None = None
     """To learn captions, not labels: "words" for the bundled word vectors under a small transformer that is trained
     along, or the folder or hub id of a frozen text encoder such as openai/clip-vit-base-patch32."""

@@ -82,6 +82,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     check_settings(config)
     config, data, resampler = load_samples(config)
     channels = resampler.config.latent_channels if resampler else data[0].parts[0].shape[1]
+    mirrored = config.flips or any(one.mirrored for one in data)
     canvas = data[0].canvas if len({one.canvas for one in data}) == 1 else None
     torch.manual_seed(config.seed)
     start = R2Pipeline.from_pretrained(config.init_from) if config.init_from else None
@@ -93,6 +94,8 @@ def train_diffuser(config: DiffuserTraining) -> Path:
                 f"the diffuser of {config.init_from} takes {diffuser.config.channels} channels and what it would "
                 f"learn has {channels}; give the resampler that it was trained with"
             )
+        if mirrored and not diffuser.config.augmentations:
+            raise InputError(f"the diffuser of {config.init_from} was not told of mirrored pictures; leave them out")
     else:
         diffuser = _build(
             R2ID,
@@ -102,6 +105,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
                 "canvas": canvas,
                 "noise_reference_size": max(config.latent_sizes[0]),
                 "radius": 1.5 / max(config.latent_sizes[0]),
+                "augmentations": int(mirrored),
             }
             | network_arguments(config.model),
         )
@@ -118,6 +122,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
         captions,
         times=(config.time_mean, config.time_std) if config.times == "logit-normal" else None,
         crop=config.crop,
+        flips=config.flips,
     )
 
     def save(record: dict[str, Any]) -> Path:
