@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "conditioning": ("errors", "networks"),
     "diffusion": ("errors", "geometry", "runtime", "files", "networks", "conditioning"),
     "data": ("errors", "geometry", "files", "conditioning"),
-    "evaluation": ("errors", "geometry", "runtime", "files", "networks", "diffusion", "data"),
+    "evaluation": ("errors", "geometry", "runtime", "files", "networks", "conditioning", "diffusion", "data"),
     "publishing": ("errors", "geometry", "files", "fields", "networks", "conditioning", "diffusion", "evaluation"),
     "training": (
         "errors", "geometry", "runtime", "files", "networks", "conditioning", "diffusion", "data",

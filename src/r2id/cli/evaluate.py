@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from r2id.cli.models import (
     load_pipeline,
 )
 from r2id.cli.parsing import check_seed
+from r2id.errors import InputError
 from r2id.geometry.sizes import Size
 from r2id.runtime.progress import progress
 
@@ -25,6 +27,10 @@ class Evaluate(Sampling):
     """A folder of images, a folder of MNIST-style IDX files, or the id of a dataset on the Hugging Face hub."""
     split: str = "test"
     """Split of the data to measure on."""
+    train_split: str = "train"
+    """Split of the data that the judge of colour pictures is trained on, and that copies are looked for in."""
+    judge_images: int = 2000
+    """Most training images for that; each takes 0.1 s of a CPU core."""
     image_size: Size | None = None
     """Height and width to resize every image to, by default those of training."""
     quick: bool = False
@@ -48,7 +54,8 @@ class Evaluate(Sampling):
     the pictures a little. A device without units for bf16 computes in float32. Reconstruction is always measured in
     float32."""
     output: Path | None = None
-    """Folder for evaluation.json, whole after every latent size, and the denoising error as CSV and plot."""
+    """Folder for evaluation.json, whole after every latent size, the denoising error as CSV and plot, and for models of
+    colour pictures neighbours.png: generated pictures beside the training pictures most like them."""
     resume: bool = False
     """Continue after the figures of an interrupted run in OUTPUT; at most a minute of generation is lost. Otherwise all
     are measured anew."""
@@ -56,14 +63,23 @@ class Evaluate(Sampling):
 
 def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     """Measure reconstruction, generation and denoising on the test split."""
+    from r2id.evaluation.colour_judge import is_judged_in_colour
     from r2id.evaluation.evaluate import Plan
     from r2id.evaluation.evaluate import evaluate as run
-    from r2id.evaluation.images import load_test_images
+    from r2id.evaluation.images import load_colour_judging, load_test_images
 
     check_seed(config.seed)
     options = {field.name for field in fields(Plan)} & {field.name for field in fields(config)}
     plan = Plan(**{name: getattr(config, name) for name in options})
     pipeline = load_pipeline(config)
     data = load_test_images(pipeline, config.data, config.split, config.image_size)
+    colour = None
+    if plan.count and is_judged_in_colour(pipeline, data):
+        try:
+            colour = load_colour_judging(
+                pipeline, data, config.data, config.split, config.train_split, config.judge_images
+            )
+        except InputError as error:
+            print(f"r2id: {error}", file=sys.stderr)
     about = {"model": config.model, "split": config.split, "image_size": config.image_size}
-    run(pipeline, data, plan, about=about, output=config.output, resume=config.resume, progress=progress)
+    run(pipeline, data, plan, colour=colour, about=about, output=config.output, resume=config.resume, progress=progress)

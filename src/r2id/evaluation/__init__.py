@@ -1,1 +1,1 @@
-"""Metrics, the judge, reports; imports errors, geometry, runtime, files, networks, diffusion and data."""
+"""Metrics, the judge, reports; imports errors, geometry, runtime, files, networks, conditioning, diffusion and data."""

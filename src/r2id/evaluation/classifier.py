@@ -36,6 +36,8 @@ class DigitClassifier(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         feature_dimension: length of the vectors from `features`.
     """
 
+    subjects = tuple(map(str, range(CLASSES)))
+
     @register_to_config
     def __init__(self, width: int = 32, feature_dimension: int = 64) -> None:
         super().__init__()
@@ -67,6 +69,20 @@ class DigitClassifier(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
             [B, feature_dimension].
         """
         return self.embedding(self.stages(as_judged(images)))
+
+    def labels(self, data: ImageDataset) -> torch.Tensor:
+        """Return the digits [N] of a data set. Raises InputError if it has none, others, or colour."""
+        return digit_labels(data)
+
+    def look(self, pictures: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return features [N, 64], grey pixels at 32x32 [N, 1024] and predicted digits [N] of pictures [N, C, H, W]."""
+        grey = as_judged(pictures.mean(1, keepdim=True))
+        features = self.features(grey)
+        return features, grey.flatten(1), self.head(features).argmax(1)
+
+    def further(self, features: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
+        """Return no further figures."""
+        return {}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits [B, 10] of images, float [B, 1, H, W] in [-1, 1] of any size."""

@@ -14,6 +14,7 @@ from r2id.diffusion.guidance import check_guidance
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation import denoising_error, generation, reconstruction
+from r2id.evaluation.colour_judge import ColourJudge, ColourJudging
 from r2id.evaluation.denoising_error import conditions_of, measure_denoising_error, side_by_side, write_denoising_error
 from r2id.evaluation.generation import (
     Reference,
@@ -23,6 +24,8 @@ from r2id.evaluation.generation import (
     measure_generation,
     seen_size,
 )
+from r2id.evaluation.judge import Judge
+from r2id.evaluation.neighbours import write_neighbours
 from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction
 from r2id.evaluation.report import CALLED, Report
 from r2id.files.atomic import check_writable
@@ -44,6 +47,8 @@ MOST = {"consistency": 500}
 
 QUICK_MOST = {"limit": 100, "consistency": 25, "count": 100, "real": 1000, "denoising_error": 50}
 """Upper limits of images for a minute on two cores."""
+
+NOT_THE_FID = "r2id: the Fréchet distance of colour pictures has the features of EfficientNet-Lite0; it is not the FID"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +116,7 @@ def evaluate(
     data: ImageDataset,
     plan: Plan,
     *,
+    colour: ColourJudging | None = None,
     about: Mapping[str, Any] | None = None,
     output: Path | None = None,
     resume: bool = False,
@@ -122,9 +128,10 @@ def evaluate(
         pipeline: the model.
         data: test images.
         plan: the measurements.
+        colour: judges generated pictures; by default the bundled classifier of digits does.
         about: further settings to keep with the figures, such as the model's name.
         output: folder for evaluation.json, which is whole after every latent size, and for the denoising error as CSV
-            and plot.
+            and plot; with `colour`, also for neighbours.png.
         resume: keep the figures in `output` and continue after them; at most a minute of generation is lost.
         progress: display of the progress.
     Raises:
@@ -139,16 +146,18 @@ def evaluate(
     pipeline.check_scheduler(sampling["num_inference_steps"])
     check_guidance(sampling["guidance_scale"], sampling["guidance_interval"])
     plan = replace(plan, precision=usable_precision(plan.precision, pipeline.device))
-    plan = _measurable(pipeline, data, plan)
+    plan = _measurable(pipeline, data, plan, colour is None)
     _check_fits_in_memory(pipeline, data, plan)
     settings = dict(about or {}) | asdict(plan)
     settings |= {"data": data.source, "images": checksum([data.images]), "weights": pipeline.checksum()}
+    if colour and plan.count:
+        settings |= {"judge": f"{len(colour.train)} images of {colour.train.source}"}
     report = Report(settings, output / "evaluation.json" if output else None)
     if resume:
         report.resume()
     if output:
         check_writable(output / "evaluation.json")
-    evaluation = _Evaluation(pipeline, data, plan, report, resume, progress)
+    evaluation = _Evaluation(pipeline, data, plan, report, resume, progress, colour)
     try:
         if plan.limit:
             evaluation.reconstruction()
@@ -165,7 +174,7 @@ def evaluate(
     return report
 
 
-def _measurable(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> Plan:
+def _measurable(pipeline: R2Pipeline, data: ImageDataset, plan: Plan, digits: bool) -> Plan:
     """Return the plan without the parts that this model and data do not allow; print one sentence for each reason."""
 
     def check_reconstructs() -> None:
@@ -174,7 +183,8 @@ def _measurable(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) -> Plan:
 
     def check_judged() -> None:
         conditions_of(pipeline, data)
-        check_digits(pipeline, data)
+        if digits:
+            check_digits(pipeline, data)
 
     parts: dict[str, tuple[str, Callable[[], object]]] = {
         "limit": ("reconstruction", check_reconstructs),
@@ -228,6 +238,7 @@ class _Evaluation:
     report: Report
     resume: bool
     progress: Progress
+    colour: ColourJudging | None
 
     def missing(self, section: str) -> list[Size]:
         """Return the latent sizes without rows in a section."""
@@ -251,20 +262,22 @@ class _Evaluation:
                 self.report.add("consistency", [row])
 
     def generation(self) -> None:
-        """Measure real digits, then generated ones of each latent size."""
+        """Measure real pictures, then generated ones of each latent size."""
         missing = self.missing("generation")
         if not missing:
             return
-        judge, data = load_judge(self.pipeline.device), self.data.some(self.plan.real or 0)
-        data_size = (data.images.shape[-2], data.images.shape[-1])
+        judge = self.judge()
+        seen_at = {size: self.seen_size(size) for size in self.plan.size}
         references: dict[Size, Reference] = {}
-        for seen in dict.fromkeys(seen_size(data_size, size) for size in self.plan.size):
+        for seen in dict.fromkeys(seen_at.values()):
+            data = self.colour.real_at(seen) if self.colour else self.data
+            data = data.some(self.plan.real or 0)
             with self.progress(len(data), f"real ones at {size_text(seen)}") as on_batch:
                 references[seen] = Reference.of(judge, data, seen, on_batch)
             row = references[seen].row(self.plan.count)
             if not self.report.has("generation", row):
                 self.report.add("generation", [row])
-        by_size = {size: references[seen_size(data_size, size)] for size in self.plan.size}
+        by_size = {size: references[seen] for size, seen in seen_at.items()}
         for latent_size in missing:
             unfinished = self.unfinished(latent_size)
             done = unfinished.done if unfinished else 0
@@ -283,6 +296,25 @@ class _Evaluation:
                 self.report.add("generation", list(rows))
             if unfinished:
                 unfinished.remove()
+        if isinstance(judge, ColourJudge) and self.report.path:
+            path = self.report.path.with_name("neighbours.png")
+            how: dict[str, Any] = {"seed": self.plan.seed, "sampling": sampling_options(self.plan)}
+            write_neighbours(self.pipeline, judge, self.data, self.plan.latent_size[0], path, **how)
+
+    def judge(self) -> Judge:
+        """Return the judge of generated pictures."""
+        if self.colour is None:
+            return load_judge(self.pipeline.device)
+        print(NOT_THE_FID, file=sys.stderr)
+        with self.progress(len(self.colour.train), "training pictures") as on_batch:
+            return self.colour.judge(self.pipeline, self.data, on_batch)
+
+    def seen_size(self, size: Size) -> Size:
+        """Return the size of the real pictures to compare with those of `size`.
+
+        The judge of digits sees few pixels, and the judge of colours real pictures of any size.
+        """
+        return size if self.colour else seen_size(self.data.image_size, size)
 
     def unfinished(self, latent_size: Size) -> Unfinished | None:
         """Return the unfinished pictures of a latent size, kept beside the report; None without a report file."""

@@ -1,4 +1,4 @@
-"""Accuracy of generated digits, and their distance from the distribution of real ones."""
+"""Accuracy of generated pictures by a judge, and their distance from the distribution of real ones."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torch import Tensor
 
 from r2id.data.dataset import ImageDataset
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
-from r2id.evaluation.classifier import DigitClassifier, as_judged, digit_labels, load_classifier
+from r2id.evaluation.classifier import DigitClassifier, digit_labels, load_classifier
+from r2id.evaluation.judge import Judge
+from r2id.evaluation.metrics import distance_within_labels, frechet_distance, precision_and_recall
 from r2id.evaluation.reconstruction import lanczos
 from r2id.files.atomic import write_whole
 from r2id.files.record import first_difference
 from r2id.geometry.sizes import Size, size_text
 from r2id.runtime.progress import uncounted
 
-NEIGHBOURS = 3
 BATCH = 100
 KEEP_EVERY = 60.0
 """Most seconds of generation that an interruption loses."""
@@ -34,8 +34,8 @@ KEEP_EVERY = 60.0
 
 @dataclass(frozen=True)
 class Judged:
-    """Results of the judge for pictures: features [N, 64], pixels at 32×32 [N, 1024], true labels [N] and predicted
-    labels [N]."""
+    """Results of a judge for pictures: features [N, D], values [N, E] whose distance tells pictures of one label apart,
+    true labels [N] and predicted labels [N]."""
 
     features: Tensor
     pixels: Tensor
@@ -44,84 +44,25 @@ class Judged:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, classifier: DigitClassifier, pictures: Tensor, labels: Tensor) -> Judged:
-        """Judge grey or RGB pictures [N, C, H, W] in [−1, 1], resized to 32×32 whatever their proportions.
-
-        The judge runs in float32, whatever the precision of the pictures.
-        """
-        grey = as_judged(pictures.float().mean(1, keepdim=True))
-        with torch.autocast(grey.device.type, enabled=False):
-            features = classifier.features(grey)
-            taken_for = classifier.head(features).argmax(1)
-        return cls(features.cpu(), grey.flatten(1).cpu(), labels.cpu(), taken_for.cpu())
+    def of(cls, judge: Judge, pictures: Tensor, labels: Tensor) -> Judged:
+        """Judge pictures [N, C, H, W] in [−1, 1]. The judge runs in float32, whatever the precision of the pictures."""
+        with torch.autocast(pictures.device.type, enabled=False):
+            features, pixels, taken_for = judge.look(pictures.float(), labels)
+        return cls(features.cpu(), pixels.cpu(), labels.cpu(), taken_for.cpu())
 
     @classmethod
     def join(cls, parts: Sequence[Judged]) -> Judged:
         return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
-def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Return the Fréchet distance between Gaussian fits of two sets of features [N, D] (Heusel et al. 2017,
-    arXiv:1706.08500).
-
-    It is NaN if a set has fewer than two features, and so no covariance.
-    """
-    if min(len(first), len(second)) < 2:
-        return math.nan
-    measure = FrechetInceptionDistance(feature=_Features(first.shape[1]))
-    measure.set_dtype(torch.float64)
-    measure.update(first.double(), real=True)
-    measure.update(second.double(), real=False)
-    return measure.compute().item()
-
-
-class _Features(nn.Identity):
-    """Stands in for torchmetrics' network, because the features are given."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-
-def precision_and_recall(real: Tensor, generated: Tensor) -> tuple[float, float]:
-    """Return improved precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991), with 3 neighbours.
-
-    Precision is the share of generated features [N, D] within the reach of a real one, the distance to its third
-    nearest real neighbour. Recall exchanges real and generated. Both are NaN if a set has fewer than two features.
-    """
-    if min(len(real), len(generated)) < 2:
-        return math.nan, math.nan
-    return _covered(generated, real), _covered(real, generated)
-
-
-def _covered(points: Tensor, by: Tensor) -> float:
-    # The nearest point is the point itself.
-    reach = torch.cdist(by, by).kthvalue(min(NEIGHBOURS + 1, len(by)), dim=1).values
-    return (torch.cdist(points, by) <= reach).any(dim=1).float().mean().item()
-
-
-def distance_within_labels(pixels: Tensor, labels: Tensor) -> float:
-    """Return the mean Euclidean distance between pictures [N, D] of one label, averaged over the labels.
-
-    It is NaN if a label has only one picture.
-    """
-    means = []
-    for label in labels.unique():
-        same = pixels[labels == label]
-        if len(same) < 2:
-            return math.nan
-        means.append(torch.cdist(same, same).sum() / (len(same) * (len(same) - 1)))
-    return torch.stack(means).mean().item()
-
-
 def seen_size(data_size: Size, size: Size) -> Size:
-    """Return the size for comparing real digits of `data_size` with pictures of `size`. They are never enlarged."""
+    """Return the size for comparing real pictures of `data_size` with those of `size`. They are never enlarged."""
     return min(data_size[0], size[0]), min(data_size[1], size[1])
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Figures of real digits: a test set in random order, and one half of it against the other.
+    """Figures of real pictures: a test set in random order, and one half of it against the other.
 
     The order is random because other people wrote MNIST's first 5,000 test digits, more neatly than the last.
     """
@@ -130,27 +71,29 @@ class Reference:
     judged: Judged
     distance: float
     halves: float
+    further: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, classifier: DigitClassifier, data: ImageDataset, size: Size, on_batch: Callable[[int], object] = uncounted
+        cls, judge: Judge, data: ImageDataset, size: Size, on_batch: Callable[[int], object] = uncounted
     ) -> Reference:
-        """Judge the digits resized to `size` by `lanczos`; `on_batch` receives the number of digits of each batch.
+        """Judge pictures resized to `size` by `lanczos`; `on_batch` receives the number of pictures of each batch.
 
         Raises:
-            InputError: the data has no labels, or others than digits.
+            InputError: the data has no labels, or others than the judge knows.
         """
-        labels, parts = digit_labels(data), []
+        labels, parts = judge.labels(data), []
         for some in torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).split(500):
-            images = lanczos(data.batch(some), size).to(classifier.device)
-            parts.append(Judged.of(classifier, images, labels[some]))
+            images = lanczos(data.batch(some), size).to(judge.device)
+            parts.append(Judged.of(judge, images, labels[some]))
             on_batch(len(some))
         judged = Judged.join(parts)
         distance = distance_within_labels(judged.pixels, judged.labels)
-        return cls(size, judged, distance, frechet_distance(*_halves(judged.features)))
+        first, second = _halves(judged.features)
+        return cls(size, judged, distance, frechet_distance(first, second), judge.further(first, second))
 
     def row(self, count: int) -> dict[str, object]:
-        """Return the row of real digits, one half against the other; precision and recall use `count` of each."""
+        """Return the row of real pictures, one half against the other; precision and recall use `count` of each."""
         first, second = _halves(self.judged.features)
         precision, recall = precision_and_recall(first[:count], second[:count])
         right = (self.judged.taken_for == self.judged.labels).float().mean().item()
@@ -163,6 +106,7 @@ class Reference:
             "recall": recall,
             "intra-class distance ratio": _ratio(self.distance, self.distance),
             "distance": self.distance,
+            **self.further,
         }
 
 
@@ -243,7 +187,7 @@ def load_judge(device: torch.device) -> DigitClassifier:
 
 def measure_generation(
     pipeline: R2Pipeline,
-    judge: DigitClassifier,
+    judge: Judge,
     references: Mapping[Size, Reference],
     latent_size: Size,
     *,
@@ -253,21 +197,21 @@ def measure_generation(
     on_batch: Callable[[int], object] = uncounted,
     unfinished: Unfinished | None = None,
 ) -> Iterator[dict[str, object]]:
-    """Generate `count` digits with latents of one size, and yield a row of figures for each size of `references`.
+    """Generate `count` pictures with latents of one size, and yield a row of figures for each size of `references`.
 
-    Picture i has the label i mod 10 and the seed `seed` + i. All sizes show the same pictures. Precision and recall
-    compare equal numbers of real and generated digits. Distance is `distance_within_labels`, and the intra-class
-    distance ratio divides it by that of real digits. A figure of too few pictures is NaN. `sampling` holds arguments
-    of the pipeline's call. `on_batch` receives the number of pictures of each batch. Pictures in `unfinished` are not
-    generated again, and new ones are kept there.
+    Picture i shows the judge's subject i, modulo their number, with the seed `seed` + i. All sizes show the same
+    pictures. Precision and recall compare equal numbers of real and generated pictures. Distance is
+    `distance_within_labels`, and the intra-class distance ratio divides it by that of real ones. A figure of too few
+    pictures is NaN. `sampling` holds arguments of the pipeline's call. `on_batch` receives the number of pictures of
+    each batch. Pictures in `unfinished` are not generated again, and new ones are kept there.
     """
     begun = unfinished.judged if unfinished else {}
     judged: dict[Size, list[Judged]] = {size: [begun[size]] if begun else [] for size in references}
     for first in range(unfinished.done if unfinished else 0, count, BATCH):
         numbers = torch.arange(first, min(first + BATCH, count))
-        labels = numbers % 10
+        labels = numbers % len(judge.subjects)
         result = pipeline(
-            labels.tolist(),
+            [judge.subjects[label] for label in labels],
             latent_size=latent_size,
             size=list(judged),
             generator=[torch.Generator().manual_seed(seed + number) for number in numbers.tolist()],
@@ -295,4 +239,5 @@ def measure_generation(
             "recall": recall,
             "intra-class distance ratio": _ratio(distance, reference.distance),
             "distance": distance,
+            **judge.further(pictures.features, reference.judged.features),
         }
