@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from r2id.cli.models import ModelChoice, load_pipeline
+from r2id.cli.models import load_pipeline
 from r2id.data.dataset import ImageDataset
 from r2id.data.loading import load_images
 from r2id.diffusion.defaults import GenerationDefaults
@@ -442,7 +442,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"--guidance-scale {options.guidance_scale} needs --model: the bundled weights are measured with "
             "the default"
         )
-    pipeline = load_pipeline(ModelChoice(model=options.model))
+    pipeline = load_pipeline(options.model)
     pipeline.set_progress_bar_config(disable=True)
     if options.only:
         data = load_images(options.data, "test", image_size=SIZE)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from r2id.batch.gallery import Sheet, write_sheets
-from r2id.cli.models import GeneratorChoice, load_pipeline
+from r2id.cli.models import load_pipeline
 from r2id.cli.parsing import parse_size
 from r2id.data.dataset import ImageDataset
 from r2id.diffusion.pipeline import R2Pipeline
@@ -321,8 +321,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/gallery"), help="folder; the page is OUTPUT.md")
     arguments = parser.parse_args()
     try:
-        choice = GeneratorChoice(model=arguments.model, device=arguments.device, precision=arguments.precision)
-        pipeline = load_pipeline(choice)
+        pipeline = load_pipeline(arguments.model, arguments.device, arguments.precision)
         data = load_test_images(pipeline, arguments.data, arguments.split, arguments.image_size)
         precision = usable_precision(arguments.precision, pipeline.device)
         options = {

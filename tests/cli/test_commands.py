@@ -645,7 +645,7 @@ def test_label_ranges_that_are_refused(text):
 def test_only_a_gpu_multiplies_as_tensor_float32(monkeypatch, gpu, precision):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     try:
-        models.choose_device(models.ModelChoice(device="cpu"))
+        models.choose_device("cpu")
         assert torch.get_float32_matmul_precision() == precision
     finally:
         torch.set_float32_matmul_precision("highest")

@@ -71,7 +71,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     check_seed(config.seed)
     options = {field.name for field in fields(Plan)} & {field.name for field in fields(config)}
     plan = Plan(**{name: getattr(config, name) for name in options})
-    pipeline = load_pipeline(config)
+    pipeline = load_pipeline(config.model, config.device, config.precision)
     data = load_test_images(pipeline, config.data, config.split, config.image_size)
     colour = None
     if plan.count and is_judged_in_colour(pipeline, data):

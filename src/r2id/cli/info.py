@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from r2id.cli.models import ModelChoice, is_network, load_pipeline
+from r2id.cli.models import is_network, load_pipeline
 from r2id.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _parts(model: str) -> dict[str, Part]:
     folder = model_folder(model, "model_index.json")
     if not (folder / "model_index.json").is_file():
         # Loading puts a model of the hub into its cache, and says what is wrong with a name.
-        pipeline = load_pipeline(ModelChoice(model=model, device="cpu"))
+        pipeline = load_pipeline(model, "cpu")
         folder = Path(pipeline.download(model, local_files_only=True))
     return read_parts(folder)
 

@@ -48,8 +48,8 @@ class Sampling(GeneratorChoice):
     """Times, from 0 (clean) to 1 (noise), between which guidance is applied; by default the model's own."""
 
 
-def choose_device(choice: ModelChoice) -> torch.device:
-    """Return the chosen device, by default the GPU if there is one; print a line if it lacks the chosen precision."""
+def choose_device(name: str | None, precision: str = "fp32") -> torch.device:
+    """Return the named device, by default the GPU if there is one; print a line if it lacks the precision."""
     import torch
 
     from r2id.runtime.devices import allow_tensor_float32, usable_device
@@ -59,9 +59,8 @@ def choose_device(choice: ModelChoice) -> torch.device:
     allow_tensor_float32()
     # Each process on a machine takes its own GPU.
     default = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    device = usable_device(choice.device or default)
-    lacking = isinstance(choice, GeneratorChoice) and usable_precision(choice.precision, device) != choice.precision
-    if lacking and Share.of_this_process().index == 0:
+    device = usable_device(name or default)
+    if usable_precision(precision, device) != precision and Share.of_this_process().index == 0:
         print(f"r2id: {REPLACED}", file=sys.stderr)
     return device
 
@@ -77,13 +76,12 @@ def hide_loading_bars() -> None:
         logging.disable_progress_bar()
 
 
-def load_pipeline(choice: ModelChoice) -> R2Pipeline:
-    """Load the chosen pipeline to its device."""
+def load_pipeline(model: str, device: str | None = None, precision: str = "fp32") -> R2Pipeline:
+    """Load a pipeline to the device of `choose_device`."""
     from r2id.diffusion.pipeline import R2Pipeline
 
     hide_loading_bars()
-    device = choose_device(choice)
-    pipeline = R2Pipeline.from_pretrained(choice.model).to(device)
+    pipeline = R2Pipeline.from_pretrained(model).to(choose_device(device, precision))
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), desc="denoising", leave=False)
     return pipeline
 
@@ -96,33 +94,28 @@ def is_network(name: str) -> bool:
     return (folder / "config.json").is_file() and not (folder / "model_index.json").exists()
 
 
-def load_resampler(choice: ModelChoice) -> R2IR:
-    """Load the R2IR of a pipeline, or one that a folder holds alone, to the chosen device."""
-    return load_encoder(choice, None)[0]
+def load_resampler(model: str, device: str | None = None, precision: str = "fp32") -> R2IR:
+    """Load the R2IR of a pipeline, or one that a folder holds alone, to the device of `choose_device`."""
+    return load_encoder(model, None, device, precision)[0]
 
 
-def load_encoder(choice: ModelChoice, latent_size: Size | None) -> tuple[R2IR, Size | None]:
+def load_encoder(
+    model: str, latent_size: Size | None, device: str | None = None, precision: str = "fp32"
+) -> tuple[R2IR, Size | None]:
     """Return the R2IR of `load_resampler` and the latent size to encode to, by default the model's own.
 
     A pyramid has none of its own: a picture has as many latents as its pixels need.
     """
     from r2id.networks.resampler import R2IR
 
-    if is_network(choice.model):
+    if is_network(model):
         hide_loading_bars()
-        resampler = R2IR.from_pretrained(choice.model).to(choose_device(choice))
+        resampler = R2IR.from_pretrained(model).to(choose_device(device, precision))
         own = None if resampler.config.attention == "pyramid" else (resampler.config.latent_size,) * 2
         return resampler, latent_size or own
-    pipeline = load_pipeline(choice)
+    pipeline = load_pipeline(model, device, precision)
     if pipeline.resampler is None:
-        raise InputError(f"model {choice.model} works on pixels and has no resampler")
+        raise InputError(f"model {model} works on pixels and has no resampler")
     if pipeline.resampler.config.attention == "pyramid":
         return pipeline.resampler, latent_size
     return pipeline.resampler, latent_size or pipeline.generation_defaults.latent_size
-
-
-def autocast(device: torch.device, choice: GeneratorChoice) -> torch.autocast:
-    """Return a context in which networks run in the chosen precision."""
-    from r2id.runtime.precision import autocast
-
-    return autocast(choice.precision, device)

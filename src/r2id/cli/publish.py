@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from r2id.cli.models import ModelChoice, is_network, load_pipeline, load_resampler
+from r2id.cli.models import is_network, load_pipeline, load_resampler
 from r2id.errors import InputError
 
 
@@ -25,7 +25,7 @@ def export(config: tyro.conf.OmitArgPrefixes[Export]) -> None:
     """Write R2ID and R2IR's decoder as ONNX, for sampling without torch."""
     from r2id.publishing.onnx import export_onnx
 
-    pipeline = load_pipeline(ModelChoice(model=config.model, device="cpu"))
+    pipeline = load_pipeline(config.model, "cpu")
     for name, difference in export_onnx(pipeline, config.output).items():
         print(f"{config.output / name}: in ONNX Runtime as in torch, to {difference:.1e}")
 
@@ -59,8 +59,8 @@ def card(config: tyro.conf.OmitArgPrefixes[Card]) -> None:
     path = config.output or Path(config.model) / CARD
     if not may_replace(read_card(path)):
         raise InputError(f"{path} is there already, and somebody's own; move it away or give another --output")
-    choice = ModelChoice(model=config.model, device="cpu")
-    model = load_resampler(choice) if is_network(config.model) else load_pipeline(choice)
+    load = load_resampler if is_network(config.model) else load_pipeline
+    model = load(config.model, "cpu")
     made = model_card(model, config.name or config.model, config.license, config.data_license, config.evaluation)
     write_whole(path, made.save)
     print(f"{path}: the card of {config.name or config.model}")

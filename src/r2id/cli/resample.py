@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, load_encoder, load_resampler
+from r2id.cli.models import GeneratorChoice, ModelChoice, load_encoder, load_resampler
 from r2id.cli.parsing import parse_region
 from r2id.cli.results import result_line
 from r2id.errors import InputError
@@ -73,43 +74,71 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
         raise InputError("no picture is given; give files, or folders of them")
     if config.latent_size and latents and latents[0] in config.images:
         raise InputError(f"--latent-size is given and {latents[0]} is a latent already; leave it out")
-    resampler, latent_size = load_encoder(config, config.latent_size)
+    resampler, latent_size = load_encoder(config.model, config.latent_size, config.device, config.precision)
     if resampler.config.attention == "pyramid" and not latents:
         if config.latent_size:
             raise InputError(f"--latent-size is given; {config.model} has as many latents as a picture needs")
-        resample_pictures(resampler, target or Target(**ways, region=region), config)
-    else:
-        through_latent(resampler, latent_size, target, region, config)
+        resample_pictures(
+            resampler,
+            config.images,
+            config.output,
+            target or Target(**ways, region=region),
+            precision=config.precision,
+            background=config.background,
+            resume=config.resume,
+        )
+        return
+    if len(config.images) > 1 or config.output is None or config.resume:
+        raise InputError(f"model {config.model} takes one picture, an --output and no --resume")
+    through_latent(
+        resampler,
+        config.images[0],
+        config.output,
+        latent_size,
+        target,
+        region,
+        model=config.model,
+        precision=config.precision,
+        background=config.background or 0,
+    )
 
 
-def resample_pictures(resampler: R2IR, target: Target, config: Resample) -> None:
-    """Resample any number of pictures with all that their files hold."""
+def resample_pictures(
+    resampler: R2IR,
+    images: Sequence[Path],
+    output: Path | None,
+    target: Target,
+    *,
+    precision: str,
+    background: int | None,
+    resume: bool,
+) -> None:
+    """Resample any number of pictures with all that their files hold, as for `r2id resample`."""
     from dataclasses import asdict
 
     from r2id.batch.resampling import Job, jobs_for, resample_file, resample_files
     from r2id.runtime.precision import usable_precision
     from r2id.runtime.processes import Share
 
-    jobs, left_out = jobs_for(config.images, config.output, target)
+    jobs, left_out = jobs_for(images, output, target)
 
     def run(job: Job) -> Size:
-        precision, background = config.precision, config.background
         return resample_file(resampler, job.source, job.output, target, precision, background, progress)
 
-    if config.output is None or jobs[0].output == config.output:
-        if config.resume:
+    if output is None or jobs[0].output == output:
+        if resume:
             raise InputError("--resume is given for one output file; it is for a folder of them, leave it out")
         print(f"{jobs[0].output}: {size_text(run(jobs[0]))}")
         return
     settings = asdict(target) | {
-        "background": config.background,
-        "precision": usable_precision(config.precision, resampler.device),
+        "background": background,
+        "precision": usable_precision(precision, resampler.device),
         "model": resampler.checksum(),
     }
-    made, failures = resample_files(jobs, run, config.output, settings, config.resume, progress)
+    made, failures = resample_files(jobs, run, output, settings, resume, progress)
     share = Share.of_this_process()
     kept_or_made = len(share.of(len(jobs))) - len(failures)
-    print(result_line(made, kept_or_made, "picture", f"in {config.output}{share}"))
+    print(result_line(made, kept_or_made, "picture", f"in {output}{share}"))
     if left_out:
         print(f"r2id: left out {left_out} {'file' if left_out == 1 else 'files'} in no picture format", file=sys.stderr)
     for sentence in failures:
@@ -119,9 +148,18 @@ def resample_pictures(resampler: R2IR, target: Target, config: Resample) -> None
 
 
 def through_latent(
-    resampler: R2IR, latent_size: Size | None, target: Target | None, region: Region | None, config: Resample
+    resampler: R2IR,
+    image: Path,
+    output: Path,
+    latent_size: Size | None,
+    target: Target | None,
+    region: Region | None,
+    *,
+    model: str,
+    precision: str,
+    background: int,
 ) -> None:
-    """Encode one picture to a latent of some size, or read one, and decode it or keep it."""
+    """Encode one picture to a latent of some size, or read one, and decode or keep it; `model` names it in errors."""
     import torch
 
     from r2id.batch.one_picture import encode_file, read_latent, shown_size, what_is_lost, write_picture
@@ -132,9 +170,6 @@ def through_latent(
     from r2id.files.pictures import PixelFormat
     from r2id.runtime.memory import check_fits_in_memory
 
-    if len(config.images) > 1 or config.output is None or config.resume:
-        raise InputError(f"model {config.model} takes one picture, an --output and no --resume")
-    image, output = config.images[0], config.output
     keep = output.suffix.lower() == SUFFIX
     if keep and (target or region):
         raise InputError(f"output {output} is a file of the latent, which has no --size, --scale or --region")
@@ -152,12 +187,12 @@ def through_latent(
         check_output(output, shown, PixelFormat(resampler.config.image_channels))
     with torch.inference_mode():
         if image.suffix.lower() == SUFFIX:
-            latents = read_latent(resampler, image, config.model)
+            latents = read_latent(resampler, image, model)
         else:
-            if lost := what_is_lost(resampler, image, config.model):
+            if lost := what_is_lost(resampler, image, model):
                 print(f"r2id: {lost}", file=sys.stderr)
             pixels = None if latent_size else resampler.config.pixels_per_cell
-            latents = encode_file(resampler, image, latent_size, config.background or 0, progress, pixels)
+            latents = encode_file(resampler, image, latent_size, background, progress, pixels)
         if keep:
             latents.save(output)
             shown = latents.size
@@ -165,7 +200,7 @@ def through_latent(
             size = latents.picture_size(resampler.longer_side(latents.size, latents.canvas))
             size = target.of(size) if target else size
             check_suffix(output, shown_size(size, region))
-            shown = write_picture(resampler, latents, size, output, config.precision, region, progress)
+            shown = write_picture(resampler, latents, size, output, precision, region, progress)
     print(f"{output}: {size_text(shown)}")
 
 
@@ -220,7 +255,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
         raise InputError(f"--image-size is given and {file} is one file, which is encoded as it is; leave it out")
     if file.is_file() and config.mirrored:
         raise InputError(f"--mirrored is given and {file} is one file; it is for data sets to train on")
-    resampler, latent_size = load_encoder(config, config.latent_size)
+    resampler, latent_size = load_encoder(config.model, config.latent_size, config.device)
     if config.pixels_per_cell is not None and latent_size:
         raise InputError(
             f"--pixels-per-cell is {config.pixels_per_cell:g}; it is for a picture or a folder by a model such as "
@@ -232,7 +267,15 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     elif pixels is None:
         pixels = resampler.config.pixels_per_cell
     if file.is_file() and pixels is not None:
-        encode_photograph(resampler, file, config, pixels)
+        encode_photograph(
+            resampler,
+            file,
+            config.output,
+            pixels,
+            background=config.background,
+            dtype=config.dtype,
+            resume=config.resume,
+        )
         return
     share = Share.of_this_process()
     if file.is_file() and latent_size:
@@ -267,7 +310,9 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     print(result_line(made, of_share, "latent", f"of {size_text(size)} in {config.output}{share}"))
 
 
-def encode_photograph(resampler: R2IR, file: Path, config: Encode, pixels: float) -> None:
+def encode_photograph(
+    resampler: R2IR, file: Path, output: Path, pixels: float, *, background: int, dtype: str, resume: bool
+) -> None:
     """Encode one picture to as many latents as it needs, and print what they cost and keep."""
     import torch
 
@@ -276,25 +321,25 @@ def encode_photograph(resampler: R2IR, file: Path, config: Encode, pixels: float
     from r2id.files.latents import SUFFIX, Latents
     from r2id.runtime.processes import Share
 
-    settings = {"pixels_per_cell": pixels, "background": config.background, "model": resampler.checksum()}
+    settings = {"pixels_per_cell": pixels, "background": background, "model": resampler.checksum()}
     with torch.inference_mode():
         made = encode_one(
-            lambda: encode_file(resampler, file, None, config.background, progress, pixels),
+            lambda: encode_file(resampler, file, None, background, progress, pixels),
             file,
             settings,
-            config.output,
-            config.resume,
-            config.dtype,
+            output,
+            resume,
+            dtype,
         )
         if not made:
             share = Share.of_this_process()
-            print(result_line(0, int(not share.index), "latent", f"in {config.output}{share}"))
+            print(result_line(0, int(not share.index), "latent", f"in {output}{share}"))
             return
-        path = config.output / f"{0:08d}{SUFFIX}"
+        path = output / f"{0:08d}{SUFFIX}"
         latents = Latents.load(path)
         height, width = latents.picture_size(0)
         cost = path.stat().st_size / (height * width)
-        psnr = psnr_of(resampler, latents, file, config.background)
+        psnr = psnr_of(resampler, latents, file, background)
     print(f"{path}: {size_text(latents.size)} latents, {cost:.3f} bytes a pixel, PSNR {psnr:.2f} dB")
 
 
@@ -323,6 +368,7 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     from r2id.files.latents import SUFFIX, Latents
     from r2id.networks.resampler import decode_some_at_once
     from r2id.runtime.memory import check_fits_in_memory
+    from r2id.runtime.precision import autocast
 
     if config.size and config.scale is not None:
         raise InputError(f"--size and --scale {config.scale:g} are given; give one of them")
@@ -332,13 +378,13 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     if not files:
         raise InputError(f"{config.latents} holds no files of latents ({SUFFIX})")
     latents = Latents.joined([Latents.load(file) for file in files])
-    resampler = load_resampler(config)
+    resampler = load_resampler(config.model, config.device, config.precision)
     latents.check_weights(resampler, config.latents, config.model)
     own = latents.picture_size(resampler.longer_side(latents.size, latents.canvas))
     sizes = config.size or (own if config.scale is None else Target(scale=config.scale).of(own),)
     check_fits_in_memory(sizes, 1, resampler.config.image_channels)
     pictures = Pictures(config.output, latents.labels or ("picture",) * len(latents.values), sizes)
-    decoding = autocast(resampler.device, config)
+    decoding = autocast(config.precision, resampler.device)
     with progress(len(latents.values) * len(sizes), "decoding") as advance, torch.inference_mode(), decoding:
         for size in sizes:
             values = latents.values.to(resampler.device, resampler.dtype)

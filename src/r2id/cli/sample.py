@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from r2id.cli.models import Sampling, autocast, load_pipeline
+from r2id.cli.models import Sampling, load_pipeline
 from r2id.cli.parsing import check_seed, parse_labels
 from r2id.cli.results import result_line
 from r2id.errors import InputError
@@ -17,6 +17,7 @@ from r2id.geometry.sizes import Size, size_text
 from r2id.runtime.progress import progress
 
 if TYPE_CHECKING:
+    from r2id.batch.pictures import Generation
     from r2id.diffusion.pipeline import R2Pipeline
 
 
@@ -64,31 +65,32 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
-    pipeline = load_pipeline(config)
+    pipeline = load_pipeline(config.model, config.device, config.precision)
     known = pipeline.conditioner.label_names
     labels = parse_labels(config.labels, known) if config.labels is not None else list(config.prompt) or known
     if not labels:
         raise InputError("no text given; this model shows what --prompt says")
     if config.joint:
-        check_joint(config)
+        check_joint(config.size, config.keep_latents)
     defaults = pipeline.defaults_on(None if config.joint else next(iter(config.size), config.latent_size))
     latent_size, sizes = config.latent_size or defaults.latent_size, config.size or (defaults.size,)
-    config = replace(config, **defaults.fill(sampling_options(config)), latent_size=latent_size, size=sizes)
     check_seed(config.seed)
     requests = [label for label in labels for _ in range(config.per_label)]
     if config.keep_latents and pipeline.resampler is None:
         raise InputError(f"model {config.model} works on pixels and has no latents to keep")
-    if config.output.suffix.lower() in IMAGE_SUFFIXES:
-        return sample_one(pipeline, config, requests)
-    check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
-    pictures = Pictures(config.output, requests, sizes, config.keep_latents)
     how = Generation(
         seed=config.seed,
         latent_size=latent_size,
         precision=config.precision,
         joint=config.joint,
-        **sampling_options(config),
+        **defaults.fill(sampling_options(config)),
     )
+    if config.output.suffix.lower() in IMAGE_SUFFIXES:
+        if config.keep_latents:
+            raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
+        return sample_one(pipeline, requests, sizes, how, config.output)
+    check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
+    pictures = Pictures(config.output, requests, sizes, config.keep_latents)
     share = Share.of_this_process()
     made = generate(pipeline, pictures, how, config.batch_size, config.resume, progress)
     # The last process finds nothing missing.
@@ -101,16 +103,18 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         print(f"their latents in {pictures.latent_file(0).parent}")
 
 
-def check_joint(config: Sample) -> None:
+def check_joint(sizes: Sequence[Size], keep_latents: bool) -> None:
     """Raise InputError unless a joint sample has several sizes, each with its own latents, which are not kept."""
-    if len(set(config.size)) < 2:
+    if len(set(sizes)) < 2:
         raise InputError("--joint is given without several sizes; repeat --size for each canvas")
-    if config.keep_latents:
+    if keep_latents:
         raise InputError("--joint samples latents for each size, and --keep-latents keeps those of one; leave one out")
 
 
-def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str]) -> None:
-    """Generate a single picture and write it to the file `config.output`."""
+def sample_one(
+    pipeline: R2Pipeline, requests: Sequence[str], sizes: Sequence[Size], how: Generation, output: Path
+) -> None:
+    """Generate a single picture and write it to the file `output`."""
     import torch
 
     from r2id.batch.one_picture import write_picture
@@ -118,22 +122,21 @@ def sample_one(pipeline: R2Pipeline, config: Sample, requests: Sequence[str]) ->
     from r2id.files.large_writer import check_output
     from r2id.files.latents import Latents
     from r2id.files.pictures import PixelFormat
+    from r2id.runtime.precision import autocast
 
-    sizes = config.size
-    if config.keep_latents:
-        raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
     if len(requests) != 1 or len(sizes) != 1:
         raise InputError(
-            f"output {config.output} is one file and {len(requests) * len(sizes)} pictures were asked for; "
+            f"output {output} is one file and {len(requests) * len(sizes)} pictures were asked for; "
             "give a folder, or one label and one size"
         )
     if pipeline.resampler is None:
         raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
-    check_output(config.output, sizes[0], PixelFormat(pipeline.resampler.config.image_channels))
+    check_output(output, sizes[0], PixelFormat(pipeline.resampler.config.image_channels))
     with torch.inference_mode():
-        with autocast(pipeline.device, config):
-            generator = torch.Generator().manual_seed(config.seed)
-            how: dict[str, Any] = {"generator": generator, "output_type": "latent", **sampling_options(config)}
-            latents = Latents.of(pipeline, pipeline(requests, config.latent_size, sizes, **how).latents)
-        shown = write_picture(pipeline.resampler, latents, sizes[0], config.output, config.precision, progress=progress)
-    print(f"{config.output}: {size_text(shown)}")
+        with autocast(how.precision, pipeline.device):
+            options: dict[str, Any] = {"output_type": "latent", **sampling_options(how)}
+            generator = torch.Generator().manual_seed(how.seed)
+            made = pipeline(requests, how.latent_size, sizes, generator=generator, **options)
+            latents = Latents.of(pipeline, made.latents)
+        shown = write_picture(pipeline.resampler, latents, sizes[0], output, how.precision, progress=progress)
+    print(f"{output}: {size_text(shown)}")

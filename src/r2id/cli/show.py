@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from r2id.cli.models import GeneratorChoice, ModelChoice, autocast, is_network, load_pipeline, load_resampler
+from r2id.cli.models import GeneratorChoice, ModelChoice, is_network, load_pipeline, load_resampler
 from r2id.cli.parsing import check_seed, parse_labels
 from r2id.errors import InputError
 
@@ -33,12 +33,13 @@ class Demo(GeneratorChoice):
 def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
     """Write a gallery: the same latents at many sizes, and latents of other sizes and shapes."""
     from r2id.batch.gallery import write_gallery
+    from r2id.runtime.precision import autocast
 
     check_seed(config.seed)
-    pipeline = load_pipeline(config)
+    pipeline = load_pipeline(config.model, config.device, config.precision)
     known = pipeline.conditioner.label_names
     labels = parse_labels(config.labels, known) if config.labels is not None else known[:10]
-    with autocast(pipeline.device, config):
+    with autocast(config.precision, pipeline.device):
         page = write_gallery(pipeline, labels, config.seed, config.output)
     print(f"open {page}, or look at the pictures beside it")
 
@@ -66,11 +67,11 @@ def serve(config: tyro.conf.OmitArgPrefixes[App]) -> None:
     # SIGTERM ends the page like Ctrl-C, so that its files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if is_network(config.model):
-        studio, enlarger = None, Enlarger(lambda: load_resampler(config))
+        studio, enlarger = None, Enlarger(lambda: load_resampler(config.model, config.device))
         enlarger.network  # noqa: B018 - a model that does not fit is refused before the page is served
     else:
-        studio = Studio(load_pipeline(config))
-        enlarger = Enlarger(lambda: load_resampler(replace(config, model="pictures")))
+        studio = Studio(load_pipeline(config.model, config.device))
+        enlarger = Enlarger(lambda: load_resampler("pictures", config.device))
     # gradio reads them on import.
     folder = studio.folder if studio else enlarger.folder
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder)}
