@@ -700,7 +700,7 @@ def test_help_breaks_lines_only_where_they_are_full(command, width, capsys, monk
     margin = max((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
     for line, following in pairwise(lines):
         if all(one.startswith(" " * margin) and one.strip() for one in (line, following)):
-            start = re.split("[ ,-]", following.strip())[0]
+            start = re.split("[ ,]", following.strip())[0]
             is_full = len(line.rstrip()) + 1 + len(start) >= width - 4
             assert is_full or "=" in start or following.strip().startswith("(default:"), following
 

@@ -10,13 +10,14 @@ from typing import Any
 import tyro
 
 import r2id
+from r2id.cli.encode import Decode, Encode, decode, encode
 from r2id.cli.evaluate import Evaluate, evaluate
 from r2id.cli.help import explain, network_options
 from r2id.cli.info import Info, info
 from r2id.cli.parsing import RULES, OptionError
 from r2id.cli.publish import Card, Export, card, export
 from r2id.cli.render import Render, render
-from r2id.cli.resample import Decode, Encode, Resample, decode, encode, resample
+from r2id.cli.resample import Resample, resample
 from r2id.cli.sample import Sample, sample
 from r2id.cli.show import App, Demo, demo, serve
 from r2id.cli.train import train_diffuser, train_resampler
