@@ -8,12 +8,14 @@ from numbers import Real
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from r2id.diffusion.noise_field import finest_grid
 from r2id.errors import InputError
+from r2id.files.images import as_values, flatten, in_channels, pixels
 from r2id.geometry.canvas import Canvas
-from r2id.geometry.sizes import Size, check_size
+from r2id.geometry.sizes import Size, check_size, size_text
 from r2id.networks.diffuser import R2ID
 from r2id.runtime.memory import check_fits_in_memory
 
@@ -105,6 +107,34 @@ def check_callback_tensors(names: Collection[str], known: Sequence[str]) -> None
     """Raise InputError for a name of a tensor that callbacks do not get."""
     if not set(names) <= set(known):
         raise InputError(f"callback_on_step_end_tensor_inputs is {list(names)}; there are only {known}")
+
+
+def given_picture(image: Any, channels: int) -> Tensor:
+    """Return a PIL image, or a tensor [1, C, H, W] in [−1, 1], as such a tensor of these channels."""
+    if isinstance(image, Image.Image):
+        return as_values(torch.from_numpy(pixels(in_channels(flatten(image, 0, "the image"), channels)))[None])
+    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[:2] != (1, channels):
+        what = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise InputError(f"image is {what}; it must be a PIL image or a tensor [1, {channels}, height, width]")
+    return image.float()
+
+
+def given_mask(mask: Any, size: Size) -> Tensor:
+    """Return a PIL image, or a tensor [H, W] from 0 to 1, as [1, 1, H, W] of 1 where it is at least half white."""
+    if isinstance(mask, Image.Image):
+        mask = torch.from_numpy(pixels(in_channels(flatten(mask, 0, "the mask"), 1)))[0] / 255
+    if not isinstance(mask, Tensor) or mask.ndim != 2:
+        what = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise InputError(f"mask is {what}; it must be a PIL image or a tensor [height, width]")
+    if tuple(mask.shape) != size:
+        raise InputError(
+            f"mask is {size_text((mask.shape[0], mask.shape[1]))} and the image {size_text(size)}; both must be alike"
+        )
+    white = (mask.float() >= 0.5).float()[None, None]
+    if len(white.unique()) == 1:
+        colour = "white everywhere; black keeps" if white.all() else "black everywhere; white gives"
+        raise InputError(f"mask is {colour} a part of the image, and one is needed")
+    return white
 
 
 def _plain(value: Any) -> Any:

@@ -29,9 +29,11 @@ from r2id.diffusion.arguments import (
     labels_of,
     sizes_of,
 )
+from r2id.diffusion.canvases import Canvases
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.folders import add_code, fetch, importable
 from r2id.diffusion.guidance import check_guidance, guide, is_guided
+from r2id.diffusion.inpainting import KnownPicture
 from r2id.diffusion.noise_field import same_field
 from r2id.diffusion.sampling import Trajectory, predict
 from r2id.diffusion.schedule import check_scheduler, scheduler_prediction
@@ -63,7 +65,7 @@ class R2PipelineOutput(BaseOutput):
     latents: Any
 
 
-class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
+class R2Pipeline(Publishing, PipelineSwitches, Canvases, DiffusionPipeline):
     """Generates latents of any height and width with R2ID and decodes them at any number of sizes with R2IR.
 
     Args:
@@ -223,6 +225,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         prompt: str | Sequence[str] | None = None,
         joint: bool = False,
+        known: KnownPicture | None = None,
         return_dict: bool = True,
         **unknown: Any,
     ) -> R2PipelineOutput:
@@ -252,6 +255,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             joint: sample a canvas for each `size`, in its proportions, all as one picture: the canvases start from the
                 same field of noise and see each other in every step (design §5). `latent_size` is then that of a square
                 canvas, others get as many samples.
+            known: a picture whose known part stays, on the same canvas, as `inpaint` and `outpaint` make it.
             return_dict: False returns a tuple of pictures and latents.
         Raises:
             InputError: for an unknown label or argument, a size below 1, an invalid canvas, another number of
@@ -288,8 +292,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         if output_type == "latent":
             sizes = []
         check_guidance(guidance_scale, guidance_interval)
-        image_channels = self.resampler.config.image_channels if self.resampler else channels
-        check_memory(self.diffuser, len(labels), latent_sizes, sizes, image_channels, draws_noise=latents is None)
+        check_memory(self.diffuser, len(labels), latent_sizes, sizes, self.image_channels, draws_noise=latents is None)
         self.check_scheduler(num_inference_steps)
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
@@ -297,16 +300,10 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         tokens, no_tokens = self.tokens(labels), self.tokens([None] * len(labels))
         dtype = self.diffuser.dtype
         noises = [latents] if latents is not None else same_field(len(labels), channels, latent_sizes, generator)
+        reference, device = self.diffuser.config.noise_reference_size, self._execution_device
         paths = [
-            Trajectory(
-                noise,
-                self.scheduler,
-                density(noise.shape[-2:], self.diffuser.config.noise_reference_size),
-                num_inference_steps,
-                generator,
-                self._execution_device,
-            )
-            for noise in noises
+            Trajectory(one, self.scheduler, density(one.shape[-2:], reference), num_inference_steps, generator, device)
+            for one in noises
         ]
         timesteps = paths[0].scheduler.timesteps
         self._interrupt, self._num_timesteps = False, len(timesteps)
@@ -323,6 +320,9 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
             if guided:
                 both = zip(predictions, unconditional[0], strict=True)
                 predictions = [guide(one, other, self.guidance_scale) for one, other in both]
+            if known:
+                kind, done = self.diffuser.config.prediction_type, step / len(timesteps)
+                predictions = [known.keep(predictions[0], noisy[0], alpha_bars[0], kind, done)]
             for path, prediction in zip(paths, predictions, strict=True):
                 path.advance(step, prediction, self.diffuser.config.prediction_type)
             if callback_on_step_end:
@@ -366,8 +366,7 @@ class R2Pipeline(Publishing, PipelineSwitches, DiffusionPipeline):
         size = check_size(size)
         canvas = check_canvas(canvas or canvas_of(latents) or self.diffuser.config.canvas or size)
         latents = plain(latents)
-        channels = self.resampler.config.image_channels if self.resampler else latents.shape[1]
-        check_fits_in_memory([size], len(latents), channels)
+        check_fits_in_memory([size], len(latents), self.image_channels)
         if self.resampler is None:
             resized = torch.nn.functional.interpolate(latents, size, mode="bicubic", antialias=True)
             return as_output(resized.clamp(-1, 1), output_type)

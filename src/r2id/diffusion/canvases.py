@@ -1,0 +1,140 @@
+"""Pictures that continue a given one: inpainting and outpainting, as methods of a pipeline (design §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from r2id.diffusion.arguments import given_mask, given_picture
+from r2id.diffusion.inpainting import KnownPicture
+from r2id.errors import InputError
+from r2id.files.images import as_output, check_output_type
+from r2id.geometry.canvas import Canvas, check_canvas
+from r2id.geometry.sizes import Size, check_size, in_proportion
+from r2id.runtime.memory import check_fits_in_memory
+
+MOST_GROWTH = 4
+"""Times the side of a picture that outpainting makes it at most. Beyond, hardly any of the latents are known."""
+
+
+class Canvases:
+    """Methods of `R2Pipeline` that keep the known part of a given picture."""
+
+    diffuser: Any
+    resampler: Any
+    decode: Any
+    defaults_on: Any
+    _execution_device: Any
+    __call__: Any
+
+    @torch.no_grad()
+    def inpaint(
+        self,
+        image: Image.Image | Tensor,
+        mask: Image.Image | Tensor,
+        class_labels: Sequence[str | int] | None = None,
+        output_type: str = "pil",
+        **arguments: Any,
+    ) -> Any:
+        """Paint the white part of a mask anew, one picture for each label or text; all other pixels stay exactly.
+
+        Args:
+            image: PIL image, or [1, C, H, W] in [−1, 1].
+            mask: of the size of the image; white (1) is painted anew, black (0) stays, as in diffusers. PIL image, or a
+                tensor [H, W] from 0 to 1.
+            class_labels: as for a call; without any, and without `prompt`, one picture that follows the image alone.
+            output_type: "pil", "np" or "pt".
+            arguments: others of a call, such as `generator`, `prompt` and `latent_size`.
+        Returns:
+            `R2PipelineOutput`.
+        Raises:
+            InputError: for a mask of another size, or all of one colour, and as for a call.
+        """
+        picture = given_picture(image, self.image_channels)
+        unknown = given_mask(mask, (picture.shape[-2], picture.shape[-1]))
+        return self._continued(picture, 1 - unknown, class_labels, output_type, arguments)
+
+    @torch.no_grad()
+    def outpaint(
+        self,
+        image: Image.Image | Tensor,
+        class_labels: Sequence[str | int] | None = None,
+        left: int = 0,
+        right: int = 0,
+        top: int = 0,
+        bottom: int = 0,
+        output_type: str = "pil",
+        **arguments: Any,
+    ) -> Any:
+        """Continue an image beyond its edges, one picture for each label or text; its own pixels stay exactly.
+
+        The image keeps its place on the larger canvas.
+
+        Args:
+            image, class_labels, output_type, arguments: as for `inpaint`.
+            left, right, top, bottom: pixels to add, at least 0, and 1 in all.
+        Returns:
+            `R2PipelineOutput`.
+        Raises:
+            InputError: for no pixels to add, or more than three times the side of the image, and as for a call.
+        """
+        picture = given_picture(image, self.image_channels)
+        height, width = picture.shape[-2:]
+        size = height + top + bottom, width + left + right
+        check_growth({"left": left, "right": right, "top": top, "bottom": bottom}, (height, width), size)
+        check_fits_in_memory([size], 1, picture.shape[1])
+        edges = (left, right, top, bottom)
+        known = functional.pad(torch.ones(1, 1, height, width), edges)
+        return self._continued(
+            functional.pad(picture, edges), known, class_labels, output_type, {"canvas": size} | arguments
+        )
+
+    @property
+    def image_channels(self) -> int:
+        """1 for grey pictures, 3 for RGB."""
+        return self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels
+
+    def _continued(
+        self, picture: Tensor, known: Tensor, labels: Any, output_type: str, arguments: dict[str, Any]
+    ) -> Any:
+        """Return the output of a call whose pictures have the known pixels."""
+        check_output_type(output_type)
+        size = picture.shape[-2], picture.shape[-1]
+        if labels is None and arguments.get("prompt") is None:
+            labels, arguments = [None], {"guidance_scale": 1.0} | arguments
+        canvas = check_canvas(arguments.get("canvas") or self.diffuser.config.canvas or size)
+        latent_size = check_size(arguments.get("latent_size") or self._latents_on(canvas), "the latent size")
+        check_fits_in_memory([latent_size], 1, 4 * self.diffuser.config.dim)
+        device = self._execution_device
+        known_picture = KnownPicture(self.resampler, picture.to(device), known.to(device), latent_size, canvas)
+        arguments |= {"canvas": canvas, "latent_size": latent_size, "output_type": "latent"}
+        result = self(labels, known=known_picture, **arguments)
+        pictures = self.decode(result.latents, size, canvas, "pt")
+        result.images = as_output(known_picture.completed(pictures.float()), output_type)
+        return result
+
+    def _latents_on(self, canvas: Canvas) -> Size:
+        """Return the latent size for a canvas, also of a model of a single one: with cells as large as it has there."""
+        defaults = self.defaults_on(canvas)
+        trained = self.diffuser.config.canvas
+        return in_proportion(defaults.latent_size, canvas) if trained else defaults.latent_size
+
+
+def check_growth(added: dict[str, int], before: Size, after: Size) -> None:
+    """Raise InputError unless pixels are added, to at most MOST_GROWTH times a side."""
+    for name, count in added.items():
+        if count < 0 or count != int(count):
+            raise InputError(f"{name} is {count}; it must be a whole number of pixels, at least 0")
+    if not any(added.values()):
+        raise InputError(f"{', '.join(added)} are all 0; give the pixels to add on at least one side")
+    for ends, old, new in zip((("top", "bottom"), ("left", "right")), before, after, strict=True):
+        if new > MOST_GROWTH * old:
+            given = " and ".join(f"{name} {added[name]}" for name in ends if added[name])
+            raise InputError(
+                f"{given} would make a side of {old} pixels {new}; it may grow to at most {MOST_GROWTH * old}"
+            )

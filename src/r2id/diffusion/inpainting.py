@@ -1,0 +1,124 @@
+"""Inpainting: samples that keep the known part of a given picture (design §5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from r2id.diffusion.prediction import predicted_sample, signal_and_spread, velocity_of_sample
+from r2id.geometry.canvas import Canvas, plain
+from r2id.geometry.sizes import Size
+from r2id.networks.diffuser import Prediction
+from r2id.networks.resampler import R2IR, clean_samples
+
+ENCODED_AGAIN = 0.5
+"""Share of the steps after which known cells are encoded with what the sampler expects beside them. A cell reads its
+neighbours too. Before, these are a smooth continuation of the picture."""
+
+
+class KnownPicture:
+    """A picture of which a part is known, and its latents.
+
+    Args:
+        resampler: the R2IR of the latents, or None for a model of pixels.
+        picture: [1, C, H, W] in [−1, 1], anything where it is unknown.
+        known: [1, 1, H, W], 1 where a pixel is known, else 0.
+        latent_size: height and width of the latents.
+        canvas: proportions of the picture.
+    """
+
+    def __init__(
+        self, resampler: R2IR | None, picture: Tensor, known: Tensor, latent_size: Size, canvas: Canvas
+    ) -> None:
+        self.resampler, self.picture, self.known, self.canvas = resampler, picture, known, canvas
+        self.latent_size = latent_size
+        self.cells = known_cells(known, latent_size)
+        self.clean = self._encoded(filled(picture, known))
+
+    def keep(self, prediction: Tensor, noisy: Tensor, alpha_bar: Tensor, kind: Prediction, done: float) -> Tensor:
+        """Return the prediction, [B, C, h, w], with that of a perfect network where samples are known.
+
+        Every scheduler then moves the known samples from their noise straight to the picture. At each step they have
+        the noise of the same field, and the network continues them.
+
+        Args:
+            prediction, noisy, alpha_bar, kind: as for `predicted_sample`.
+            done: share of the steps that are done.
+        """
+        noisy, prediction = noisy.float(), prediction.float()
+        if self.resampler and done >= ENCODED_AGAIN:
+            expected = self.resampler.destandardise(predicted_sample(prediction, noisy, alpha_bar, kind))
+            self.clean = self._encoded(self.completed(self._decoded(expected)))
+        perfect = self.clean
+        if kind == "v_prediction":
+            perfect = velocity_of_sample(self.clean, noisy, alpha_bar)
+        elif kind == "epsilon":
+            signal, spread = signal_and_spread(alpha_bar)
+            perfect = (noisy - signal * self.clean) / spread.clamp_min(torch.finfo(torch.float32).eps)
+        return torch.lerp(prediction, perfect, self.cells)
+
+    def completed(self, picture: Tensor) -> Tensor:
+        """Return a picture [B, C, H, W] with exactly the known pixels, and without a seam beside them.
+
+        The difference between both goes on smoothly beyond the known pixels, and fades out within a cell.
+        """
+        cell = max(1.0, *(side / count for side, count in zip(self.known.shape[-2:], self.latent_size, strict=True)))
+        near = _blurred(self.known, cell / 2)
+        beyond = _blurred((self.picture - picture) * self.known, cell / 2) / near.clamp_min(1e-4)
+        return torch.where(self.known > 0, self.picture, picture + beyond * (2 * near).clamp(max=1))
+
+    def _encoded(self, picture: Tensor) -> Tensor:
+        if self.resampler is None:
+            return clean_samples(None, picture, self.latent_size)
+        # The latents of a pyramid are the cells of its canvas.
+        canvas = None if self.resampler.config.attention == "pyramid" else self.canvas
+        latents = self.resampler.encode(picture.to(self.resampler.dtype), self.latent_size, canvas)
+        return self.resampler.standardise(plain(latents).float())
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        assert self.resampler
+        size = self.known.shape[-2], self.known.shape[-1]
+        return self.resampler.decode(latents.to(self.resampler.dtype), size, self.canvas).float()
+
+
+def known_cells(known: Tensor, size: Size) -> Tensor:
+    """Return 1 for each cell of a grid of `size` whose pixels are all known, else 0: [1, 1, H, W] → [1, 1, h, w]."""
+    # Pooling of the unknown touches every pixel that a cell overlaps.
+    return 1 - functional.adaptive_max_pool2d(1 - known, size)
+
+
+def filled(picture: Tensor, known: Tensor) -> Tensor:
+    """Return a picture [B, C, H, W] whose unknown pixels continue the known ones smoothly, from coarse to fine.
+
+    Each level averages the known pixels of 2×2, and its own unknown ones are interpolated from the next level ("pull
+    and push", Gortler et al. 1996, "The Lumigraph"). Time and memory are linear in the pixels.
+
+    Args:
+        picture: anything where it is unknown.
+        known: [1, 1, H, W], 1 or 0. Where all is unknown, the picture becomes 0.
+    """
+    known = known.to(picture)
+    picture = picture * known
+    if known.all() or max(picture.shape[-2:]) == 1:
+        return picture
+
+    def halved(x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+
+    share = halved(known)
+    coarse = filled(halved(picture) / share.clamp_min(1e-6), (share > 0).to(picture))
+    return torch.where(
+        known > 0, picture, functional.interpolate(coarse, picture.shape[-2:], mode="bilinear", align_corners=False)
+    )
+
+
+def _blurred(picture: Tensor, deviation: float) -> Tensor:
+    """Return a picture [B, C, H, W] after a Gaussian filter; beyond its edges it is 0."""
+    reach = int(3 * deviation)
+    offsets = torch.arange(-reach, reach + 1, device=picture.device)
+    weights = torch.exp(-0.5 * (offsets / deviation) ** 2)
+    weights = (weights / weights.sum()).to(picture)
+    each = picture.flatten(0, 1)[:, None]
+    along = functional.conv2d(each, weights[None, None, :, None], padding=(reach, 0))
+    return functional.conv2d(along, weights[None, None, None, :], padding=(0, reach)).reshape(picture.shape)

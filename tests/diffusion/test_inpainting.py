@@ -1,0 +1,182 @@
+"""Given pictures continue: their own pixels stay, and the rest goes on from them."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, UniPCMultistepScheduler
+from PIL import Image
+
+from r2id.conditioning.labels import LabelConditioner
+from r2id.data.loading import load_images
+from r2id.diffusion.inpainting import KnownPicture, filled, known_cells
+from r2id.diffusion.pipeline import R2Pipeline
+from r2id.errors import InputError
+from r2id.evaluation.classifier import load_classifier
+
+FIXTURES = "tests/fixtures/digits"
+FEW = {"num_inference_steps": 3}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def pipeline(make_pipeline):
+    return make_pipeline()
+
+
+def noise_image(height: int, width: int, channels: int = 1) -> Image.Image:
+    levels = torch.randint(0, 256, (height, width, channels), dtype=torch.uint8, generator=seeded()).numpy()
+    return Image.fromarray(levels[..., 0] if channels == 1 else levels)
+
+
+def right_half(height: int, width: int) -> torch.Tensor:
+    mask = torch.zeros(height, width)
+    mask[:, width // 2 :] = 1
+    return mask
+
+
+class TestKnownPixels:
+    @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+    def test_they_stay_exactly_and_the_others_follow_the_seed(self, make_pipeline, prediction_type):
+        pipeline = make_pipeline(prediction_type=prediction_type)
+        image, mask = noise_image(13, 18), right_half(13, 18)
+        first, again, other = (
+            np.asarray(pipeline.inpaint(image, mask, [3], generator=seeded(seed), **FEW).images[0])
+            for seed in (1, 1, 2)
+        )
+        assert np.array_equal(first[:, :9], np.asarray(image)[:, :9])
+        assert np.array_equal(first, again) and not np.array_equal(first[:, 9:], other[:, 9:])
+
+    def test_a_picture_keeps_its_place_on_a_larger_canvas(self, pipeline):
+        image = noise_image(8, 6)
+        result = pipeline.outpaint(image, [3, 4], left=5, top=2, right=1, generator=seeded(), **FEW)
+        assert result.latents.canvas == (10, 12) and len(result.images) == 2
+        for picture in result.images:
+            assert picture.size == (12, 10)
+            assert picture.crop((5, 2, 11, 10)).tobytes() == image.tobytes()
+
+    def test_rgb_of_a_pyramid(self, make_pyramid, make_diffuser):
+        pipeline = R2Pipeline(make_diffuser(channels=24), LabelConditioner(dim=8).eval(), make_pyramid())
+        pipeline.set_progress_bar_config(disable=True)
+        image = noise_image(32, 32, 3)
+        picture = pipeline.outpaint(image, [3], right=16, latent_size=(2, 3), generator=seeded(), **FEW).images[0]
+        assert picture.size == (48, 32) and picture.crop((0, 0, 32, 32)).tobytes() == image.tobytes()
+
+    def test_a_model_of_pixels(self, make_pipeline):
+        pipeline = make_pipeline(None)
+        image = noise_image(8, 8)
+        picture = pipeline.inpaint(image, right_half(8, 8), [3], latent_size=(8, 8), **FEW).images[0]
+        assert picture.crop((0, 0, 4, 8)).tobytes() == image.crop((0, 0, 4, 8)).tobytes()
+
+    def test_images_and_masks_may_be_of_pillow_or_tensors(self, pipeline):
+        image, mask = noise_image(8, 12), right_half(8, 12)
+        values = torch.from_numpy(np.asarray(image).copy())[None, None] / 127.5 - 1
+        white = Image.fromarray((mask.numpy() * 255).astype(np.uint8))
+        one = pipeline.inpaint(image, white, [3], generator=seeded(), output_type="pt", **FEW).images
+        other = pipeline.inpaint(values, mask, [3], generator=seeded(), output_type="pt", **FEW).images
+        assert torch.equal(one, other) and torch.equal(one[..., :6], values[..., :6])
+
+    def test_no_label_is_none_and_needs_no_guidance(self, pipeline):
+        image, mask = noise_image(8, 12), right_half(8, 12)
+        none = pipeline.inpaint(image, mask, generator=seeded(), output_type="pt", **FEW).images
+        same = pipeline.inpaint(image, mask, [None], guidance_scale=1, generator=seeded(), output_type="pt", **FEW)
+        assert torch.equal(none, same.images)
+
+
+class TestKnownLatents:
+    @pytest.mark.parametrize(
+        "kind", [UniPCMultistepScheduler, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler]
+    )
+    def test_every_scheduler_leads_them_to_the_picture(self, make_pipeline, kind):
+        pipeline = make_pipeline(None)
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+        picture, mask = torch.rand(1, 1, 6, 8) * 2 - 1, right_half(6, 8)
+        known = KnownPicture(None, picture, 1 - mask[None, None], (6, 8), (6, 8))
+        how = {"latent_size": (6, 8), "canvas": (6, 8), "known": known, "output_type": "latent"}
+        latents = pipeline([3, 4], generator=seeded(), num_inference_steps=10, **how).images
+        torch.testing.assert_close(latents[..., :4], picture[..., :4].expand(2, -1, -1, -1), rtol=0, atol=0.02)
+        assert (latents[..., 4:] - picture[..., 4:]).abs().max() > 0.1
+
+    def test_a_cell_is_known_where_all_its_pixels_are(self):
+        known = torch.ones(1, 1, 8, 6)
+        known[..., 3, 5] = 0
+        expected = torch.ones(4, 3)
+        expected[1, 2] = 0
+        assert torch.equal(known_cells(known, (4, 3))[0, 0], expected)
+        assert known_cells(known, (16, 12)).sum() == 16 * 12 - 4
+
+
+class TestFilling:
+    def test_known_pixels_stay_and_a_constant_goes_on(self):
+        picture, known = torch.full((1, 2, 13, 9), 0.3), torch.zeros(1, 1, 13, 9)
+        known[..., :4, 2:5] = 1
+        result = filled(torch.where(known > 0, picture, 7.0), known)
+        torch.testing.assert_close(result, picture)
+
+    def test_what_is_unknown_lies_between_what_is_known(self):
+        picture, known = torch.rand(1, 1, 20, 31), (torch.rand(1, 1, 20, 31) < 0.1).float()
+        result = filled(picture, known)
+        assert torch.equal(result[known > 0], picture[known > 0])
+        assert picture[known > 0].min() - 1e-5 <= result.min() and result.max() <= picture[known > 0].max() + 1e-5
+
+    def test_nothing_known_gives_zeros(self):
+        assert not filled(torch.rand(1, 1, 5, 3), torch.zeros(1, 1, 5, 3)).any()
+
+    def test_a_picture_that_is_off_by_a_constant_is_joined_without_a_jump(self, make_resampler):
+        given, known = torch.zeros(1, 1, 32, 32), 1 - right_half(32, 32)[None, None]
+        picture = KnownPicture(make_resampler(), given, known, (4, 4), (1, 1))
+        row = picture.completed(torch.full((1, 1, 32, 32), 0.4))[0, 0, 16]
+        assert not row[:16].any() and row[-1] == pytest.approx(0.4)
+        assert (row[1:] - row[:-1]).abs().max() < 0.1
+
+
+def test_halves_of_digits_are_completed_to_the_label_without_a_seam():
+    digits = load_images(FIXTURES, "test", image_size=(32, 32))
+    labels = [digits.label_names[index] for index in digits.labels.tolist()]
+    chosen = [labels.index(name) for name in sorted(set(labels))]
+    pipeline = R2Pipeline.from_pretrained("mnist")
+    pipeline.set_progress_bar_config(disable=True)
+    mask, how = torch.zeros(32, 32), {"num_inference_steps": 8, "output_type": "pt"}
+    mask[16:] = 1
+    originals = digits.images[chosen].float() / 127.5 - 1
+    made = [
+        pipeline.inpaint(original[None], mask, [labels[index]], generator=seeded(index), **how).images
+        for original, index in zip(originals, chosen, strict=True)
+    ]
+    pictures = torch.cat(made)
+    with torch.no_grad():
+        read = load_classifier()(pictures).argmax(1)
+    assert sum(labels[index] == str(int(one)) for index, one in zip(chosen, read, strict=True)) >= len(chosen) - 2
+
+    def jump(images: torch.Tensor, row: int) -> torch.Tensor:
+        return (images[..., row, :] - images[..., row - 1, :]).square().mean()
+
+    inside = torch.stack([jump(pictures, row) for row in range(8, 24) if row != 16]).mean()
+    assert jump(pictures, 16) < 2 * inside
+
+
+@pytest.mark.parametrize(
+    ("method", "changed", "sentence"),
+    [
+        ("inpaint", {"mask": torch.zeros(7, 8)}, "mask is 7x8 and the image 8x8"),
+        ("inpaint", {"mask": torch.zeros(8, 8)}, "black everywhere"),
+        ("inpaint", {"mask": torch.ones(8, 8)}, "white everywhere"),
+        ("inpaint", {"mask": torch.ones(1, 1, 8, 8)}, r"mask is \(1, 1, 8, 8\)"),
+        ("inpaint", {"mask": "mask.png"}, "mask is str"),
+        ("inpaint", {"image": torch.zeros(2, 1, 8, 8), "mask": torch.zeros(8, 8)}, r"image is \(2, 1, 8, 8\)"),
+        ("inpaint", {"mask": right_half(8, 8), "output_type": "latent"}, "'latent'"),
+        ("inpaint", {"mask": right_half(8, 8), "class_labels": ["cat"]}, "'cat'"),
+        ("outpaint", {}, "left, right, top, bottom are all 0"),
+        ("outpaint", {"left": -1}, "left is -1"),
+        ("outpaint", {"left": 20, "right": 5}, "left 20 and right 5 would make a side of 8 pixels 33; .* at most 32"),
+        ("outpaint", {"bottom": 25}, "bottom 25 would make a side of 8 pixels 33"),
+        ("outpaint", {"left": 1, "latent_size": (0, 3)}, r"latent size is \(0, 3\)"),
+        ("outpaint", {"left": 1, "latent_size": (10**6, 10**6)}, "GiB"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_sentence(pipeline, method, changed, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        getattr(pipeline, method)(**{"image": noise_image(8, 8), "class_labels": [3]} | FEW | changed)
+    assert "\n" not in str(caught.value)
