@@ -1,5 +1,7 @@
 """Given pictures continue: their own pixels stay, and the rest goes on from them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.classifier import load_classifier
 
-FIXTURES = "tests/fixtures/digits"
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "digits"
 FEW = {"num_inference_steps": 3}
 
 

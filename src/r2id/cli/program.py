@@ -14,6 +14,7 @@ from r2id.cli.encode import Decode, Encode, decode, encode
 from r2id.cli.evaluate import Evaluate, evaluate
 from r2id.cli.help import explain, network_options
 from r2id.cli.info import Info, info
+from r2id.cli.inpaint import Inpaint, Outpaint, inpaint, outpaint
 from r2id.cli.parsing import RULES, OptionError
 from r2id.cli.publish import Card, Export, card, export
 from r2id.cli.render import Render, render
@@ -26,6 +27,8 @@ from r2id.training.presets import DIFFUSER_PRESETS, PRESET_NOTES, RESAMPLER_PRES
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "sample": (Sample, sample),
+    "inpaint": (Inpaint, inpaint),
+    "outpaint": (Outpaint, outpaint),
     "resample": (Resample, resample),
     "encode": (Encode, encode),
     "decode": (Decode, decode),
