@@ -9,7 +9,15 @@ from PIL import Image
 
 from r2id.cli import main
 from r2id.data.loading import load_images
-from r2id.data.named_drawings import FINER, averaged, held_out, named_drawings, render_named_drawings
+from r2id.data.named_drawings import (
+    FINER,
+    averaged,
+    held_out,
+    named_drawings,
+    render_named_drawings,
+    spelled_out,
+    word_ranks,
+)
 from r2id.errors import InputError
 
 RED, GREEN, BLUE = (f'<path fill="{colour}" d="M2 2h12v12H2z"/>' for colour in ("#f00", "#0f0", "#00f"))
@@ -88,6 +96,15 @@ class TestCaptions:
     def test_equal_drawings_are_one_with_the_captions_of_all(self, tmp_path, names):
         (one,) = named_drawings([package(tmp_path / "twins", "twins", {"cat": RED, "red-heart": RED})], names)
         assert one.concept == "cat" and {"cat, twins style", "red heart, twins style"} < set(one.captions)
+
+    def test_names_without_spaces_are_split_into_frequent_words(self):
+        ranks = word_ranks()
+        names = {
+            "foxsmiling": "fox smiling", "handup": "hand up", "2hearts": "2 hearts", "clock7oclock": "clock 7 oclock",
+            "tram-car": "tram car", "rocket": "rocket", "1st-place-medal": "1st place medal", "qqxzv": "qqxzv",
+            "add_circle": "add circle", "!": "!",
+        }  # fmt: skip
+        assert {name: spelled_out(name, ranks) for name in names} == names
 
     def test_other_packages_are_refused(self, tmp_path, coded):
         with pytest.raises(InputError, match=r"coded holds no en/data\.json.*emojibase-data"):

@@ -6,6 +6,7 @@ A picture's style, its package, is part of its captions. The pictures of one con
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from PIL import Image
 
+from r2id.conditioning.word_vectors import load_word_vectors
 from r2id.data.content import counted
 from r2id.data.drawings import ACCEPTED, distinct_names, read_icons, read_member, rendered, svg_of
 from r2id.errors import InputError
@@ -111,7 +113,7 @@ def named_drawings(sources: Sequence[Path], names: Path) -> list[NamedDrawing]:
     Raises:
         InputError: a source cannot be read.
     """
-    emoji_names = EmojiNames(names)
+    emoji_names, ranks = EmojiNames(names), word_ranks()
     packages = [(read_icons(one), read_member(one, "chars.json", ACCEPTED) or {}) for one in sources]
     for _, codes in packages:
         emoji_names.learn(codes)
@@ -128,7 +130,7 @@ def named_drawings(sources: Sequence[Path], names: Path) -> list[NamedDrawing]:
             # A flag's name is a code of letters, which is no caption.
             if _has_skin_tone(name, code) or (of_flags and not emoji):
                 continue
-            words = re.sub(r"[-_]+", " ", re.sub(r"-\d+$", "", name)).strip() or name
+            words = spelled_out(re.sub(r"-\d+$", "", name), ranks)
             concept, captions = emoji.label if emoji else words, _captions(words, emoji, style)
             svg = svg_of(icons, name)
             if before := same.get(svg):
@@ -211,6 +213,37 @@ def averaged(picture: Image.Image) -> Image.Image:
 def held_out(concept: str, share: float) -> bool:
     """Return whether a concept belongs to the split test, which its name alone decides."""
     return zlib.crc32(concept.lower().encode()) < share * 2**32
+
+
+def word_ranks() -> dict[str, int]:
+    """Return the rank of each bundled word, 1 for the most frequent."""
+    return {word: rank for rank, word in enumerate(load_word_vectors().words, start=1)}
+
+
+def spelled_out(name: str, ranks: Mapping[str, int]) -> str:
+    """Return the words of a picture's name: "foxsmiling" → "fox smiling", "clock2-oclock" → "clock 2 oclock"."""
+    parts = re.findall(r"\d+(?:st|nd|rd|th)\b|\d+|[^\W\d_]+", name)
+    return " ".join(word for part in parts for word in _split(part, ranks)) or name
+
+
+def _split(part: str, ranks: Mapping[str, int]) -> list[str]:
+    """Split letters into known words; none are split that are known, or cannot be split.
+
+    The split with the most frequent words is chosen, by Zipf's law: the cost of a word is the logarithm of its rank.
+    """
+    if part in ranks or not part.isalpha():
+        return [part]
+    most = math.log(len(ranks))
+    costs, words = [0.0], [[""]]
+    for end in range(1, len(part) + 1):
+        known = ((start, ranks.get(part[start:end])) for start in range(end))
+        options = [
+            (costs[start] + math.log(rank * most), start) for start, rank in known if rank and costs[start] < math.inf
+        ]
+        cost, start = min(options, default=(math.inf, 0))
+        costs.append(cost)
+        words.append([*words[start], part[start:end]])
+    return words[-1][1:] if costs[-1] < math.inf else [part]
 
 
 def _captions(words: str, emoji: Emoji | None, style: str) -> tuple[str, ...]:
