@@ -13,8 +13,8 @@ from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.latents import Latents
 from r2id.geometry.canvas import LatentTensor, canvas_of
+from r2id.networks.batches import decode_some_at_once
 from r2id.networks.loading import PRETRAINED
-from r2id.networks.resampler import decode_some_at_once
 
 STORED = {
     "size": (64, 64),

@@ -23,7 +23,8 @@ from r2id.diffusion.pipeline import R2Pipeline
 from r2id.diffusion.schedule import alpha_bar_at, shift_scheduler
 from r2id.errors import InputError
 from r2id.geometry.density import density
-from r2id.networks.resampler import R2IR, decode_some_at_once
+from r2id.networks.batches import decode_some_at_once
+from r2id.networks.resampler import R2IR
 
 SCHEDULERS = (UniPCMultistepScheduler, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler)
 FEW = {"latent_size": (3, 2), "size": (8, 6), "num_inference_steps": 3, "output_type": "pt"}

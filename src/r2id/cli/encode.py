@@ -180,7 +180,7 @@ def decode(config: tyro.conf.OmitArgPrefixes[Decode]) -> None:
     from r2id.batch.resampling import Target
     from r2id.files.images import IMAGE_SUFFIXES, as_output, save_image
     from r2id.files.latents import SUFFIX, Latents
-    from r2id.networks.resampler import decode_some_at_once
+    from r2id.networks.batches import decode_some_at_once
     from r2id.runtime.memory import check_fits_in_memory
     from r2id.runtime.precision import autocast
 

@@ -89,7 +89,7 @@ class LatentDataset:
 
     Attributes:
         parts: float16 [N, C, h, w] in [−1, 1], one for each file, mapped from it.
-        canvas: proportions (height, width) of the images.
+        canvas: (height, width) of the images, in cells, as of a `LatentTensor`.
         image_size: height and width of the images in pixels; None if unknown.
         model: `R2IR.checksum()` of the weights that encoded them.
         labels, label_names, captions, source, found, more_captions, weight: as of an `ImageDataset`.

@@ -44,9 +44,10 @@ from r2id.files.images import as_output, check_output_type
 from r2id.geometry.canvas import Canvas, LatentTensor, canvas_of, check_canvas, plain
 from r2id.geometry.density import density
 from r2id.geometry.sizes import Size, check_size, in_proportion
+from r2id.networks.batches import decode_some_at_once
 from r2id.networks.diffuser import R2ID
 from r2id.networks.loading import PipelineSwitches, Publishing, check_variant, for_upload, load_pretrained
-from r2id.networks.resampler import R2IR, decode_some_at_once
+from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_fits_in_memory
 
 

@@ -19,7 +19,7 @@ from r2id.diffusion.schedule import cosine_alpha_bar
 from r2id.errors import InputError
 from r2id.files.atomic import write_whole
 from r2id.geometry.sizes import Size, size_text
-from r2id.networks.resampler import clean_samples
+from r2id.networks.batches import clean_samples
 from r2id.runtime.progress import uncounted
 
 TIMES = tuple(step / 20 for step in range(21))

@@ -15,7 +15,8 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 
 from r2id.data.dataset import ImageDataset
 from r2id.geometry.sizes import Size, size_text
-from r2id.networks.resampler import R2IR, decode_some_at_once
+from r2id.networks.batches import decode_some_at_once
+from r2id.networks.resampler import R2IR
 from r2id.runtime.progress import uncounted
 
 METHODS = ("R2IR", "R2IR at the trained size, then Lanczos", "Lanczos alone, as many values as the latent")

@@ -40,7 +40,7 @@ class Latents:
 
     Attributes:
         values: [N, C, h, w], in half precision or 8 bits on disk; in [−1, 1], except a pyramid's.
-        canvas: proportions (height, width) of the pictures.
+        canvas: (height, width) of the pictures, in cells, as of a `LatentTensor`.
         labels: one name per latent; empty without labels.
         model: `R2IR.checksum()` of their weights.
         image_size: height and width in pixels of the pictures that were encoded or sampled; None where none were.

@@ -1,4 +1,8 @@
-"""The canvas of latents, which travels with them."""
+"""The canvas of latents, which travels with them.
+
+A canvas is (height, width) in cells of any size (design §3). A grid of just as many latents as hold its cells has one
+for each, and the last ones reach beyond its edges. Any other grid covers the canvas evenly: only proportions count.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ class LatentTensor(Tensor):
     Results of the shape [any number, C, h, w] keep the canvas. All other results are plain tensors.
 
     Attributes:
-        canvas: proportions (height, width) of the picture.
+        canvas: (height, width) of the picture, in cells.
     """
 
     canvas: Canvas

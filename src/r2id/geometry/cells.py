@@ -20,10 +20,10 @@ def whole_cells(cells: Cells) -> Size:
 
 
 def cells_of(grid: Size, canvas: Sequence[float] | None) -> Cells:
-    """The canvas of a latent grid, in cells.
+    """The canvas of a latent grid, in latents.
 
-    A canvas that the grid just holds, such as (20.06, 30.06) of 21 × 31 latents, is taken as cells. Any other gives
-    proportions alone, and the grid fills it.
+    21 × 31 latents are the cells of a canvas of (20.06, 30.06), whose edges lie within the last ones. A canvas of any
+    other number of cells, or none, is covered by the grid evenly.
     """
     if canvas is not None and whole_cells((canvas[0], canvas[1])) == grid:
         return canvas[0], canvas[1]

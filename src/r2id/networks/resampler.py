@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
-from torch import Tensor, nn
+from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.fields.cell_field import CellField
@@ -239,8 +239,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField | CellField:
         """Return the latent [B, latent_channels, h, w] as a function of coordinates.
 
-        `canvas` gives the proportions of the latent's picture, by default those that the latent carries, or else those
-        of h × w. Raises InputError for other channels than the model's.
+        `canvas` is that of the latent's picture, as of a `LatentTensor`, by default what the latent carries, or else
+        h × w. Raises InputError for other channels than the model's.
         """
         self._check_channels(latent, self.config.latent_channels, "a latent")
         canvas, latent = canvas or canvas_of(latent), plain(latent)
@@ -396,25 +396,3 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 def _latent_grid(size: Size | Grid, canvas: tuple[float, float], device: torch.device) -> Grid:
     return size if isinstance(size, Grid) else Grid.of_size(check_size(size, "the latent size"), canvas, device)
-
-
-def decode_some_at_once(resampler: R2IR, latents: Tensor, size: Size, canvas: tuple[float, float]) -> Iterator[Tensor]:
-    """Yield pictures [B, C, H, W] in [−1, 1]: small ones in batches, large ones and those of dense latents one by one.
-    Only pictures that the caller keeps stay in memory."""
-    together = max(1, 2**16 // max(size[0] * size[1], 16 * latents.shape[-2] * latents.shape[-1]))
-    for some in latents.split(together):
-        yield resampler.decode(some, size, canvas)
-
-
-@torch.no_grad()
-def clean_samples(resampler: R2IR | None, images: Tensor, size: Size | Grid) -> Tensor:
-    """Return the clean samples of images [B, C, H, W] for diffusion: standardised latents of `size` or on that grid, or
-    without a resampler the images at that size. Latents that come with their canvas are encoded already."""
-    if resampler and canvas_of(images):
-        return resampler.standardise(plain(images))
-    if resampler:
-        return resampler.standardise(resampler.encode(images, size).float())
-    lengths = size.size if isinstance(size, Grid) else size
-    if lengths == tuple(images.shape[-2:]):
-        return images
-    return nn.functional.interpolate(images, lengths, mode="bicubic", antialias=True)

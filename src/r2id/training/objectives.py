@@ -16,7 +16,8 @@ from r2id.diffusion.schedule import cosine_alpha_bar, logit_normal_time
 from r2id.geometry.canvas import canvas_of
 from r2id.geometry.coordinates import Grid
 from r2id.geometry.sizes import Size
-from r2id.networks.resampler import R2IR, clean_samples
+from r2id.networks.batches import clean_samples
+from r2id.networks.resampler import R2IR
 from r2id.runtime.processes import Share
 
 
