@@ -9,8 +9,9 @@ from torch.nn import functional
 from r2id.diffusion.prediction import predicted_sample, signal_and_spread, velocity_of_sample
 from r2id.geometry.canvas import Canvas, plain
 from r2id.geometry.sizes import Size
+from r2id.networks.batches import clean_samples
 from r2id.networks.diffuser import Prediction
-from r2id.networks.resampler import R2IR, clean_samples
+from r2id.networks.resampler import R2IR
 
 ENCODED_AGAIN = 0.5
 """Share of the steps after which known cells are encoded with what the sampler expects beside them. A cell reads its
