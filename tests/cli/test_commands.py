@@ -76,7 +76,7 @@ def test_a_model_is_sampled_and_encodes_at_its_own_sizes(capsys, monkeypatch, tm
     pipeline.register_to_config(generation_defaults={"latent_size": (12, 12), "num_inference_steps": 2})
     pipeline.save_pretrained(tmp_path / "model")
     model = ("--model", tmp_path / "model", "--device", "cpu")
-    assert run(capsys, monkeypatch, "sample", *model, "--labels", "3", "--keep-latents", "--output", tmp_path)[0] == 0
+    assert run(capsys, monkeypatch, "sample", *model, "--class", "3", "--keep-latents", "--output", tmp_path)[0] == 0
     settings = json.loads((tmp_path / "sample.json").read_text())
     assert (settings["size"], settings["latent_size"]) == ([[64, 64]], [12, 12])
     assert (settings["num_inference_steps"], settings["guidance_scale"]) == (2, 4.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -28,7 +28,7 @@ class Sample(Sampling):
     output: Path
     """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png, and all of a size in OUTPUT/<H>x<W>.png. With the
     suffix of an image, the file of a single picture, which may be larger than memory as .tif or .png."""
-    labels: str | None = None
+    labels: Annotated[str | None, tyro.conf.arg(aliases=["--class"])] = None
     """Labels, separated by commas; 0-9 is a range, unless it is a name. By default all that the model knows."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Text to show, for a model that was trained on captions; repeat it for more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from r2id.errors import InputError
 from r2id.networks.loading import CheckedLoading
+
+MOST_LABELS, LABELS_ALIKE = 20, 5
+"""Most labels that an error names, and how many of a larger number."""
 
 
 class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -40,8 +44,21 @@ class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore
         if hasattr(label, "item"):
             label = label.item()  # of numpy and torch
         if str(label) not in self.label_names:
-            raise InputError(f"label {label!r} is not known to this model; it knows {', '.join(self.label_names)}")
+            raise InputError(
+                f"label {str(label)[:40]!r} is not known to this model; it knows {self._known(str(label))}"
+            )
         return self.label_names.index(str(label))
+
+    def _known(self, label: str) -> str:
+        """Return all labels or, of many, those spelled most like `label`."""
+        names = self.label_names
+        if len(names) <= MOST_LABELS:
+            return ", ".join(names)
+        spelled = {name.lower(): name for name in names}
+        alike = (
+            difflib.get_close_matches(label[:40].lower(), spelled, LABELS_ALIKE, 0.4) or list(spelled)[:LABELS_ALIKE]
+        )
+        return f"{len(names)} labels, such as {', '.join(spelled[name] for name in alike)}"
 
     def read(self, labels: Sequence[str | int | None]) -> Tensor:
         """Return the indices of labels [B]; None means no label. Raises InputError if the model does not know one."""
