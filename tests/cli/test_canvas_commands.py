@@ -97,3 +97,31 @@ class TestGivenPictures:
         status, _, error = command(*arguments)
         assert status == 2 and sentence in error and len(error.splitlines()) == 1, error
         assert sorted(digit.parent.iterdir()) == before
+
+
+class TestPanorama:
+    def test_it_goes_to_a_folder_or_a_file(self, command, tmp_path):
+        sample = ("sample", "--labels", "3", "--panorama", "--size", "16x60", "--latent-size", "4x4", *QUICK)
+        assert command(*sample, "--output", tmp_path / "out")[0] == 0
+        status, printed, error = command(*sample, "--output", tmp_path / "wide.png")
+        assert (status, printed) == (0, f"{tmp_path / 'wide.png'}: 16x60\n"), error
+        wide = Image.open(tmp_path / "wide.png")
+        assert wide.tobytes() == Image.open(tmp_path / "out" / "16x60" / "0-3.png").tobytes()
+        pipeline = R2Pipeline.from_pretrained("mnist")
+        how = {"num_inference_steps": 2, "generator": [torch.Generator().manual_seed(0)]}
+        assert wide.tobytes() == pipeline.panorama([3], (16, 60), (4, 4), **how).images[0].tobytes()
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ((), "--panorama is given with 0 sizes"),
+            (SIZES, "--panorama is given with 2 sizes"),
+            ((*SIZES, "--joint"), "--panorama is given with 2 sizes"),
+            (("--size", "8x40", "--keep-latents"), "--panorama and --keep-latents are both given"),
+            (("--size", "9000000000x10"), "GiB"),
+        ],
+    )
+    def test_what_cannot_be_is_said_in_one_sentence(self, command, tmp_path, options, sentence):
+        status, _, error = command("sample", "--labels", "3", "--panorama", *options, "--output", tmp_path / "out")
+        assert status == 2 and sentence in error and len(error.splitlines()) == 1
+        assert not (tmp_path / "out").exists()

@@ -136,3 +136,9 @@ def test_a_canvas_that_holds_them_takes_coordinates_outside_the_picture(make_res
     assert colours.isfinite().all() and torch.equal(colours[..., :1], field(edges[:1]))
     with pytest.raises(InputError, match="x within ±1"):
         field(torch.tensor([0.0, 1.1]), canvas=(1, 2))
+
+
+@pytest.mark.parametrize("size", [(5, 7), (40, 33)])
+def test_means_over_the_cells_of_a_grid_are_the_pixels_there(make_resampler, size):
+    field = make_resampler().field(torch.randn(2, 3, 2, 3), (2, 3))
+    torch.testing.assert_close(field.means(Grid.of_size(size, (2, 3))), field.render(size), rtol=1e-4, atol=1e-5)

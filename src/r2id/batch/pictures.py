@@ -15,7 +15,7 @@ from PIL import Image
 
 from r2id.batch.record import Record
 from r2id.diffusion.defaults import sampling_options
-from r2id.diffusion.pipeline import R2Pipeline
+from r2id.diffusion.pipeline import R2Pipeline, R2PipelineOutput
 from r2id.files.atomic import file_name
 from r2id.files.contact_sheets import contact_sheet
 from r2id.files.images import save_image
@@ -74,10 +74,22 @@ class Generation:
     guidance_interval: tuple[float, float]
     precision: str
     joint: bool = False
+    panorama: bool = False
 
     def settings(self) -> dict[str, Any]:
-        """Return what the pictures depend on. Records of earlier versions have no `joint`."""
+        """Return what the pictures depend on. Records of earlier versions have neither `joint` nor
+        `panorama`."""
         return {name: value for name, value in asdict(self).items() if value is not False}
+
+    def call(
+        self, pipeline: R2Pipeline, labels: Sequence[str], sizes: Sequence[Size], generators: list[torch.Generator]
+    ) -> R2PipelineOutput:
+        """Return the pictures of labels, a list for each size; a panorama has one size."""
+        options: dict[str, Any] = {"generator": generators, **sampling_options(self)}
+        if not self.panorama:
+            return pipeline(labels, self.latent_size, list(sizes), joint=self.joint, **options)
+        result = pipeline.panorama(labels, sizes[0], self.latent_size, **options)
+        return R2PipelineOutput(images=[result.images], latents=result.latents)
 
 
 def generate(
@@ -104,14 +116,8 @@ def generate(
         with progress(len(mine), "generating", len(mine) - len(wanted)) as advance:
             for batch in batches(wanted, batch_size):
                 labels = [pictures.labels[index] for index in batch]
-                result = pipeline(
-                    labels,
-                    how.latent_size,
-                    list(pictures.sizes),
-                    generator=[torch.Generator().manual_seed(how.seed + index) for index in batch],
-                    joint=how.joint,
-                    **sampling_options(how),
-                )
+                generators = [torch.Generator().manual_seed(how.seed + index) for index in batch]
+                result = how.call(pipeline, labels, pictures.sizes, generators)
                 record.write()
                 if pictures.keeps_latents:
                     latents = Latents.of(pipeline, result.latents, labels, pictures.sizes[0])

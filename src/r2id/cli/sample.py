@@ -40,6 +40,9 @@ class Sample(Sampling):
     """Height and width of the pictures, by default the model's own; repeat it for more sizes of the same pictures."""
     joint: bool = False
     """Sample all sizes as one picture, composed for the proportions of each."""
+    panorama: bool = False
+    """Generate a picture many times wider or higher than those of training, in overlapping windows, each of which shows
+    the label or prompt."""
     seed: int = 0
     """Picture i is generated from seed + i, independently of the others."""
     batch_size: int = 100
@@ -72,7 +75,10 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         raise InputError("no text given; this model shows what --prompt says")
     if config.joint:
         check_joint(config.size, config.keep_latents)
-    defaults = pipeline.defaults_on(None if config.joint else next(iter(config.size), config.latent_size))
+    if config.panorama:
+        check_panorama(config.size, config.joint, config.keep_latents)
+    own = config.joint or config.panorama
+    defaults = pipeline.defaults_on(None if own else next(iter(config.size), config.latent_size))
     latent_size, sizes = config.latent_size or defaults.latent_size, config.size or (defaults.size,)
     check_seed(config.seed)
     requests = [label for label in labels for _ in range(config.per_label)]
@@ -83,6 +89,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         latent_size=latent_size,
         precision=config.precision,
         joint=config.joint,
+        panorama=config.panorama,
         **defaults.fill(sampling_options(config)),
     )
     if config.output.suffix.lower() in IMAGE_SUFFIXES:
@@ -111,6 +118,15 @@ def check_joint(sizes: Sequence[Size], keep_latents: bool) -> None:
         raise InputError("--joint samples latents for each size, and --keep-latents keeps those of one; leave one out")
 
 
+def check_panorama(sizes: Sequence[Size], joint: bool, keep_latents: bool) -> None:
+    """Raise InputError unless a panorama has one size, and none of what belongs to pictures of one canvas."""
+    if len(sizes) != 1:
+        raise InputError(f"--panorama is given with {len(sizes)} sizes; give one --size")
+    for name, given in (("--joint", joint), ("--keep-latents", keep_latents)):
+        if given:
+            raise InputError(f"--panorama and {name} are both given; leave one out")
+
+
 def sample_one(
     pipeline: R2Pipeline, requests: Sequence[str], sizes: Sequence[Size], how: Generation, output: Path
 ) -> None:
@@ -119,6 +135,7 @@ def sample_one(
 
     from r2id.batch.one_picture import write_picture
     from r2id.diffusion.defaults import sampling_options
+    from r2id.files.images import save_image
     from r2id.files.large_writer import check_output
     from r2id.files.latents import Latents
     from r2id.files.pictures import PixelFormat
@@ -132,6 +149,12 @@ def sample_one(
     if pipeline.resampler is None:
         raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
     check_output(output, sizes[0], PixelFormat(pipeline.resampler.config.image_channels))
+    if how.panorama:
+        with torch.inference_mode(), autocast(how.precision, pipeline.device):
+            made = how.call(pipeline, requests, sizes, [torch.Generator().manual_seed(how.seed)])
+        save_image(made.images[0][0], output)
+        print(f"{output}: {size_text(sizes[0])}")
+        return
     with torch.inference_mode():
         with autocast(how.precision, pipeline.device):
             options: dict[str, Any] = {"output_type": "latent", **sampling_options(how)}

@@ -1,4 +1,5 @@
-"""Pictures that continue a given one: inpainting and outpainting, as methods of a pipeline (design §5)."""
+"""Canvases beyond those of training: given pictures that are continued, and panoramas, as methods of a pipeline
+(design §5)."""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from r2id.diffusion.arguments import given_mask, given_picture
+from r2id.diffusion.arguments import given_mask, given_picture, labels_of
 from r2id.diffusion.inpainting import KnownPicture
+from r2id.diffusion.windows import Windows
 from r2id.errors import InputError
 from r2id.files.images import as_output, check_output_type
-from r2id.geometry.canvas import Canvas, check_canvas
+from r2id.geometry.canvas import Canvas, check_canvas, plain
 from r2id.geometry.sizes import Size, check_size, in_proportion
 from r2id.runtime.memory import check_fits_in_memory
 
@@ -23,10 +25,12 @@ MOST_GROWTH = 4
 
 
 class Canvases:
-    """Methods of `R2Pipeline` that keep the known part of a given picture."""
+    """Methods of `R2Pipeline` for given pictures and for panoramas."""
 
     diffuser: Any
     resampler: Any
+    conditioner: Any
+    generation_defaults: Any
     decode: Any
     defaults_on: Any
     _execution_device: Any
@@ -93,6 +97,50 @@ class Canvases:
         return self._continued(
             functional.pad(picture, edges), known, class_labels, output_type, {"canvas": size} | arguments
         )
+
+    @torch.no_grad()
+    def panorama(
+        self,
+        class_labels: Sequence[str | int] | None = None,
+        size: Size | None = None,
+        latent_size: Size | None = None,
+        output_type: str = "pil",
+        **arguments: Any,
+    ) -> Any:
+        """Generate pictures many times wider or higher than those of training, one for each label or text.
+
+        The canvas is predicted in overlapping windows with the proportions of training, which are blended at each step
+        (Bar-Tal et al. 2023, arXiv:2302.08113). One window spans the shorter side. Time and memory are linear in the
+        size.
+
+        Args:
+            class_labels: as for a call; all windows of a picture show it.
+            size: height and width of the pictures.
+            latent_size: height and width of the latents of a window, by default the model's own.
+            output_type: "pil", "np" or "pt".
+            arguments: others of a call, such as `generator` and `prompt`.
+        Returns:
+            `R2PipelineOutput`.
+        Raises:
+            InputError: for no size or one that memory does not hold, and as for a call.
+        """
+        check_output_type(output_type)
+        if size is None:
+            raise InputError("no size is given; a panorama needs its height and width")
+        size, defaults = check_size(size), self.generation_defaults
+        trained = check_canvas(self.diffuser.config.canvas or defaults.size)
+        window = check_size(latent_size or defaults.latent_size, "the latent size")
+        windows = Windows.over(size, trained, window)
+        count = len(labels_of(class_labels, arguments.get("prompt"), self.conditioner.label_names))
+        check_fits_in_memory([size, size], count, self.image_channels)
+        arguments |= {"canvas": size, "latent_size": windows.grid, "windows": windows, "output_type": "latent"}
+        result = self(class_labels, **arguments)
+        if self.resampler:
+            latents = plain(result.latents).to(self.resampler.dtype)
+            result.images = as_output(windows.decode(self.resampler, latents, size), output_type)
+        else:
+            result.images = self.decode(result.latents, size, output_type=output_type)
+        return result
 
     @property
     def image_channels(self) -> int:

@@ -37,6 +37,7 @@ from r2id.diffusion.inpainting import KnownPicture
 from r2id.diffusion.noise_field import same_field
 from r2id.diffusion.sampling import Trajectory, predict
 from r2id.diffusion.schedule import check_scheduler, scheduler_prediction
+from r2id.diffusion.windows import Windows
 from r2id.files.atomic import fill_folder
 from r2id.files.cards import write_card
 from r2id.files.checksums import checksum
@@ -227,6 +228,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, DiffusionPipeline):
         prompt: str | Sequence[str] | None = None,
         joint: bool = False,
         known: KnownPicture | None = None,
+        windows: Windows | None = None,
         return_dict: bool = True,
         **unknown: Any,
     ) -> R2PipelineOutput:
@@ -257,6 +259,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, DiffusionPipeline):
                 same field of noise and see each other in every step (design §5). `latent_size` is then that of a square
                 canvas, others get as many samples.
             known: a picture whose known part stays, on the same canvas, as `inpaint` and `outpaint` make it.
+            windows: those in which a large canvas is predicted, as `panorama` makes them.
             return_dict: False returns a tuple of pictures and latents.
         Raises:
             InputError: for an unknown label or argument, a size below 1, an invalid canvas, another number of
@@ -302,9 +305,10 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, DiffusionPipeline):
         dtype = self.diffuser.dtype
         noises = [latents] if latents is not None else same_field(len(labels), channels, latent_sizes, generator)
         reference, device = self.diffuser.config.noise_reference_size, self._execution_device
+        ratios = [density(windows.size if windows else one.shape[-2:], reference) for one in noises]
         paths = [
-            Trajectory(one, self.scheduler, density(one.shape[-2:], reference), num_inference_steps, generator, device)
-            for one in noises
+            Trajectory(noise, self.scheduler, ratio, num_inference_steps, generator, device)
+            for noise, ratio in zip(noises, ratios, strict=True)
         ]
         timesteps = paths[0].scheduler.timesteps
         self._interrupt, self._num_timesteps = False, len(timesteps)
@@ -317,7 +321,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, DiffusionPipeline):
             time = float(timestep) / paths[0].scheduler.config.num_train_timesteps
             guided = is_guided(time, self.guidance_scale, guidance_interval)
             branches = [tokens, no_tokens] if guided else [tokens]
-            predictions, *unconditional = predict(self.diffuser, samples, alpha_bars, branches, canvases)
+            predictions, *unconditional = predict(self.diffuser, samples, alpha_bars, branches, canvases, windows)
             if guided:
                 both = zip(predictions, unconditional[0], strict=True)
                 predictions = [guide(one, other, self.guidance_scale) for one, other in both]

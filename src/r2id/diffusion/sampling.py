@@ -13,6 +13,7 @@ from torch import Tensor
 from r2id.diffusion.noise_field import Generators
 from r2id.diffusion.prediction import velocity_of_sample
 from r2id.diffusion.schedule import alpha_bar_of_step, start_scheduler
+from r2id.diffusion.windows import Windows
 from r2id.geometry.canvas import Canvas, plain
 from r2id.networks.diffuser import R2ID, Prediction
 
@@ -64,8 +65,11 @@ def predict(
     alpha_bars: Sequence[Tensor],
     branches: Sequence[Tensor],
     canvases: Sequence[Canvas],
+    windows: Windows | None = None,
 ) -> Sequence[Sequence[Tensor]]:
-    """Return predictions for each canvas, for each set of tokens in `branches`."""
+    """Return predictions for each canvas, for each set of tokens in `branches`; `windows` are those of one canvas."""
+    if windows:
+        return windows.predict(diffuser, samples[0], alpha_bars[0], branches)
     if len(samples) > 1:
         return diffuser.joint_branches(samples, alpha_bars, branches, canvases)
     return [[one] for one in diffuser.guidance_branches(samples[0], alpha_bars[0], branches, canvases[0])]

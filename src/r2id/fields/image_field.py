@@ -124,6 +124,21 @@ class ImageField:
         samples = samples.unflatten(2, (-1, fine[1])).unflatten(1, (-1, fine[0]))
         return samples.mean(dim=(2, 4)).movedim(-1, 1)
 
+    def means(self, grid: Grid) -> Tensor:
+        """Return colours [B, C, h, w] in (−1, 1) at any places on a grid, as means over its cells, as `render` does."""
+        fine = [
+            max(1, math.ceil(self._sample_size * extent * cell - 1e-6))
+            for extent, cell in zip(self._extent, grid.cell, strict=True)
+        ]
+        axes = (
+            (axis[:, None] + cell * pixel_centres(count, device=axis.device)).flatten()
+            for axis, cell, count in zip(grid.axes, grid.cell, fine, strict=True)
+        )
+        cells = tuple(cell / count for cell, count in zip(grid.cell, fine, strict=True))
+        samples = self._decoder.read(self._summary, Grid(tuple(axes), cells, self._extent))
+        samples = samples.unflatten(2, (-1, fine[1])).unflatten(1, (-1, fine[0]))
+        return samples.mean(dim=(2, 4)).movedim(-1, 1)
+
     def _supersampling(self, size: Size) -> Size:
         """Return the number of field samples per pixel along each axis."""
         height, width = (

@@ -1,0 +1,130 @@
+"""Panoramas: canvases far beyond training, predicted in overlapping windows that are blended at each step.
+
+After MultiDiffusion (Bar-Tal et al. 2023, arXiv:2302.08113). Each window is a canvas as in training. Time and memory
+are linear in the samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r2id.geometry.canvas import Canvas
+from r2id.geometry.coordinates import Grid, canvas_extent, pixel_centres
+from r2id.geometry.kernels import raised_cosine
+from r2id.geometry.sizes import Size
+from r2id.networks.diffuser import R2ID
+from r2id.networks.resampler import R2IR
+
+SAMPLES_TOGETHER = 4096
+"""Samples, over windows and batch, that are predicted at once."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Overlapping windows on a grid of latents.
+
+    Attributes:
+        grid: height and width of all latents.
+        size: of a window; at most those of the grid.
+        canvas: proportions of a window.
+    """
+
+    grid: Size
+    size: Size
+    canvas: Canvas
+
+    @classmethod
+    def over(cls, picture: Size, canvas: Canvas, size: Size) -> Windows:
+        """Return the windows for a picture, along whose shorter side, in windows, there is one.
+
+        Args:
+            picture: height and width in pixels.
+            canvas: proportions of a window.
+            size: height and width of its latents.
+        """
+        # Pixels of a window along each unit of its canvas.
+        scale = min(side / unit for side, unit in zip(picture, canvas, strict=True))
+        height, width = (
+            max(count, round(count * side / (scale * unit)))
+            for count, side, unit in zip(size, picture, canvas, strict=True)
+        )
+        return cls((height, width), size, canvas)
+
+    def corners(self) -> list[tuple[int, int]]:
+        """Return the top left sample of each window. Neighbours overlap by half or more."""
+        rows, columns = (_starts(count, window) for count, window in zip(self.grid, self.size, strict=True))
+        return [(row, column) for row in rows for column in columns]
+
+    def crop(self, samples: Tensor, corner: tuple[int, int]) -> Tensor:
+        """Return the samples [..., h, w] of a window."""
+        (row, column), (height, width) = corner, self.size
+        return samples[..., row : row + height, column : column + width]
+
+    def predict(
+        self, diffuser: R2ID, sample: Tensor, alpha_bar: Tensor, branches: Sequence[Tensor]
+    ) -> list[list[Tensor]]:
+        """Return `guidance_branches` of a canvas [B, C, h, w] of any size, in windows: a list of one for each branch.
+
+        Where windows overlap, predictions are averaged, with weights that fall towards a window's edges.
+        """
+        rows, columns = (_fall(pixel_centres(count, device=sample.device)) for count in self.size)
+        weight = rows[:, None] * columns
+        sums = [torch.zeros_like(sample, dtype=torch.float32) for _ in branches]
+        total = torch.zeros_like(sample[:1, :1], dtype=torch.float32)
+        corners, batch = self.corners(), len(sample)
+        together = max(1, SAMPLES_TOGETHER // (batch * math.prod(self.size)))
+        for first in range(0, len(corners), together):
+            some = corners[first : first + together]
+            windows = torch.cat([self.crop(sample, corner) for corner in some])
+            tokens = [branch.repeat(len(some), 1, 1) for branch in branches]
+            predictions = diffuser.guidance_branches(windows, alpha_bar, tokens, self.canvas)
+            for summed, prediction in zip(sums, predictions, strict=True):
+                for corner, part in zip(some, prediction.split(batch), strict=True):
+                    self.crop(summed, corner).add_(part.float() * weight)
+            for corner in some:
+                self.crop(total, corner).add_(weight)
+        return [[(summed / total).to(sample.dtype)] for summed in sums]
+
+    def decode(self, resampler: R2IR, latents: Tensor, size: Size) -> Tensor:
+        """Return pictures [B, C, H, W] of `size`, decoded in windows, whose colours are blended as predictions are.
+
+        A pyramid, whose reach is a few cells on any canvas, decodes the whole at once.
+        """
+        if resampler.config.attention == "pyramid":
+            return resampler.decode(latents, size, size)
+        pictures = latents.new_zeros(len(latents), resampler.config.image_channels, *size, dtype=torch.float32)
+        total = torch.zeros_like(pictures[:1, :1])
+        cell = tuple(grid / (side * count) for grid, side, count in zip(self.grid, size, self.size, strict=True))
+        for corner in self.corners():
+            parts, axes = zip(
+                *(_inside(*along) for along in zip(corner, self.size, self.grid, size, strict=True)), strict=True
+            )
+            places = Grid(tuple(axis.to(latents.device) for axis in axes), cell, canvas_extent(self.canvas))
+            weight = _fall(places.axes[0])[:, None] * _fall(places.axes[1])
+            field = resampler.field(self.crop(latents, corner), self.canvas)
+            pictures[..., parts[0], parts[1]] += field.means(places).float() * weight
+            total[..., parts[0], parts[1]] += weight
+        return pictures / total
+
+
+def _starts(count: int, window: int) -> list[int]:
+    """Return first samples of windows that cover `count` samples evenly, each over at least half of its neighbour."""
+    gaps = math.ceil((count - window) / max(1, window // 2))
+    return [round(number * (count - window) / gaps) for number in range(gaps + 1)] if gaps else [0]
+
+
+def _inside(start: int, window: int, grid: int, side: int) -> tuple[slice, Tensor]:
+    """Return which of `side` pixels lie in a window of samples along an axis, and their relative coordinates in it."""
+    places = (torch.arange(side, dtype=torch.float64) + 0.5) * grid / side
+    first, last = torch.searchsorted(places, torch.tensor([start, start + window], dtype=torch.float64)).tolist()
+    return slice(first, last), ((places[first:last] - start) / window - 0.5).float()
+
+
+def _fall(relative: Tensor) -> Tensor:
+    """Return weights of places in a window, ±0.5 at its edges, which fall to almost 0 there."""
+    return raised_cosine(2 * relative).clamp_min(1e-3)
