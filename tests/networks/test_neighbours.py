@@ -1,5 +1,6 @@
 """Depthwise kernels of the offset between samples: one sum, however it is computed, at any density."""
 
+import copy
 import math
 from itertools import product
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from r2id.geometry.coordinates import Grid
+from r2id.networks.layers import EncoderBlock
 from r2id.networks.neighbours import Bands, Pairs, Stencil, neighbours_of
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -75,3 +77,21 @@ def test_it_is_computed_in_the_precision_of_its_values():
             found = neighbours_of(samples, 0.3, 3).mix(values.bfloat16(), weight)
         assert found.dtype == torch.bfloat16
         torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+
+
+def test_a_compiled_block_convolves_at_every_size():
+    pytest.importorskip("torch._inductor.cpp_builder").get_cpp_compiler()
+    block = EncoderBlock(8, 2, "softmax", 4, local_basis=3)
+    torch.nn.init.normal_(block.feed.kernel)
+    compiled = copy.deepcopy(block)
+    compiled.compile()
+    torch.compiler.reset()
+    for size in ((4, 4), (5, 3)):
+        near = [neighbours_of(Grid.of_size(size), 0.4, 3)]
+        x, time = torch.randn(2, math.prod(size), 8), torch.randn(2, 4)
+        answers = [one([x], [time], near)[0] for one in (block, compiled)]
+        for answer in answers:
+            answer.square().mean().backward()
+        torch.testing.assert_close(*answers, **CLOSE)
+    torch.testing.assert_close(block.feed.kernel.grad, compiled.feed.kernel.grad, **CLOSE)
+    torch.compiler.reset()

@@ -32,6 +32,8 @@ class Stencil(NamedTuple):
     kernel: Tensor
     scale: Tensor
 
+    # torch.compile (tried: 2.13) fails on a convolution of images and kernels of any size.
+    @torch.compiler.disable
     def mix(self, values: Tensor, weight: Tensor) -> Tensor:
         """Return out(p) of values [B, H·W, C] with weights [basis², C]: [B, H·W, C]."""
         rows, columns = self.kernel.shape[1:]
