@@ -485,6 +485,41 @@ def measure_gpu(options: argparse.Namespace) -> dict[str, Any]:
     return {"side": side, "steps": steps, "training": training}
 
 
+BATCHES = (1, 10, 100)
+"""Pictures of a compiled step."""
+
+
+@inductor.patch(force_disable_caches=True)
+def measure_compiled(options: argparse.Namespace) -> dict[str, Any]:
+    """Time of a step of several pictures, eager and compiled, and seconds of each first step, in one process."""
+    result: dict[str, Any] = {"first": {}, "seconds": {}}
+    for count in BATCHES:
+        works = {kind: cases.batch_step(kind, count) for kind in ("eager", "compiled")}
+        result["first"][count] = take_turns({"": works["compiled"]}, 1, idle=0)[""][0]
+        result["seconds"][count] = take_turns(works, options.rounds)
+    return result
+
+
+def show_compiled(result: dict[str, Any]) -> list[str]:
+    rows = [
+        [
+            count,
+            f"{1000 * median(seconds['eager']):.3g}",
+            str(ratio(seconds["compiled"], seconds["eager"])),
+            f"{result['first'][count]:.0f}",
+        ]
+        for count, seconds in result["seconds"].items()
+    ]
+    return [
+        "## Compiled steps",
+        "",
+        "Guided steps of the bundled digits at 8×8 latents in float32, eager and compiled as by `R2Pipeline.compile`. "
+        "The first steps, which compile, ran one after the other in one process; later sizes share compilations:",
+        "",
+        *markdown_table(["pictures", "eager, ms", "compiled, relative to eager", "first step, s"], rows),
+    ]
+
+
 NETWORKS = {"R2IR": RESAMPLER_PRESETS["mnist"], "R2ID": DIFFUSER_PRESETS["mnist"]}
 
 
@@ -514,13 +549,16 @@ SECTIONS: dict[str, tuple[Section, Callable[[dict[str, Any]], list[str]]]] = {
     "start": (measure_start, show_start),
     "rgb": (measure_rgb, show_rgb),
     "roofline": (measure_roofline, show_roofline),
+    "compiled": (measure_compiled, show_compiled),
     "gpu": (measure_gpu, show_gpu),
 }
+ONLY = {"compiled": "cpu", "gpu": "cuda"}
+"""Sections for one kind of device."""
 
 
 def sections_of(device: str) -> list[str]:
-    """Names of the sections for a kind of device; the last one is for GPUs only."""
-    return [name for name in SECTIONS if name != "gpu" or device == "cuda"]
+    """Names of the sections for a kind of device."""
+    return [name for name in SECTIONS if ONLY.get(name, device) == device]
 
 
 def write_document(results: Path, document: Path) -> None:

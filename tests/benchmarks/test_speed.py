@@ -142,3 +142,10 @@ def test_a_gpu_has_a_section_of_its_own(tmp_path, monkeypatch):
     assert "# On a GPU" in page and "256×256 latents" in page
     assert "not measured: step, decode, training, samplers, start, rgb and roofline." in page
     assert len(row_of(page, "reduce-overhead")) == 3 and "R2IR 7000 steps" in page and "R2ID 21000 steps" in page
+
+
+def test_a_cpu_has_a_section_of_what_its_users_compile(tmp_path, monkeypatch):
+    """How it is counted and shown; to compile takes minutes."""
+    monkeypatch.setattr(cases, "batch_step", lambda *_: lambda: None)
+    page = page_of(tmp_path, "--only", "compiled", "--rounds", "2")
+    assert "## Compiled steps" in page and [row_of(page, str(count))[0] for count in (1, 10, 100)]

@@ -81,7 +81,7 @@ from r2id.conditioning.labels import LabelConditioner
 from r2id.networks.diffuser import R2ID
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.training.objectives import DiffusionObjective
-from r2id.training.compiling import compile_network
+from r2id.networks.compiling import compile_network
 from r2id.training.sharding import shard
 
 torch.distributed.init_process_group("gloo")

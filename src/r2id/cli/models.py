@@ -48,6 +48,14 @@ class Sampling(GeneratorChoice):
     """Times, from 0 (clean) to 1 (noise), between which guidance is applied; by default the model's own."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompiledSampling(Sampling):
+    """The model, its sampling options, and whether its step is compiled."""
+
+    compile: bool = False
+    """Compile the denoising step: a minute or more at first, then faster steps. It pays for many pictures."""
+
+
 def choose_device(name: str | None, precision: str = "fp32") -> torch.device:
     """Return the named device, by default the GPU if there is one; print a line if it lacks the precision."""
     import torch
@@ -76,13 +84,16 @@ def hide_loading_bars() -> None:
         logging.disable_progress_bar()
 
 
-def load_pipeline(model: str, device: str | None = None, precision: str = "fp32") -> R2Pipeline:
-    """Load a pipeline to the device of `choose_device`."""
+def load_pipeline(model: str, device: str | None = None, precision: str = "fp32", compile: bool = False) -> R2Pipeline:
+    """Load a pipeline to the device of `choose_device`, with a compiled step if `compile` is set."""
     from r2id.diffusion.pipeline import R2Pipeline
 
     hide_loading_bars()
     pipeline = R2Pipeline.from_pretrained(model).to(choose_device(device, precision))
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty(), desc="denoising", leave=False)
+    if compile:
+        pipeline.compile()
+        print("r2id: the first steps compile, for a minute or more; later ones are faster", file=sys.stderr)
     return pipeline
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from r2id.cli.models import Sampling, load_pipeline
+from r2id.cli.models import CompiledSampling, load_pipeline
 from r2id.cli.parsing import check_seed, parse_labels
 from r2id.cli.results import result_line
 from r2id.errors import InputError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(Sampling):
+class Sample(CompiledSampling):
     """Generate pictures of labels or texts and write each at every size."""
 
     output: Path
@@ -68,7 +68,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
-    pipeline = load_pipeline(config.model, config.device, config.precision)
+    pipeline = load_pipeline(config.model, config.device, config.precision, config.compile)
     known = pipeline.conditioner.label_names
     labels = parse_labels(config.labels, known) if config.labels is not None else list(config.prompt) or known
     if not labels:

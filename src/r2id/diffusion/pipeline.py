@@ -30,6 +30,7 @@ from r2id.diffusion.arguments import (
     sizes_of,
 )
 from r2id.diffusion.canvases import Canvases
+from r2id.diffusion.compiled import Compiled
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.folders import add_code, fetch, importable
 from r2id.diffusion.guidance import check_guidance, guide, is_guided
@@ -67,7 +68,7 @@ class R2PipelineOutput(BaseOutput):
     latents: Any
 
 
-class R2Pipeline(Publishing, PipelineSwitches, Canvases, DiffusionPipeline):
+class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipeline):
     """Generates latents of any height and width with R2ID and decodes them at any number of sizes with R2IR.
 
     Args:

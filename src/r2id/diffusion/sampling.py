@@ -15,6 +15,7 @@ from r2id.diffusion.prediction import velocity_of_sample
 from r2id.diffusion.schedule import alpha_bar_of_step, start_scheduler
 from r2id.diffusion.windows import Windows
 from r2id.geometry.canvas import Canvas, plain
+from r2id.networks.compiling import nothing_queued_after_errors
 from r2id.networks.diffuser import R2ID, Prediction
 
 
@@ -59,6 +60,7 @@ class Trajectory:
         self.sample = self.scheduler.step(prediction, timestep, self.sample, **self._step_arguments).prev_sample
 
 
+@nothing_queued_after_errors()
 def predict(
     diffuser: R2ID,
     samples: Sequence[Tensor],

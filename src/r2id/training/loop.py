@@ -29,13 +29,13 @@ from r2id.files.images import as_output
 from r2id.files.locks import alone
 from r2id.files.record import plain
 from r2id.geometry.sizes import Size
+from r2id.networks.compiling import check_compiler, compilations, compile_network
 from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
 from r2id.runtime.precision import REPLACED, autocast, usable_precision
 from r2id.runtime.processes import Share
 from r2id.training.batch_order import batch_indices, bucket_batch, latent_sizes, mixed_seed, seen_counts
 from r2id.training.checkpoints import Checkpoints, whole
-from r2id.training.compiling import check_compiler, compilations, compile_network
 from r2id.training.latent_statistics import spread_over
 from r2id.training.objectives import Objective
 from r2id.training.optimizers import build_optimizer
@@ -127,7 +127,7 @@ def _train(
     share = objective.share = Share(accelerator.process_index, accelerator.num_processes)
     unwrapped = objective
     if config.compile:
-        check_compiler(accelerator.device)
+        check_compiler(accelerator.device, "add --no-compile")
         if accelerator.is_main_process:
             print(
                 "r2id: the first steps at each latent grid compile the network, for a minute or more; "

@@ -1,7 +1,8 @@
-"""Compilation of networks for training."""
+"""Compilation of networks by torch.compile, for training and for sampling."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,7 @@ from r2id.networks.resampler import R2IR
 
 
 def compile_network(network: R2IR | R2ID) -> None:
-    """Compile the network by torch.compile: R2ID block by block, R2IR, which has few blocks, as a whole.
+    """Compile the network: R2ID block by block, R2IR, which has few blocks, as a whole.
 
     All blocks of a kind share one compilation. The reads at both ends of a pyramid are not compiled, because their
     sizes change from step to step.
@@ -30,25 +31,38 @@ def compile_network(network: R2IR | R2ID) -> None:
         module.compile()
 
 
-def check_compiler(device: torch.device) -> None:
-    """Raise InputError if torch.compile would find no C++ compiler for the CPU."""
+def check_compiler(device: torch.device, remedy: str) -> None:
+    """Raise InputError, which ends in a remedy, if torch.compile would find no C++ compiler for the CPU."""
     from torch._inductor.cpp_builder import get_cpp_compiler
 
     if device.type == "cpu":
         try:
             get_cpp_compiler()
         except Exception as error:
-            raise InputError("compile is on and there is no C++ compiler such as g++; add --no-compile") from error
+            raise InputError(f"compile is on and there is no C++ compiler such as g++; {remedy}") from error
+
+
+@contextmanager
+def nothing_queued_after_errors() -> Iterator[None]:
+    """Cancel queued compilations when an exception, such as Ctrl-C, leaves the context.
+
+    Python would otherwise finish the queue before it ends, for half a minute.
+    """
+    try:
+        yield
+    except BaseException:
+        if compiling := sys.modules.get("torch._inductor.async_compile"):
+            pool = compiling.AsyncCompile.pool
+            if pool.cache_info().currsize:
+                pool().shutdown(wait=False, cancel_futures=True)
+                pool.cache_clear()
+        raise
 
 
 @contextmanager
 def compilations(note: Callable[[bool], None]) -> Iterator[None]:
-    """Call `note` with True when torch starts to compile within the context, and with False when it is done.
-
-    An exception cancels queued compilations.
-    """
+    """Call `note` with True when torch starts to compile within the context, and with False when it is done."""
     from torch._dynamo.callback import callback_handler
-    from torch._inductor.async_compile import AsyncCompile
 
     def started(*_: object) -> None:
         note(True)
@@ -59,13 +73,8 @@ def compilations(note: Callable[[bool], None]) -> Iterator[None]:
     callback_handler.register_start_callback(started)
     callback_handler.register_end_callback(ended)
     try:
-        yield
-    except BaseException:
-        # Python would otherwise finish the queue before it ends, for half a minute.
-        if AsyncCompile.pool.cache_info().currsize:
-            AsyncCompile.pool().shutdown(wait=False, cancel_futures=True)
-            AsyncCompile.pool.cache_clear()
-        raise
+        with nothing_queued_after_errors():
+            yield
     finally:
         callback_handler.remove_start_callback(started)
         callback_handler.remove_end_callback(ended)
