@@ -29,6 +29,14 @@ def pipeline(make_pipeline):
     compiled._graphed.cache_clear()
 
 
+def test_pictures_change_by_rounding_only(pipeline):
+    pytest.importorskip("torch._inductor.cpp_builder").get_cpp_compiler()
+    plain = latents(pipeline)
+    pipeline.compile()
+    torch.testing.assert_close(latents(pipeline), plain, rtol=1e-4, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
 def test_all_sizes_share_a_few_compilations(pipeline, monkeypatch):
     graphs, compile_module = [], nn.Module.compile
 
