@@ -25,7 +25,7 @@ from r2id.runtime.progress import unseen
 
 @pytest.fixture(scope="module")
 def network():
-    """A small pyramid that keeps every coefficient, a little off a Haar transform."""
+    """A small pyramid that keeps every coefficient, a little off a cosine transform."""
     torch.manual_seed(0)
     shape = {"widths": (12, 48, 192, 192), "encoder_blocks": (1, 0, 0, 0), "decoder_blocks": (1, 0, 0, 0)}
     one = R2IR(image_channels=3, latent_channels=192, attention="pyramid", read_channels=4, read_dim=8, **shape)

@@ -1,4 +1,4 @@
-"""The pyramid form of R2IR: a Haar transform at first, exact in windows, and told how dense pixels are (design §3)."""
+"""The pyramid form of R2IR: a cosine transform at first, exact in windows, told how dense pixels are (design §3)."""
 
 import json
 import math
@@ -41,15 +41,32 @@ def means(image, side):
     return functional.avg_pool2d(image, side)
 
 
-def test_untrained_it_keeps_the_coarsest_haar_coefficients():
-    network = R2IR(image_channels=3, latent_channels=3, attention="pyramid", widths=(12, 12, 12, 12)).eval()
+def cosine(waves, count):
+    """An orthonormal cosine of that many half waves, by its formula."""
+    places = (torch.arange(count) + 0.5) / count
+    return (math.pi * waves * places).cos() * math.sqrt((2 if waves else 1) / count)
+
+
+def test_untrained_it_keeps_the_coarsest_cosines():
+    # (half waves down, half waves across, difference of colours) and the spread that is expected of each
+    expected = [((0, 0, 0), 0.12 / 0.17), ((0, 1, 0), 0.12), ((1, 0, 0), 0.12)]
+    expected += [((0, 0, 1), 0.02 / 0.17), ((0, 0, 2), 0.02 / 0.17), ((1, 1, 0), 0.12 / math.sqrt(2))]
+    network = R2IR(image_channels=3, latent_channels=6, attention="pyramid", widths=(12, 48, 192, 6)).eval()
     image = picture(32, 48)
     with torch.inference_mode():
         latent = network.encode(image)
         decoded = network.decode(latent, (32, 48))
-    torch.testing.assert_close(torch.as_tensor(latent), means(image, 16), rtol=0, atol=1e-5)
-    flat = means(image, 16).repeat_interleave(16, 2).repeat_interleave(16, 3)
-    torch.testing.assert_close(decoded, flat, rtol=0, atol=1e-5)
+    kept = torch.zeros_like(image)
+    for channel, ((down, across, hue), spread) in enumerate(expected):
+        basis = torch.einsum("c,y,x->cyx", cosine(hue, 3), cosine(down, 16), cosine(across, 16))
+        for row in range(2):
+            for column in range(3):
+                cell = (0, slice(None), slice(16 * row, 16 * row + 16), slice(16 * column, 16 * column + 16))
+                coefficient = (basis * image[cell]).sum()
+                kept[cell] += coefficient * basis
+                value = torch.as_tensor(latent)[0, channel, row, column]
+                torch.testing.assert_close(value, coefficient / (16 * spread), rtol=0, atol=1e-5)
+    torch.testing.assert_close(decoded, kept, rtol=0, atol=1e-5)
 
 
 def test_untrained_with_all_coefficients_it_returns_what_it_was_given():
@@ -79,7 +96,7 @@ def test_blocks_give_what_the_whole_gives(pyramid, shape, block, monkeypatch):
         monkeypatch.setattr("r2id.networks.pyramid.BLOCK", block)
         monkeypatch.setattr("r2id.fields.cell_field.BLOCK", block)
         parts = pyramid.encode(image, pixels_per_cell=4)
-        torch.testing.assert_close(parts, latent, rtol=0, atol=1e-6)
+        torch.testing.assert_close(parts, latent, rtol=0, atol=1e-5)
         torch.testing.assert_close(pyramid.decode(latent, size), whole, rtol=0, atol=1e-5)
         torch.testing.assert_close(pyramid.field_of(image, shape, 4).render(size), whole, rtol=0, atol=1e-5)
 

@@ -121,7 +121,7 @@ class TestPictureObjective:
         return objective(images(), torch.zeros(8), (4, 4)).item()
 
     def test_an_untrained_pyramid_that_keeps_all_numbers_keeps_a_picture(self):
-        """Of a smooth picture, a Haar transform that is cut off loses little, at any density."""
+        """Of a smooth picture, a cosine transform that is cut off loses little, at any density."""
         network = R2IR(image_channels=3, attention="pyramid", **TINY | {"latent_channels": 16})
         objective = PictureObjective(network, 64)
         torch.manual_seed(0)

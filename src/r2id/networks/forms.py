@@ -13,7 +13,8 @@ SETTINGS = {
     "global": (*SHARED, *GLOBAL),
     "local": (*SHARED, *GLOBAL, "radius", "basis", "value_dim", "pixel_dim", "pixel_blocks"),
     "pyramid": (
-        *SHARED, "widths", "encoder_blocks", "decoder_blocks", "read_channels", "read_dim", "pixels_per_cell",
+        *SHARED, "widths", "block_dim", "encoder_blocks", "decoder_blocks", "read_channels", "read_dim",
+        "pixels_per_cell",
     ),
 }  # fmt: skip
 """Arguments of `R2IR` by its `attention`; the others have no effect on that form."""

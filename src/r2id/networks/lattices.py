@@ -1,12 +1,12 @@
-"""Lattices of the pyramid: reading pixels and scattered colours to them, and the Haar transform (design §3)."""
+"""Lattices of the pyramid: reading pixels and scattered colours to them, and squares of their points (design §3)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from r2id.geometry.cells import Cells, Window
 from r2id.geometry.kernels import Reading, cubic_reading, read_separably
@@ -14,8 +14,6 @@ from r2id.geometry.sizes import Region, Size
 
 POINTS = 16
 """Points a cell, along an axis, of the lattice that pixels are read to. Four of them are one of the finest body's."""
-HAAR = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], dtype=torch.float32)
-"""Mean and three differences (rows) of the four points of a square (columns), times four; it is its own inverse."""
 
 
 Pixels = Callable[[Region], Tensor]
@@ -93,53 +91,3 @@ def spread_squares(x: Tensor) -> Tensor:
     """[B, H, W, 4·C] → [B, 2H, 2W, C], the inverse."""
     b, h, w, c = x.shape
     return x.reshape(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c // 4)
-
-
-def coefficient_orders(widths: Sequence[int], colours: int) -> list[list[tuple[int, int]]]:
-    """For each merge to a coarser lattice, which Haar coefficients its channels hold, coarse ones first.
-
-    Returns:
-        for each width after the first, (band, channel of the finer lattice) of its channels.
-    """
-    # How fine a detail each channel holds: 0 is a mean, 1 the coarsest detail.
-    fineness = [0] * colours + [1] * (3 * colours)
-    orders = []
-    for width in widths[1:]:
-        merged = [
-            (fine + 1 if fine or band else 0, band, channel)
-            for band in range(4)
-            for channel, fine in enumerate(fineness)
-        ]
-        kept = sorted(merged)[:width]
-        orders.append([(band, channel) for _, band, channel in kept])
-        fineness = [fine for fine, _, _ in kept]
-    return orders
-
-
-@torch.no_grad()
-def start_as_haar(
-    finest: nn.Linear,
-    between: Iterable[nn.Linear],
-    coarsest: nn.Linear,
-    widths: Sequence[int],
-    colours: int,
-    inverse: bool,
-) -> None:
-    """Set the layers of an encoder (or, inverted, of a decoder) to a Haar transform."""
-    between, scale = list(between), 1.0 if inverse else 0.25
-    for layer in (finest, coarsest, *between):
-        layer.weight.zero_()
-        layer.bias.zero_()
-    for band in range(4):
-        for child in range(4):
-            for channel in range(colours):
-                place = (colours * child + channel, colours * band + channel)
-                finest.weight[place if inverse else place[::-1]] = scale * HAAR[band, child]
-    coarsest.weight.fill_diagonal_(1)
-    for layer, order, fine in zip(between, coefficient_orders(widths, colours), widths, strict=False):
-        for row, (band, channel) in enumerate(order):
-            for child in range(4):
-                place = (child * fine + channel, row)
-                layer.weight[place if inverse else place[::-1]] = (
-                    HAAR[band, child] if inverse else HAAR[band, child] / 4
-                )

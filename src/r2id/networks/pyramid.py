@@ -5,7 +5,7 @@ the two ends alone: one kernel reads pixels to a lattice of 16 points a cell, an
 decoded. The body between them is convolutional and has a fixed reach, so a window of cells with a margin is encoded and
 decoded exactly as in the whole.
 
-Untrained, encoding is a Haar transform cut off after `latent_channels` coefficients, and decoding is its inverse.
+Untrained, encoding is a cosine transform cut off after `latent_channels` coefficients, and decoding is its inverse.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from r2id.geometry.cells import Cells, Window, whole_cells
 from r2id.geometry.coordinates import Points
 from r2id.geometry.kernels import cubic, cubic_reading, line_reading, raised_cosine, read_separably
 from r2id.geometry.sizes import Size
+from r2id.networks.cosine_transform import start_as_cosine_transform
 from r2id.networks.lattices import (
     POINTS,
     Pixels,
@@ -30,13 +31,12 @@ from r2id.networks.lattices import (
     read_to_lattice,
     scatter_to_lattice,
     spread_squares,
-    start_as_haar,
 )
 
 LATTICES = (8, 4, 2, 1)
 """Points a cell, along an axis, of the body's lattices."""
 RADIUS = 2
-"""Lattice points that a block's kernel reaches."""
+"""Lattice points that a block reaches."""
 DESCRIPTION = 8
 """Numbers that describe a density."""
 
@@ -48,42 +48,28 @@ def describe(density: Tensor) -> Tensor:
     return torch.cat([octaves, octaves.square(), phases.sin(), phases.cos()], dim=1)
 
 
-class DepthwiseConv(nn.Conv2d):
-    """A kernel for each channel, on a lattice [B, H, W, C]."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__(dim, dim, 2 * RADIUS + 1, padding=RADIUS, groups=dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [B, H, W, C] → the same shape. Beyond the edges are zeros."""
-        x = x.permute(0, 3, 1, 2)
-        if x.device.type == "cpu" and torch.is_grad_enabled():
-            # In bfloat16 a CPU takes four times as long to differentiate it.
-            with torch.autocast("cpu", enabled=False):
-                return super().forward(x.to(self.weight.dtype)).permute(0, 2, 3, 1)
-        return super().forward(x).permute(0, 2, 3, 1)
-
-
 class LatticeBlock(nn.Module):
-    """x ← x + feed-forward(norm(kernel(x)) + what it is told). It starts as x ← x."""
+    """x ← x + conv(relu(conv(x) + what it is told)), a residual block without norms (EDSR, Lim et al. 2017).
 
-    def __init__(self, dim: int, told: int = 0) -> None:
+    It starts as x ← x.
+    """
+
+    def __init__(self, dim: int, hidden: int, told: int = 0) -> None:
         super().__init__()
-        self.mix = DepthwiseConv(dim)
-        self.norm = nn.LayerNorm(dim)
-        self.up = nn.Linear(dim, 2 * dim)
-        self.down = nn.Linear(2 * dim, dim)
-        self.told = nn.Linear(told, dim) if told else None
-        for layer in filter(None, (self.down, self.told)):
+        self.inward = nn.Conv2d(dim, hidden, 3, padding=1)
+        self.outward = nn.Conv2d(hidden, dim, 3, padding=1)
+        self.told = nn.Linear(told, hidden) if told else None
+        for layer in filter(None, (self.outward, self.told)):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
-        """x: [B, H, W, dim]; told: [B, told] → [B, H, W, dim]."""
-        near = self.norm(self.mix(x))
+        """x: [B, H, W, dim]; told: [B, told] → [B, H, W, dim]. Beyond the edges are zeros."""
+        # As [B, C, H, W] it lies in memory with channels last, which convolutions are fast for.
+        near = self.inward(x.permute(0, 3, 1, 2))
         if self.told is not None:
-            near = near + self.told(told)[:, None, None]
-        return x + self.down(functional.gelu(self.up(near), approximate="tanh"))
+            near = near + self.told(told)[:, :, None, None]
+        return x + self.outward(functional.relu(near)).permute(0, 2, 3, 1)
 
 
 def margins(blocks: Sequence[int], lattices: Sequence[int]) -> list[int]:
@@ -103,20 +89,28 @@ class PyramidEncoder(nn.Module):
         latent_channels: numbers for each cell.
         widths: channels on each of LATTICES.
         blocks: blocks on each of them.
+        block_dim: most channels inside of a block.
     """
 
-    def __init__(self, image_channels: int, latent_channels: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
+    def __init__(
+        self,
+        image_channels: int,
+        latent_channels: int,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        block_dim: int,
+    ) -> None:
         super().__init__()
         self.enter = nn.Linear(4 * image_channels, widths[0])
         self.levels = nn.ModuleList(
-            nn.ModuleList(LatticeBlock(width, DESCRIPTION) for _ in range(count))
+            nn.ModuleList(LatticeBlock(width, min(width, block_dim), DESCRIPTION) for _ in range(count))
             for width, count in zip(widths, blocks, strict=True)
         )
         self.merges = nn.ModuleList(
             nn.Linear(4 * fine, coarse) for fine, coarse in zip(widths, widths[1:], strict=False)
         )
         self.out = nn.Linear(widths[-1], latent_channels)
-        start_as_haar(self.enter, self.merges, self.out, widths, image_channels, inverse=False)  # type: ignore[arg-type]
+        start_as_cosine_transform(self.enter, self.merges, self.out, widths, image_channels, inverse=False)  # type: ignore[arg-type]
         self.margins = margins(blocks, LATTICES)
         self.margin = self.margins[0]
 
@@ -193,7 +187,7 @@ class PyramidDecoder(nn.Module):
     """From one latent a cell to the colour at any place, of any density.
 
     Args:
-        image_channels, latent_channels, widths, blocks: as for PyramidEncoder.
+        image_channels, latent_channels, widths, blocks, block_dim: as for PyramidEncoder.
         read_channels: numbers that a place reads of the finest lattice.
         read_dim: channels of the pointwise network that turns these into a colour.
     """
@@ -204,6 +198,7 @@ class PyramidDecoder(nn.Module):
         latent_channels: int,
         widths: Sequence[int],
         blocks: Sequence[int],
+        block_dim: int,
         read_channels: int,
         read_dim: int,
     ) -> None:
@@ -211,7 +206,7 @@ class PyramidDecoder(nn.Module):
         self.image_channels = image_channels
         self.enter = nn.Linear(latent_channels, widths[-1])
         self.levels = nn.ModuleList(
-            nn.ModuleList(LatticeBlock(width) for _ in range(count))
+            nn.ModuleList(LatticeBlock(width, min(width, block_dim)) for _ in range(count))
             for width, count in reversed(list(zip(widths, blocks, strict=True)))
         )
         self.splits = nn.ModuleList(
@@ -223,7 +218,7 @@ class PyramidDecoder(nn.Module):
         self.lift = nn.Linear(read_channels, read_dim)
         self.hidden = nn.Linear(read_dim, read_dim)
         self.colour = nn.Linear(read_dim, image_channels)
-        start_as_haar(self.out, reversed(self.splits), self.enter, widths, image_channels, inverse=True)  # type: ignore[arg-type]
+        start_as_cosine_transform(self.out, reversed(self.splits), self.enter, widths, image_channels, inverse=True)  # type: ignore[arg-type]
         nn.init.zeros_(self.colour.weight)
         nn.init.zeros_(self.colour.bias)
         self.margins = margins(list(reversed(blocks)), list(reversed(LATTICES)))

@@ -53,6 +53,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         value_dim: channels of an embedded pixel in the local encoder.
         pixel_dim, pixel_blocks: channels and feed-forward blocks of each pixel in the local decoder.
         widths: channels of the pyramid on its lattices of 8, 4, 2 and 1 points a cell.
+        block_dim: most channels inside of its blocks.
         encoder_blocks, decoder_blocks: blocks of each direction of the pyramid on each of these lattices.
         read_channels, read_dim: channels that a decoded pixel of the pyramid reads, and that turn them into a colour.
         pixels_per_cell: pixels along a side of the pyramid's cell, for an image encoded without a latent size.
@@ -80,6 +81,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         pixel_dim: int = 96,
         pixel_blocks: int = 2,
         widths: Sequence[int] = (32, 96, 192, 320),
+        block_dim: int = 64,
         encoder_blocks: Sequence[int] = (1, 1, 2, 2),
         decoder_blocks: Sequence[int] = (2, 8, 6, 4),
         read_channels: int = 32,
@@ -117,9 +119,9 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 position(sample_size, pixel_dim),
             )
         elif attention == "pyramid":
-            self.encoder = PyramidEncoder(image_channels, latent_channels, widths, encoder_blocks)
+            self.encoder = PyramidEncoder(image_channels, latent_channels, widths, encoder_blocks, block_dim)
             self.decoder = PyramidDecoder(
-                image_channels, latent_channels, widths, decoder_blocks, read_channels, read_dim
+                image_channels, latent_channels, widths, decoder_blocks, block_dim, read_channels, read_dim
             )
         else:
             raise ValueError(f"attention is {attention!r}; it must be 'local', 'global' or 'pyramid'")

@@ -43,7 +43,7 @@ _RESAMPLER = ResamplerTraining(
 
 _PICTURES = PictureTraining(
     num_workers=2,
-    steps=6_000,
+    steps=10_000,
     batch_size=16,
     learning_rate=8e-4,
     warmup_steps=200,
@@ -77,7 +77,7 @@ RESAMPLER_PRESETS: dict[str, ResamplerTraining | PictureTraining] = {
         steps=20_000,
         batch_size=128,
         compile=True,
-        model=("widths=(48,128,256,384)",),
+        model=("widths=(48,128,256,384)", "block_dim=128"),
     ),
 }
 
