@@ -19,7 +19,7 @@ class Autoencoder(nn.Module):
     It has no attention in the middle, whose cost is quadratic in the pixels.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (32, 32, 64, 96, 160), latent_channels: int = 64) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 32, 64, 112, 176), latent_channels: int = 64) -> None:
         super().__init__()
         count = len(widths)
         self.network = AutoencoderKL(
@@ -60,7 +60,7 @@ class SuperResolution(nn.Module):
     narrower than published, so that ×2 takes as many multiply-adds as the pyramid's.
     """
 
-    def __init__(self, channels: int = 56, blocks: int = 16, hidden: int = 96) -> None:
+    def __init__(self, channels: int = 72, blocks: int = 20, hidden: int = 96) -> None:
         super().__init__()
         self.enter = nn.Conv2d(3, channels, 3, padding=1)
         self.blocks = nn.ModuleList(

@@ -13,7 +13,7 @@ PRESET_NOTES = {
     "mnist-reference": "The published recipe, to compare with.",
     "rgb-16x": "RGB pictures around 256x256, at a sixteenth of their height and width: 31 and 287 million parameters.",
     "pictures": "Photographs and drawings of any size: R2IR's pyramid, in three hours on 2 CPU cores.",
-    "pictures-large": "The same for a GPU: larger crops, more of them, and a network of 8 million parameters.",
+    "pictures-large": "The same for a GPU: larger crops, more of them, and a network of 14 million parameters.",
 }
 
 # 768 channels hold the values of a square of 16×16 RGB pixels.
