@@ -15,7 +15,8 @@ import tifffile
 import torch
 from PIL import Image
 
-from r2id import cli
+from r2id import R2IR, cli
+from r2id.batch.one_picture import encode_file, psnr_of
 from r2id.batch.pictures import Pictures
 from r2id.data.loading import load_images
 from r2id.diffusion.pipeline import R2Pipeline
@@ -375,3 +376,25 @@ def test_a_picture_is_missing_until_every_size_is_there(tmp_path):
         pictures.file(0, size).parent.mkdir(exist_ok=True)
         pictures.file(0, size).touch()
     assert pictures.missing(range(2)) == [1] and pictures.file(0, (1, 2)) == tmp_path / "1x2" / "0-a_b.png"
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_photograph_larger_than_memory_is_encoded_by_a_pyramid_as_one_that_is_not(tmp_path, monkeypatch, channels):
+    levels = torch.rand(70, 90, channels, generator=torch.Generator().manual_seed(0)).mul(255).byte().numpy()
+    path = tmp_path / "photograph.tif"
+    alpha = {"photometric": "rgb", "extrasamples": ["unassalpha"]} if channels == 4 else {}
+    tifffile.imwrite(path, levels[..., 0] if channels == 1 else levels, tile=(32, 16), **alpha)
+    widths = {"widths": (12, 48, 64, 64), "encoder_blocks": (1, 0, 0, 0), "decoder_blocks": (1, 0, 0, 0)}
+    torch.manual_seed(0)
+    resampler = R2IR(image_channels=3, latent_channels=16, attention="pyramid", read_channels=4, read_dim=8, **widths)
+    with torch.inference_mode():
+        whole = encode_file(resampler, path, None, 9, pixels_per_cell=4)
+        psnr = psnr_of(resampler, whole, path, 9)
+        monkeypatch.setattr("r2id.files.images.LARGE", 100)
+        monkeypatch.setattr("r2id.batch.one_picture.fits_at_once", lambda path, size: False)
+        monkeypatch.setattr("r2id.batch.one_picture.read_image", None)
+        monkeypatch.setattr("r2id.networks.pyramid.BLOCK", 8)
+        parts = encode_file(resampler, path, None, 9, pixels_per_cell=4)
+        assert psnr_of(resampler, parts, path, 9) == pytest.approx(psnr, abs=0.01)
+    torch.testing.assert_close(parts.values, whole.values, rtol=0, atol=1e-5)
+    assert parts.canvas == whole.canvas == (17.5, 22.5)

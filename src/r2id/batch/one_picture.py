@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy
+from torch import Tensor
+
 from r2id.errors import InputError
+from r2id.fields.cell_field import CellField
 from r2id.files.checksums import checksum
-from r2id.files.images import as_output, as_values, is_large, read_image, save_image
+from r2id.files.images import as_levels, as_output, as_values, is_large, read_image, save_image
 from r2id.files.large_reader import LargeImage, fits_at_once, tiff_size
 from r2id.files.large_writer import write_large
 from r2id.files.latents import Latents
 from r2id.geometry.canvas import canvas_of
 from r2id.geometry.cells import whole_cells
 from r2id.geometry.sizes import Region, Size, check_region
+from r2id.networks.lattices import Pixels, regions_of
 from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_fits_in_memory
 from r2id.runtime.precision import autocast, usable_precision
@@ -55,7 +60,7 @@ def encode_file(
     progress: Progress = unseen,
     pixels_per_cell: float | None = None,
 ) -> Latents:
-    """Encode an image file. A large tiled TIFF is read tile by tile, except by a pyramid.
+    """Encode an image file. A large tiled TIFF is read tile by tile, or by a pyramid in the regions that blocks need.
 
     Args:
         resampler: the encoder.
@@ -77,13 +82,28 @@ def encode_file(
             chunks = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.chunks(advance))
             values = resampler.encode_chunks(chunks, size, latent_size)
             return Latents(values, size, (), resampler.checksum(), size)
-    whole = read_image(path, channels=channels, background=background)
-    pixels = as_values(whole[None]).to(resampler.device, resampler.dtype)
-    size = (whole.shape[-2], whole.shape[-1])
-    if pixels_per_cell is not None:
-        check_cells(resampler, size, pixels_per_cell)
-    values = resampler.encode(pixels, latent_size, pixels_per_cell=pixels_per_cell)
+    region_of, size = _regions(path, channels, background)
+
+    def pixels(region: Region) -> Tensor:
+        return region_of(region).to(resampler.device, resampler.dtype)
+
+    if resampler.config.attention == "pyramid":
+        if pixels_per_cell is not None:
+            check_cells(resampler, size, pixels_per_cell)
+        values = resampler.encode_regions(pixels, size, latent_size, pixels_per_cell)
+    else:
+        values = resampler.encode(pixels((0, 0, *size)), latent_size, pixels_per_cell=pixels_per_cell)
     return Latents(values, canvas_of(values) or size, (), resampler.checksum(), size)
+
+
+def _regions(path: Path, channels: int, background: int) -> tuple[Pixels, Size]:
+    """Return what gives the pixels of the regions of an image file, which may be larger than memory, and its size."""
+    size = tiff_size(path)
+    if size and is_large(size) and not fits_at_once(path, size):
+        large = LargeImage(path, channels, background)
+        return large.region, large.size
+    whole = as_values(read_image(path, channels=channels, background=background)[None])
+    return regions_of(whole), (whole.shape[-2], whole.shape[-1])
 
 
 def what_is_lost(resampler: R2IR, path: Path, model: str) -> str | None:
@@ -110,12 +130,19 @@ def what_is_lost(resampler: R2IR, path: Path, model: str) -> str | None:
 
 
 def psnr_of(resampler: R2IR, latents: Latents, path: Path, background: int = 0) -> float:
-    """PSNR in dB, of 8 bits, of the picture that one latent holds, against the image file that was encoded."""
-    picture = read_image(path, channels=resampler.config.image_channels, background=background).float()
-    values = latents.values.to(resampler.device, resampler.dtype)
-    again = resampler.decode(values, (picture.shape[-2], picture.shape[-1]), latents.canvas)[0].cpu()
-    error = ((again + 1) * 127.5).round() - picture
-    return 10 * math.log10(255**2 / max(1e-10, error.square().mean().item()))
+    """PSNR in dB, of 8 bits, of what one latent of a pyramid holds, against the image file that was encoded."""
+    pixels, size = _regions(path, resampler.config.image_channels, background)
+    field = resampler.field(latents.values.to(resampler.device, resampler.dtype), latents.canvas)
+    assert isinstance(field, CellField)
+    squares, (height, width) = 0.0, field.blocks(size)
+    for top in range(0, size[0], height):
+        for left in range(0, size[1], width):
+            region = (top, left, min(top + height, size[0]), min(left + width, size[1]))
+            error = numpy.subtract(
+                *(as_levels(one[0]) for one in (field.render(size, region), pixels(region))), dtype=float
+            )
+            squares += numpy.square(error).sum()
+    return 10 * math.log10(255**2 / max(1e-10, squares / (size[0] * size[1] * field.channels)))
 
 
 def shown_size(size: Size, region: Region | None) -> Size:

@@ -59,39 +59,21 @@ class _LargeTiff:
             raise InputError(
                 f"{path} is damaged: its {size_text(self.size)} pixels are in {needed} chunks and it lists {listed}"
             )
-
-
-class LargePicture(_LargeTiff):
-    """A large TIFF of which any region is read, as its levels are; the tiles read last are kept.
-
-    Args:
-        path: the file: 8 or 16 bits, grey or RGB, with or without transparency.
-    Attributes:
-        size: height and width.
-        form: meaning of the levels.
-    Raises:
-        InputError: for a file that cannot be read in tiles.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
         self._kept: OrderedDict[int, numpy.ndarray] = OrderedDict()
-        self._columns = self._page.chunked[1]
-        profile = self._page.tags.valueof(ICC_PROFILE)
-        self.form = described(self._tile(0), profile, path)
 
-    def levels(self, region: Region) -> numpy.ndarray:
-        """Read levels [h, w, channels] of a region (top, left, bottom, right)."""
+    def _stored(self, region: Region) -> numpy.ndarray:
+        """Read stored pixels [h, w, samples] of a region (top, left, bottom, right); the tiles read last are kept."""
         top, left, bottom, right = region
         height, width = self._page.chunks[:2]
-        levels: numpy.ndarray = numpy.empty((bottom - top, right - left, self.form.channels), self.form.dtype)
+        first = self._tile(0)
+        levels: numpy.ndarray = numpy.empty((bottom - top, right - left, first.shape[-1]), first.dtype)
         for row in range(top // height, -(-bottom // height)):
             for column in range(left // width, -(-right // width)):
                 y, x = row * height, column * width
-                tile = self._tile(row * self._columns + column)
+                tile = self._tile(row * self._page.chunked[1] + column)
                 part = tile[max(0, top - y) : bottom - y, max(0, left - x) : right - x]
-                first = max(0, y - top), max(0, x - left)
-                levels[first[0] : first[0] + part.shape[0], first[1] : first[1] + part.shape[1]] = part
+                start = max(0, y - top), max(0, x - left)
+                levels[start[0] : start[0] + part.shape[0], start[1] : start[1] + part.shape[1]] = part
         return levels
 
     def _tile(self, index: int) -> numpy.ndarray:
@@ -104,18 +86,38 @@ class LargePicture(_LargeTiff):
             if len(stored) < self._page.databytecounts[index]:
                 raise ValueError("image file is truncated")
             decoded, _, shape = self._page.decode(stored or None, index)
-            levels = numpy.zeros(shape, self._page.dtype) if decoded is None else decoded
-            tile = straight(levels[0], self._page)
         except Exception as error:
             raise InputError(f"{self.path} cannot be read ({reason(error)})") from error
-        self._kept[index] = tile
+        self._kept[index] = tile = numpy.zeros(shape[1:], self._page.dtype) if decoded is None else decoded[0]
         while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > KEPT_BYTES:
             self._kept.popitem(last=False)
         return tile
 
 
+class LargePicture(_LargeTiff):
+    """A large TIFF of which any region is read, as its levels are.
+
+    Args:
+        path: the file: 8 or 16 bits, grey or RGB, with or without transparency.
+    Attributes:
+        size: height and width.
+        form: meaning of the levels.
+    Raises:
+        InputError: for a file that cannot be read in tiles.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        profile = self._page.tags.valueof(ICC_PROFILE)
+        self.form = described(straight(self._tile(0), self._page), profile, path)
+
+    def levels(self, region: Region) -> numpy.ndarray:
+        """Read levels [h, w, channels] of a region (top, left, bottom, right)."""
+        return straight(self._stored(region), self._page)
+
+
 class LargeImage(_LargeTiff):
-    """A tiled TIFF that is read tile by tile, for `R2IR.encode_chunks`.
+    """A large TIFF as pixels of R2IR: tile by tile for `encode_chunks`, or any region for `encode_regions`.
 
     Args:
         path: the file: 8 or 16 bits, grey or RGB, with or without transparency.
@@ -127,6 +129,10 @@ class LargeImage(_LargeTiff):
     def __init__(self, path: Path, channels: int, background: int = 0) -> None:
         super().__init__(path)
         self.channels, self.background = channels, background
+
+    def region(self, region: Region) -> Tensor:
+        """Read pixels [1, C, h, w] in [−1, 1] of a region (top, left, bottom, right)."""
+        return self._values(self._stored(region))
 
     def chunks(self, advance: Callable[[int], object]) -> Iterator[tuple[slice, slice, Tensor]]:
         """Yield rows, columns and pixels [1, C, h, w] in [−1, 1] of every tile or strip. Works once."""

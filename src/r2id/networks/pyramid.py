@@ -59,9 +59,8 @@ class LatticeBlock(nn.Module):
         self.inward = nn.Conv2d(dim, hidden, 3, padding=1)
         self.outward = nn.Conv2d(hidden, dim, 3, padding=1)
         self.told = nn.Linear(told, hidden) if told else None
-        for layer in filter(None, (self.outward, self.told)):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in (*self.outward.parameters(), *(self.told.parameters() if self.told else ())):
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
         """x: [B, H, W, dim]; told: [B, told] → [B, H, W, dim]. Beyond the edges are zeros."""
