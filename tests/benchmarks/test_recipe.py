@@ -13,10 +13,10 @@ RECIPE = Path(__file__).parents[2] / "benchmarks" / "recipe"
 @pytest.fixture
 def recipe(monkeypatch):
     monkeypatch.syspath_prepend(str(RECIPE))
-    import run
+    import compare
 
-    yield run
-    for name in ("run", "picture_codecs"):
+    yield compare
+    for name in ("compare", "picture_codecs"):
         sys.modules.pop(name, None)
 
 
@@ -113,7 +113,7 @@ def test_a_run_writes_sheets_figures_and_a_table(small, tmp_path, monkeypatch, c
         "2",
     ]
     folders = ["--output", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
-    monkeypatch.setattr(sys, "argv", ["run.py", *arguments, *folders, "--threads", "1"])
+    monkeypatch.setattr(sys, "argv", ["compare.py", *arguments, *folders, "--threads", "1"])
     small.main()
     rows = json.loads((tmp_path / "results" / "waves-prediction.json").read_text())["rows"]
     assert [row["seed"] for row in rows] == [0, 1] and all(row["distance"] > 0 for row in rows)

@@ -1,6 +1,6 @@
 """Train R2ID by every choice of its recipe for the same time, and measure what each choice is worth.
 
-    python benchmarks/recipe/run.py --data emoji=EMOJI --data flowers=FLOWERS --seconds 900
+    python benchmarks/recipe/compare.py --data emoji=EMOJI --data flowers=FLOWERS --seconds 900
 
 A folder of data has the subfolders train and test. Pictures are labelled by subfolders, or have captions, or neither.
 The trainings of a question take turns of some seconds, so that what else the machine does slows all alike. A second is
