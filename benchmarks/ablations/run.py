@@ -148,7 +148,7 @@ def with_smooth_noise() -> Iterator[None]:
 
     with (
         patch("r2id.training.objectives.DiffusionObjective.noise", staticmethod(draw)),
-        patch("r2id.diffusion.pipeline.field_noise", smooth_noise),
+        patch("r2id.diffusion.noise_field.field_noise", smooth_noise),
     ):
         yield
 
@@ -200,8 +200,8 @@ def with_response_norm_added() -> Iterator[None]:
     """Put GRN into every feed-forward of R2ID."""
 
     def with_response(block: type[EncoderBlock] | type[DecoderBlock]) -> Callable[..., nn.Module]:
-        def build(dim: int, *arguments: Any) -> nn.Module:
-            built = block(dim, *arguments)
+        def build(dim: int, *arguments: Any, **options: Any) -> nn.Module:
+            built = block(dim, *arguments, **options)
             built.feed.insert(2, ResponseNorm(4 * dim))
             return built
 
