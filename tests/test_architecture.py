@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "training": (
         "errors", "geometry", "runtime", "files", "networks", "conditioning", "diffusion", "data",
     ),
-    "batch": ("errors", "geometry", "runtime", "files", "networks", "diffusion", "data"),
+    "batch": ("errors", "geometry", "runtime", "files", "fields", "networks", "diffusion", "data"),
     "app": ("errors", "geometry", "runtime", "files", "networks", "diffusion", "batch"),
     "cli": (
         "errors", "geometry", "runtime", "files", "networks", "diffusion", "data", "evaluation", "publishing",

@@ -201,7 +201,7 @@ class TestEvaluation:
         monkeypatch.setattr("sys.argv", [*arguments, "--train-split", "validation"])
         with pytest.raises(SystemExit):
             main()
-        assert "has no split 'validation'; accepted: 'test', 'train'" in capsys.readouterr().err
+        assert "has no split 'validation'; choose from 'test', 'train'" in capsys.readouterr().err
 
     def test_texts_are_generated_and_judged(self, make_diffuser, make_resampler, text_pipeline):
         parts = text_pipeline.components | {"resampler": make_resampler(image_channels=3)}

@@ -1,2 +1,2 @@
 """Many pictures or latents over many processes;
-imports errors, geometry, runtime, files, networks, diffusion and data."""
+imports errors, geometry, runtime, files, fields, networks, diffusion and data."""
