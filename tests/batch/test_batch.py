@@ -391,7 +391,7 @@ def test_a_photograph_larger_than_memory_is_encoded_by_a_pyramid_as_one_that_is_
         whole = encode_file(resampler, path, None, 9, pixels_per_cell=4)
         psnr = psnr_of(resampler, whole, path, 9)
         monkeypatch.setattr("r2id.files.images.LARGE", 100)
-        monkeypatch.setattr("r2id.batch.one_picture.fits_at_once", lambda path, size: False)
+        monkeypatch.setattr("r2id.files.large_reader.fits_at_once", lambda path, size: False)
         monkeypatch.setattr("r2id.batch.one_picture.read_image", None)
         monkeypatch.setattr("r2id.networks.pyramid.BLOCK", 8)
         parts = encode_file(resampler, path, None, 9, pixels_per_cell=4)

@@ -4,6 +4,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from seeds import seeded
 
 from r2id.diffusion.noise_field import field_noise
 from r2id.diffusion.pipeline import R2Pipeline
@@ -12,15 +13,6 @@ from r2id.evaluation.classifier import as_judged, load_classifier
 
 FEW = {"num_inference_steps": 3, "output_type": "pt"}
 SIZES = [(12, 12), (8, 14), (14, 8)]
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def pipeline(make_pipeline):
-    return make_pipeline()
 
 
 class TestJoint:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from seeds import seeded
 
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.pipeline import R2Pipeline
@@ -23,10 +24,6 @@ STORED = {
     "guidance_scale": 2.0,
     "guidance_interval": (0.1, 0.9),
 }
-
-
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
 
 
 def with_defaults(pipeline: R2Pipeline, **defaults) -> R2Pipeline:

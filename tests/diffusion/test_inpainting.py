@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, UniPCMultistepScheduler
 from PIL import Image
+from seeds import seeded
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.data.loading import load_images
@@ -17,15 +18,6 @@ from r2id.evaluation.classifier import load_classifier
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "digits"
 FEW = {"num_inference_steps": 3}
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def pipeline(make_pipeline):
-    return make_pipeline()
 
 
 def noise_image(height: int, width: int, channels: int = 1) -> Image.Image:

@@ -3,16 +3,13 @@
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from seeds import seeded
 
 from r2id.diffusion.noise_field import _cell_averages, field_noise, finest_grid
 from r2id.diffusion.schedule import alpha_bar_at, shift_scheduler
 from r2id.geometry.density import density, shift_noise
 
 SIZES = [(1, 1), (1, 7), (4, 4), (5, 5), (4, 10), (10, 6), (8, 8), (13, 3), (2, 21)]
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 class TestField:

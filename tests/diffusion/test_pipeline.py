@@ -16,6 +16,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from PIL import Image
+from seeds import seeded
 from torch.nn import functional
 
 from r2id.diffusion.noise_field import field_noise, finest_grid
@@ -28,15 +29,6 @@ from r2id.networks.resampler import R2IR
 
 SCHEDULERS = (UniPCMultistepScheduler, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler)
 FEW = {"latent_size": (3, 2), "size": (8, 6), "num_inference_steps": 3, "output_type": "pt"}
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def pipeline(make_pipeline):
-    return make_pipeline()
 
 
 class TestRandomness:

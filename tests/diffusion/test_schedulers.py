@@ -6,6 +6,7 @@ import diffusers
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+from seeds import seeded
 
 from r2id.diffusion.schedule import (
     SIGMA_OPTIONS,
@@ -38,10 +39,6 @@ def schedulers():
         parameters = inspect.signature(kind).parameters
         if "beta_schedule" in parameters:
             yield from ((kind, option) for option in (None, *OPTIONS) if option is None or option in parameters)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(params=["v_prediction", "sample"])

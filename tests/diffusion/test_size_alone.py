@@ -2,15 +2,12 @@
 
 import pytest
 import torch
+from seeds import seeded
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.diffusion.pipeline import R2Pipeline
 
 FEW = {"num_inference_steps": 3, "output_type": "pt"}
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 class TestSizeAlone:

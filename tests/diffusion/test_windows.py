@@ -2,16 +2,13 @@
 
 import pytest
 import torch
+from seeds import seeded
 
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.diffusion.windows import SAMPLES_TOGETHER, Windows
 from r2id.errors import InputError
 
 FEW = {"num_inference_steps": 3, "output_type": "pt"}
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

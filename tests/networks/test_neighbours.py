@@ -2,12 +2,14 @@
 
 import copy
 import math
+from functools import partial
 from itertools import product
 
 import pytest
 import torch
 
 from r2id.geometry.coordinates import Grid
+from r2id.networks.attention import LinearAttention
 from r2id.networks.layers import EncoderBlock
 from r2id.networks.neighbours import Bands, Pairs, Stencil, neighbours_of
 
@@ -81,7 +83,7 @@ def test_it_is_computed_in_the_precision_of_its_values():
 
 def test_a_compiled_block_convolves_at_every_size():
     pytest.importorskip("torch._inductor.cpp_builder").get_cpp_compiler()
-    block = EncoderBlock(8, 2, "softmax", 4, local_basis=3)
+    block = EncoderBlock(8, 4, partial(LinearAttention, 8, 2, "softmax"), local_basis=3)
     torch.nn.init.normal_(block.feed.kernel)
     compiled = copy.deepcopy(block)
     compiled.compile()

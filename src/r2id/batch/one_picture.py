@@ -12,12 +12,13 @@ from r2id.errors import InputError
 from r2id.fields.cell_field import CellField
 from r2id.files.checksums import checksum
 from r2id.files.images import as_levels, as_output, as_values, is_large, read_image, save_image
-from r2id.files.large_reader import LargeImage, fits_at_once, tiff_size
+from r2id.files.large_reader import LargeImage, is_read_in_regions, tiff_size
 from r2id.files.large_writer import write_large
 from r2id.files.latents import Latents
 from r2id.geometry.canvas import canvas_of
 from r2id.geometry.cells import whole_cells
 from r2id.geometry.sizes import Region, Size, check_region
+from r2id.geometry.tiles import tiles_by_block
 from r2id.networks.lattices import Pixels, regions_of
 from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_fits_in_memory
@@ -75,9 +76,9 @@ def encode_file(
     if pixels_per_cell is not None:
         check_pixels_per_cell(pixels_per_cell)
     channels = resampler.config.image_channels
-    size = tiff_size(path)
-    if size and latent_size and is_large(size) and not fits_at_once(path, size):
+    if resampler.config.attention != "pyramid" and latent_size and is_read_in_regions(path):
         image = LargeImage(path, channels, background)
+        size = image.size
         with progress(size[0] * size[1], f"reading {path.name}") as advance:
             chunks = ((y, x, pixels.to(resampler.device, resampler.dtype)) for y, x, pixels in image.chunks(advance))
             values = resampler.encode_chunks(chunks, size, latent_size)
@@ -98,8 +99,7 @@ def encode_file(
 
 def _regions(path: Path, channels: int, background: int) -> tuple[Pixels, Size]:
     """Return what gives the pixels of the regions of an image file, which may be larger than memory, and its size."""
-    size = tiff_size(path)
-    if size and is_large(size) and not fits_at_once(path, size):
+    if is_read_in_regions(path):
         large = LargeImage(path, channels, background)
         return large.region, large.size
     whole = as_values(read_image(path, channels=channels, background=background)[None])
@@ -134,14 +134,10 @@ def psnr_of(resampler: R2IR, latents: Latents, path: Path, background: int = 0) 
     pixels, size = _regions(path, resampler.config.image_channels, background)
     field = resampler.field(latents.values.to(resampler.device, resampler.dtype), latents.canvas)
     assert isinstance(field, CellField)
-    squares, (height, width) = 0.0, field.blocks(size)
-    for top in range(0, size[0], height):
-        for left in range(0, size[1], width):
-            region = (top, left, min(top + height, size[0]), min(left + width, size[1]))
-            error = numpy.subtract(
-                *(as_levels(one[0]) for one in (field.render(size, region), pixels(region))), dtype=float
-            )
-            squares += numpy.square(error).sum()
+    squares = 0.0
+    for region in tiles_by_block((0, 0, *size), field.blocks(size)):
+        tiles = (as_levels(one[0]) for one in (field.render(size, region), pixels(region)))
+        squares += numpy.square(numpy.subtract(*tiles, dtype=float)).sum()
     return 10 * math.log10(255**2 / max(1e-10, squares / (size[0] * size[1] * field.channels)))
 
 

@@ -21,7 +21,7 @@ from r2id.files.atomic import check_writable
 from r2id.files.checksums import file_checksum
 from r2id.files.folders import visible_files
 from r2id.files.images import ACCEPTED_IMAGES, IMAGE_SUFFIXES, as_levels, check_background, is_large, is_picture
-from r2id.files.large_reader import LargePicture, fits_at_once, tiff_size
+from r2id.files.large_reader import LargePicture, is_read_in_regions
 from r2id.files.large_writer import write_large
 from r2id.files.pictures import (
     FILE_TYPES,
@@ -175,8 +175,7 @@ def resample_file(
 
 
 def _open(network: R2IR, source: Path, background: int | None) -> PictureField:
-    size = tiff_size(source)
-    if size and is_large(size) and not fits_at_once(source, size):
+    if is_read_in_regions(source):
         large = LargePicture(source)
         if background is None or not large.form.transparent:
             return PictureField(network, large.levels, large.size, large.form)

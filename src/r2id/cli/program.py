@@ -23,7 +23,7 @@ from r2id.cli.sample import Sample, sample
 from r2id.cli.show import App, Demo, demo, serve
 from r2id.cli.train import train_diffuser, train_resampler
 from r2id.errors import InputError
-from r2id.runtime.memory import keep_freed_memory
+from r2id.runtime.freed_memory import keep_freed_memory
 from r2id.training.presets import DIFFUSER_PRESETS, PRESET_NOTES, RESAMPLER_PRESETS
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from r2id.diffusion.prediction import predicted_sample, signal_and_spread, velocity_of_sample
-from r2id.geometry.canvas import Canvas, plain
+from r2id.diffusion.prediction import perfect_prediction, predicted_sample
+from r2id.geometry.canvas import Canvas
+from r2id.geometry.coordinates import Grid
 from r2id.geometry.sizes import Size
 from r2id.networks.batches import clean_samples
 from r2id.networks.diffuser import Prediction
@@ -51,13 +52,7 @@ class KnownPicture:
         if self.resampler and done >= ENCODED_AGAIN:
             expected = self.resampler.destandardise(predicted_sample(prediction, noisy, alpha_bar, kind))
             self.clean = self._encoded(self.completed(self._decoded(expected)))
-        perfect = self.clean
-        if kind == "v_prediction":
-            perfect = velocity_of_sample(self.clean, noisy, alpha_bar)
-        elif kind == "epsilon":
-            signal, spread = signal_and_spread(alpha_bar)
-            perfect = (noisy - signal * self.clean) / spread.clamp_min(torch.finfo(torch.float32).eps)
-        return torch.lerp(prediction, perfect, self.cells)
+        return torch.lerp(prediction, perfect_prediction(self.clean, noisy, alpha_bar, kind), self.cells)
 
     def completed(self, picture: Tensor) -> Tensor:
         """Return a picture [B, C, H, W] with exactly the known pixels, and without a seam beside them.
@@ -70,12 +65,8 @@ class KnownPicture:
         return torch.where(self.known > 0, self.picture, picture + beyond * (2 * near).clamp(max=1))
 
     def _encoded(self, picture: Tensor) -> Tensor:
-        if self.resampler is None:
-            return clean_samples(None, picture, self.latent_size)
-        # The latents of a pyramid are the cells of its canvas.
-        canvas = None if self.resampler.config.attention == "pyramid" else self.canvas
-        latents = self.resampler.encode(picture.to(self.resampler.dtype), self.latent_size, canvas)
-        return self.resampler.standardise(plain(latents).float())
+        grid = Grid.of_size(self.latent_size, self.canvas, picture.device)
+        return clean_samples(self.resampler, picture.to(self.resampler.dtype) if self.resampler else picture, grid)
 
     def _decoded(self, latents: Tensor) -> Tensor:
         assert self.resampler

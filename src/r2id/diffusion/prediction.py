@@ -65,6 +65,16 @@ def predicted_sample(prediction: Tensor, noisy: Tensor, alpha_bar: Tensor, kind:
     return signal * noisy - spread * prediction if kind == "v_prediction" else prediction
 
 
+def perfect_prediction(clean: Tensor, noisy: Tensor, alpha_bar: Tensor, kind: Prediction) -> Tensor:
+    """Return the prediction of this kind that a clean sample x̂ stands for in x_t (`noisy`), [B, C, h, w] each."""
+    if kind == "sample":
+        return clean
+    if kind == "v_prediction":
+        return velocity_of_sample(clean, noisy, alpha_bar)
+    signal, spread = signal_and_spread(alpha_bar)
+    return (noisy - signal * clean) / spread.clamp_min(torch.finfo(torch.float32).eps)
+
+
 def velocity_of_sample(clean: Tensor, noisy: Tensor, alpha_bar: Tensor) -> Tensor:
     """Return the velocity that a clean sample x̂ stands for in x_t (`noisy`), [B, C, h, w] each.
 

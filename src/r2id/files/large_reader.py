@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from r2id.errors import InputError
-from r2id.files.images import as_values, flatten, in_channels, pixels, reason, unreadable
+from r2id.files.images import as_values, flatten, in_channels, is_large, pixels, reason, unreadable
 from r2id.files.pictures import described
 from r2id.files.tiff import ICC_PROFILE, TIFF_SUFFIXES, as_picture, has_known_pixels, is_decodable, straight
 from r2id.geometry.sizes import Region, Size, size_text
@@ -171,6 +171,12 @@ def tiff_size(path: Path) -> Size | None:
             return size[::-1] if page.tags.valueof("Orientation", 1) in SIDEWAYS else size
     except Exception:
         return None
+
+
+def is_read_in_regions(path: Path) -> bool:
+    """Return whether a file is a TIFF too large to be read at once. Raises InputError as `fits_at_once` does."""
+    size = tiff_size(path)
+    return size is not None and is_large(size) and not fits_at_once(path, size)
 
 
 def fits_at_once(path: Path, size: Size) -> bool:

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -52,16 +52,47 @@ PLACES_PER_COSINE = 4
 """Places per radius and cosine of the basis. Interpolation between them is accurate to a thousandth."""
 
 
-class LinearAttention(nn.Module):
-    """Global multi-head attention, φ(Q)(φ(K)ᵀV) / (φ(Q)·Σφ(K)) (Katharopoulos et al. 2020, arXiv:2006.16236).
+class GlobalAttention(nn.Module):
+    """Multi-head attention of every query to a whole source, which `summarise` turns into what `read` needs.
 
     Args:
         dim: channels of the queries and the result.
         num_heads: number of heads; must divide `dim`.
+        source_dim: channels of the source; by default `dim`.
+        qk_norm: RMS norm of queries and keys (Henry et al. 2020, arXiv:2010.04245), with a learned gain per channel.
+    """
+
+    def __init__(self, dim: int, num_heads: int, source_dim: int | None, qk_norm: bool) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads is {num_heads}; it must divide the {dim} channels")
+        self.num_heads = num_heads
+        self.to_query = nn.Linear(dim, dim, bias=False)
+        self.to_key_value = nn.Linear(source_dim or dim, 2 * dim, bias=False)
+        self.to_out = nn.Linear(dim, dim)
+        self.query_norm = RMSNorm(dim // num_heads) if qk_norm else nn.Identity()
+        self.key_norm = RMSNorm(dim // num_heads) if qk_norm else nn.Identity()
+
+    def summarise(self, source: Tensor) -> Any:
+        """Return the summary of a source [B, N, source_dim]; summaries of its parts add up."""
+        raise NotImplementedError
+
+    def read(self, query: Tensor, summary: Any) -> Tensor:
+        """Return answers [B, M, dim] for queries [B, M, dim]."""
+        raise NotImplementedError
+
+    def forward(self, query: Tensor, source: Tensor) -> Tensor:
+        return self.read(query, self.summarise(source))
+
+
+class LinearAttention(GlobalAttention):
+    """Global multi-head attention, φ(Q)(φ(K)ᵀV) / (φ(Q)·Σφ(K)) (Katharopoulos et al. 2020, arXiv:2006.16236).
+
+    Args:
+        dim, num_heads, source_dim: as for `GlobalAttention`.
         feature_map: "elu" is φ(x) = elu(x) + 1. "softmax" is a softmax over the head's channels of RMS-normalised
             x, sharpened by a learned temperature per head that starts at 4.
-        source_dim: channels of the source; by default `dim`.
-        qk_norm: RMS norm of queries and keys, with a learned gain per channel, before the feature map.
+        qk_norm: as for `GlobalAttention`, before the feature map.
     """
 
     def __init__(
@@ -72,17 +103,10 @@ class LinearAttention(nn.Module):
         source_dim: int | None = None,
         qk_norm: bool = False,
     ) -> None:
-        super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"num_heads is {num_heads}; it must divide the {dim} channels")
+        super().__init__(dim, num_heads, source_dim, qk_norm)
         if feature_map not in ("elu", "softmax"):
             raise ValueError(f"feature_map is {feature_map!r}; it must be 'elu' or 'softmax'")
-        self.num_heads, self.feature_map = num_heads, feature_map
-        self.to_query = nn.Linear(dim, dim, bias=False)
-        self.to_key_value = nn.Linear(source_dim or dim, 2 * dim, bias=False)
-        self.to_out = nn.Linear(dim, dim)
-        self.query_norm = RMSNorm(dim // num_heads) if qk_norm else nn.Identity()
-        self.key_norm = RMSNorm(dim // num_heads) if qk_norm else nn.Identity()
+        self.feature_map = feature_map
         if feature_map == "softmax":
             self.query_temperature = nn.Parameter(torch.full((num_heads, 1), 4.0))
             self.key_temperature = nn.Parameter(torch.full((num_heads, 1), 4.0))
@@ -107,9 +131,6 @@ class LinearAttention(nn.Module):
         weighted = torch.einsum("bmhd,bhde->bmhe", query, key_values)
         total = torch.einsum("bmhd,bhd->bmh", query, (summary.keys / scale).to(query.dtype))
         return self.to_out((weighted / (total[..., None] + 1e-6)).flatten(-2))
-
-    def forward(self, query: Tensor, source: Tensor) -> Tensor:
-        return self.read(query, self.summarise(source))
 
     def _features(self, x: Tensor, temperature: str) -> Tensor:
         if self.feature_map == "elu":

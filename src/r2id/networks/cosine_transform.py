@@ -47,17 +47,16 @@ def start_as_cosine_transform(
     coarsest.weight.fill_diagonal_(1)
     forward = backward = torch.eye(colours, dtype=torch.float64)
     for level, (layer, width) in enumerate(zip((finest, *between), widths, strict=True)):
-        finer = len(forward)
+        to_finer, from_finer, finer = forward, backward, len(forward)
         basis, spread = _cosines(2 ** (level + 1), colours, width)
-        enter = basis / spread[:, None] @ torch.block_diag(*[backward] * 4)
-        leave = torch.block_diag(*[forward] * 4) @ (basis.T * spread)
         forward, backward = basis / spread[:, None], basis.T * spread
         # Channels beyond the coefficients start at zero.
-        squares = layer.weight.unflatten(0 if inverse else 1, (4, -1))
         if inverse:
-            squares[:, :finer, : len(forward)] = leave.unflatten(0, (4, finer))
+            leave = torch.block_diag(*[to_finer] * 4) @ backward
+            layer.weight.unflatten(0, (4, -1))[:, :finer, : len(forward)] = leave.unflatten(0, (4, finer))
         else:
-            squares[: len(forward), :, :finer] = enter.unflatten(1, (4, finer))
+            enter = forward @ torch.block_diag(*[from_finer] * 4)
+            layer.weight.unflatten(1, (4, -1))[: len(forward), :, :finer] = enter.unflatten(1, (4, finer))
 
 
 def _cosines(side: int, colours: int, most: int) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from r2id.geometry.coordinates import Grid
 from r2id.geometry.density import density, shift_noise
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.networks.attention import FeatureMap, LocalKernelAttention
-from r2id.networks.layers import AdaLN, Attention, DecoderBlock, EncoderBlock, TimeEmbedding
+from r2id.networks.layers import AdaLN, Attention, DecoderBlock, EncoderBlock, TimeEmbedding, global_attention
 from r2id.networks.loading import CheckedLoading
 from r2id.networks.neighbours import Neighbours, neighbours_of
 
@@ -112,13 +113,10 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.position = FourierPositionEmbedding(dim, num_high, num_low, sample_size, jitter == "expected")
         self.time = TimeEmbedding(time_dim)
         self.augmentation = nn.Linear(augmentations, time_dim, bias=False) if augmentations else None
-        common: Any = {"attention": attention, "qk_norm": qk_norm, "local_basis": local_basis if local_radius else None}
-        self.encoder: Any = nn.ModuleList(
-            EncoderBlock(dim, num_heads, feature_map, time_dim, **common) for _ in range(encoder_blocks)
-        )
-        self.decoder: Any = nn.ModuleList(
-            DecoderBlock(dim, num_heads, feature_map, time_dim, token_dim, **common) for _ in range(decoder_blocks)
-        )
+        build_attention = partial(global_attention, attention, dim, num_heads, feature_map, qk_norm)
+        common: Any = (dim, time_dim, build_attention, local_basis if local_radius else None)
+        self.encoder: Any = nn.ModuleList(EncoderBlock(*common) for _ in range(encoder_blocks))
+        self.decoder: Any = nn.ModuleList(DecoderBlock(*common, token_dim=token_dim) for _ in range(decoder_blocks))
         self.out_norm = AdaLN(dim, time_dim)
         self.out = nn.Linear(dim, channels)
         nn.init.zeros_(self.out.weight)

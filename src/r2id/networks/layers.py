@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Literal, get_args
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from r2id.geometry.fourier import fourier_features
-from r2id.networks.attention import FeatureMap, LinearAttention, Summary
+from r2id.networks.attention import FeatureMap, GlobalAttention, LinearAttention, Summary
 from r2id.networks.neighbours import Neighbours
 from r2id.networks.norms import RMSNorm
 from r2id.networks.softmax_attention import KeysValues, SoftmaxAttention
@@ -129,7 +129,7 @@ class AdaLN(nn.Module):
 
 def global_attention(
     kind: Attention, dim: int, num_heads: int, feature_map: FeatureMap, qk_norm: bool, source_dim: int | None = None
-) -> LinearAttention | SoftmaxAttention:
+) -> GlobalAttention:
     """Build the attention of R2ID's blocks; `feature_map` is that of linear attention. ValueError for another kind."""
     if kind not in get_args(Attention):
         raise ValueError(f"attention is {kind!r}; it must be 'linear' or 'softmax'")
@@ -146,28 +146,22 @@ class EncoderBlock(nn.Module):
     weights that are sharded over processes are gathered for the call.
 
     Args:
-        dim, num_heads: channels and heads.
-        feature_map: of linear attention.
+        dim: channels.
         time_dim: channels of the time embedding.
-        attention: "linear" or "softmax".
-        qk_norm: RMS norm of queries and keys.
+        build_attention: builds a `GlobalAttention` of these channels, to a source of `source_dim` if that is given.
         local_basis: cosines per axis of the feed-forward's local kernel; None for a feed-forward of each sample alone.
     """
 
     def __init__(
         self,
         dim: int,
-        num_heads: int,
-        feature_map: FeatureMap,
         time_dim: int,
-        *,
-        attention: Attention = "linear",
-        qk_norm: bool = False,
+        build_attention: Callable[..., GlobalAttention],
         local_basis: int | None = None,
     ) -> None:
         super().__init__()
         self.self_norm = AdaLN(dim, time_dim)
-        self.self_attention: Any = global_attention(attention, dim, num_heads, feature_map, qk_norm)
+        self.self_attention: Any = build_attention()
         self.feed_norm = AdaLN(dim, time_dim)
         self.feed = LocalMLPBlock(dim, local_basis) if local_basis else MLPBlock(dim)
 
@@ -207,19 +201,15 @@ class DecoderBlock(EncoderBlock):
     def __init__(
         self,
         dim: int,
-        num_heads: int,
-        feature_map: FeatureMap,
         time_dim: int,
-        token_dim: int,
-        *,
-        attention: Attention = "linear",
-        qk_norm: bool = False,
+        build_attention: Callable[..., GlobalAttention],
         local_basis: int | None = None,
+        *,
+        token_dim: int,
     ) -> None:
-        options: Any = {"attention": attention, "qk_norm": qk_norm, "local_basis": local_basis}
-        super().__init__(dim, num_heads, feature_map, time_dim, **options)
+        super().__init__(dim, time_dim, build_attention, local_basis)
         self.cross_norm = AdaLN(dim, time_dim)
-        self.cross_attention: Any = global_attention(attention, dim, num_heads, feature_map, qk_norm, token_dim)
+        self.cross_attention: Any = build_attention(source_dim=token_dim)
 
     def forward(  # type: ignore[override]
         self,

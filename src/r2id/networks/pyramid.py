@@ -71,6 +71,14 @@ class LatticeBlock(nn.Module):
         return x + self.outward(functional.relu(near)).permute(0, 2, 3, 1)
 
 
+def levels_of(widths: Sequence[int], blocks: Sequence[int], block_dim: int, told: int = 0) -> nn.ModuleList:
+    """The blocks of each lattice, with at most `block_dim` channels inside."""
+    return nn.ModuleList(
+        nn.ModuleList(LatticeBlock(width, min(width, block_dim), told) for _ in range(count))
+        for width, count in zip(widths, blocks, strict=True)
+    )
+
+
 def margins(blocks: Sequence[int], lattices: Sequence[int]) -> list[int]:
     """Cells that each level needs around what is wanted of the last one, by what its own and later blocks reach."""
     needed, total = [], 0
@@ -101,10 +109,7 @@ class PyramidEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.enter = nn.Linear(4 * image_channels, widths[0])
-        self.levels = nn.ModuleList(
-            nn.ModuleList(LatticeBlock(width, min(width, block_dim), DESCRIPTION) for _ in range(count))
-            for width, count in zip(widths, blocks, strict=True)
-        )
+        self.levels = levels_of(widths, blocks, block_dim, DESCRIPTION)
         self.merges = nn.ModuleList(
             nn.Linear(4 * fine, coarse) for fine, coarse in zip(widths, widths[1:], strict=False)
         )
@@ -204,10 +209,7 @@ class PyramidDecoder(nn.Module):
         super().__init__()
         self.image_channels = image_channels
         self.enter = nn.Linear(latent_channels, widths[-1])
-        self.levels = nn.ModuleList(
-            nn.ModuleList(LatticeBlock(width, min(width, block_dim)) for _ in range(count))
-            for width, count in reversed(list(zip(widths, blocks, strict=True)))
-        )
+        self.levels = levels_of(widths[::-1], blocks[::-1], block_dim)
         self.splits = nn.ModuleList(
             nn.Linear(coarse, 4 * fine) for fine, coarse in reversed(list(zip(widths, widths[1:], strict=False)))
         )
@@ -220,7 +222,7 @@ class PyramidDecoder(nn.Module):
         start_as_cosine_transform(self.out, reversed(self.splits), self.enter, widths, image_channels, inverse=True)  # type: ignore[arg-type]
         nn.init.zeros_(self.colour.weight)
         nn.init.zeros_(self.colour.bias)
-        self.margins = margins(list(reversed(blocks)), list(reversed(LATTICES)))
+        self.margins = margins(blocks[::-1], LATTICES[::-1])
         self.margin = self.margins[0]
 
     def forward(self, latent: Tensor, wanted: Window, canvas: Size) -> Decoded:

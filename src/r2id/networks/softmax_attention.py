@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from r2id.networks.norms import RMSNorm
+from r2id.networks.attention import GlobalAttention
 
 
 class KeysValues(NamedTuple):
@@ -22,28 +22,15 @@ class KeysValues(NamedTuple):
         return KeysValues(*(torch.cat(pair, dim=2) for pair in zip(self, other, strict=True)))
 
 
-class SoftmaxAttention(nn.Module):
-    """Global multi-head attention, softmax(QKᵀ/√d)·V, with the interface of `LinearAttention`.
+class SoftmaxAttention(GlobalAttention):
+    """Global multi-head attention, softmax(QKᵀ/√d)·V.
 
-    It is a weighted average too. So a denser grid of the same picture changes the answers by its finer detail only.
-
-    Args:
-        dim: channels of the queries and the result.
-        num_heads: number of heads; must divide `dim`.
-        qk_norm: RMS norm of queries and keys (Henry et al. 2020, arXiv:2010.04245), with a learned gain per channel.
-        source_dim: channels of the source; by default `dim`.
+    It is a weighted average, as `LinearAttention` is. So a denser grid of the same picture changes the answers by its
+    finer detail only. Arguments are those of `GlobalAttention`.
     """
 
     def __init__(self, dim: int, num_heads: int, qk_norm: bool = False, source_dim: int | None = None) -> None:
-        super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"num_heads is {num_heads}; it must divide the {dim} channels")
-        self.num_heads = num_heads
-        self.to_query = nn.Linear(dim, dim, bias=False)
-        self.to_key_value = nn.Linear(source_dim or dim, 2 * dim, bias=False)
-        self.to_out = nn.Linear(dim, dim)
-        self.query_norm = RMSNorm(dim // num_heads) if qk_norm else nn.Identity()
-        self.key_norm = RMSNorm(dim // num_heads) if qk_norm else nn.Identity()
+        super().__init__(dim, num_heads, source_dim, qk_norm)
 
     def summarise(self, source: Tensor) -> KeysValues:
         """Return keys and values of a source [B, N, source_dim]."""
@@ -55,9 +42,6 @@ class SoftmaxAttention(nn.Module):
         heads = self.query_norm(self._heads(self.to_query(query)))
         answers = functional.scaled_dot_product_attention(heads, *summary)
         return self.to_out(answers.transpose(1, 2).flatten(-2))
-
-    def forward(self, query: Tensor, source: Tensor) -> Tensor:
-        return self.read(query, self.summarise(source))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

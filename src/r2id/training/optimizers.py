@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from r2id.errors import InputError
-from r2id.networks.attention import LinearAttention
+from r2id.networks.attention import GlobalAttention
 from r2id.networks.layers import MLPBlock
-from r2id.networks.softmax_attention import SoftmaxAttention
 from r2id.runtime.precision import usable_precision
 from r2id.training.settings import Training
 
@@ -46,7 +45,7 @@ def build_optimizer(config: Training, objective: nn.Module, device: torch.device
 def hidden_matrices(objective: nn.Module) -> list[nn.Parameter]:
     """Return the trained matrices of attention and feed-forward of every block. First and last layers, embeddings and
     modulations are not hidden."""
-    parts = [one for one in objective.modules() if isinstance(one, (LinearAttention, SoftmaxAttention, MLPBlock))]
+    parts = [one for one in objective.modules() if isinstance(one, (GlobalAttention, MLPBlock))]
     layers = [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
     return [layer.get_parameter("weight") for layer in layers if layer.weight.requires_grad]
 

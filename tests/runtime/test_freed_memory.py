@@ -9,7 +9,7 @@ import pytest
 
 PROBE = """
 import ctypes, resource, sys
-from r2id.runtime.memory import keep_freed_memory
+from r2id.runtime.freed_memory import keep_freed_memory
 
 if sys.argv[1] == "kept":
     keep_freed_memory()
