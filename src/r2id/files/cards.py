@@ -127,7 +127,7 @@ def _part(name: str, network: Any) -> tuple[str, str, str]:
 
 
 def _usage(model: Any, name: str) -> str:
-    kind, alone = type(model).__name__, ""
+    kind = type(model).__name__
     code = [f"from r2id import {kind}", "", f'model = {kind}.from_pretrained("{name}")']
     if kind == "R2Pipeline":
         labels = ["a text"] if model.shows_texts else model.conditioner.label_names[:4]

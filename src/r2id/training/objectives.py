@@ -182,9 +182,7 @@ class DiffusionObjective(Objective):
         top, left = self.draw(torch.rand, len(samples), 2, device=samples.device).unbind(1)
         top, left = (top * (grid.size[0] - height + 1)).long(), (left * (grid.size[1] - width + 1)).long()
         windows = [start[:, None] + torch.arange(n, device=start.device) for start, n in ((top, height), (left, width))]
-        which = torch.arange(len(samples), device=samples.device)[:, None, None]
-        taken = samples.movedim(1, -1)[which, windows[0][:, :, None], windows[1][:, None, :]]
-        return taken.movedim(-1, 1), grid.windows(*windows)
+        return rows_and_columns_of_each(samples, *windows), grid.windows(*windows)
 
     def alpha_bar(self, time: Tensor, size: Sequence[int]) -> Tensor:
         """Return the signal's share of the variance at times in [0, 1], in samples of a grid of `size`."""
@@ -213,3 +211,9 @@ class DiffusionObjective(Objective):
             generator=generator,
             output_type="pt",
         ).images[0]
+
+
+def rows_and_columns_of_each(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return a part of each image [B, C, H, W], [B, C, h, w], of its own rows [B, h] and columns [B, w]."""
+    which = torch.arange(len(images), device=images.device)[:, None, None]
+    return images.movedim(1, -1)[which, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)

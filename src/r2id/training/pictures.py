@@ -16,7 +16,7 @@ from r2id.geometry.sizes import Size
 from r2id.networks.lattices import POINTS, read_to_lattice, regions_of
 from r2id.networks.pyramid import Decoded
 from r2id.networks.resampler import R2IR
-from r2id.training.objectives import Objective
+from r2id.training.objectives import Objective, rows_and_columns_of_each
 
 GROUPS = 4
 """Parts of a batch, each with densities of its own."""
@@ -174,8 +174,7 @@ def oriented_crops(images: Tensor, side: int, places: Tensor) -> Tensor:
     along = torch.arange(side, device=images.device)
     flipped = places[:, 2:4, None] < 0.5
     rows, columns = (start[:, :, None] + torch.where(flipped, side - 1 - along, along)).unbind(1)
-    which = torch.arange(len(images), device=images.device)[:, None, None]
-    taken = images.movedim(1, -1)[which, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+    taken = rows_and_columns_of_each(images, rows, columns)
     return torch.where(places[:, 4, None, None, None] < 0.5, taken.mT, taken)
 
 
