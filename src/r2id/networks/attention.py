@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -52,7 +53,7 @@ PLACES_PER_COSINE = 4
 """Places per radius and cosine of the basis. Interpolation between them is accurate to a thousandth."""
 
 
-class GlobalAttention(nn.Module):
+class GlobalAttention(nn.Module, ABC):
     """Multi-head attention of every query to a whole source, which `summarise` turns into what `read` needs.
 
     Args:
@@ -73,13 +74,13 @@ class GlobalAttention(nn.Module):
         self.query_norm = RMSNorm(dim // num_heads) if qk_norm else nn.Identity()
         self.key_norm = RMSNorm(dim // num_heads) if qk_norm else nn.Identity()
 
+    @abstractmethod
     def summarise(self, source: Tensor) -> Any:
         """Return the summary of a source [B, N, source_dim]; summaries of its parts add up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, query: Tensor, summary: Any) -> Tensor:
         """Return answers [B, M, dim] for queries [B, M, dim]."""
-        raise NotImplementedError
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
         return self.read(query, self.summarise(source))
