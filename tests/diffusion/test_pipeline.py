@@ -229,6 +229,45 @@ class TestNumbersOfOtherLibraries:
         ).images
         assert images.shape == (1, 1, 8, 6)
 
+    @pytest.mark.parametrize(
+        "of",
+        [np.array, torch.tensor, lambda pair: list(map(np.float32, pair)), lambda pair: list(map(torch.tensor, pair))],
+        ids=["array", "tensor", "array's numbers", "tensor's numbers"],
+    )
+    def test_everything_that_is_a_pair(self, pipeline, of):
+        how = {"num_inference_steps": 2, "output_type": "pt"}
+        image = torch.rand(1, 1, 8, 6)
+        mask = torch.arange(48).view(8, 6) % 6 // 3
+
+        def pictures(pair):
+            options = how | {"guidance_interval": pair((0.25, 0.75))}
+            joint = {"joint": True, "latent_size": pair((3, 3)), "generator": seeded()}
+            one = pipeline([3], canvas=pair((1, 2)), size=pair((8, 6)), generator=seeded(), **options)
+            placed = {"canvas": pair((8, 8)), "latent_size": pair((3, 3))} | options
+            latent = pipeline.resampler.encode(image, pair((3, 2)), pair((1, 2)))
+            return [
+                one.images,
+                *pipeline([3], size=[pair((8, 6)), pair((6, 8))], **joint | options).images,
+                pipeline.panorama([3], pair((8, 40)), pair((3, 2)), generator=seeded(), **options).images,
+                pipeline.inpaint(image, mask, [3], generator=seeded(), **placed).images,
+                pipeline.outpaint(image, [3], right=2, generator=seeded(), **placed).images,
+                pipeline.decode(one.latents, pair((9, 7)), pair((3, 2)), "pt"),
+                latent,
+                pipeline.resampler.field(latent, pair((1, 2))).render(pair((8, 6))),
+                pipeline.diffuser(one.latents, torch.tensor([0.5]), pipeline.tokens([3]), canvas=pair((1, 2))),
+            ]
+
+        for picture, expected in zip(pictures(of), pictures(tuple), strict=True):
+            assert torch.equal(picture, expected)
+
+    @pytest.mark.parametrize("of", [np.int64, torch.tensor, np.float32])
+    def test_pixels_to_add(self, pipeline, of):
+        image = torch.rand(1, 1, 8, 6)
+        first, second = (
+            pipeline.outpaint(image, [3], left=side, generator=seeded(), **FEW).images for side in (of(2), 2)
+        )
+        assert torch.equal(first, second)
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -244,6 +283,20 @@ class TestRefusals:
             ({"output_type": "jpeg"}, "'jpeg'.*'pil', 'np', 'pt' or 'latent'"),
             ({"num_inference_steps": 0}, "0"),
             ({"num_inference_steps": 5000}, "5000"),
+            ({"num_inference_steps": 2.5}, "2.5; it must be a whole number"),
+            ({"num_inference_steps": "many"}, "'many'"),
+            ({"guidance_interval": (0.3,)}, r"guidance_interval is \(0.3,\); it must be two times"),
+            ({"guidance_interval": (0.3, 0.5, 0.7)}, r"\(0.3, 0.5, 0.7\)"),
+            ({"guidance_interval": 0.3}, "guidance_interval is 0.3"),
+            ({"guidance_interval": ("a", "b")}, r"\('a', 'b'\)"),
+            ({"guidance_interval": np.array([[0.3], [0.5]])}, r"\[\[0.3\], \[0.5\]\]"),
+            ({"guidance_scale": "strong"}, "guidance_scale is 'strong'"),
+            ({"guidance_scale": torch.tensor([1.0, 2.0])}, r"guidance_scale is \[1.0, 2.0\]"),
+            ({"canvas": np.array([[1, 2]])}, r"canvas is \[\[1, 2\]\]"),
+            ({"canvas": np.array([])}, r"canvas is \[\]"),
+            ({"size": (8,)}, r"size is \(8,\)"),
+            ({"size": (8, 8, 8)}, r"size is \(8, 8, 8\)"),
+            ({"size": "8x8"}, "size is '8x8'"),
             ({"size": (1_000_000, 1_000_000)}, "1000000x1000000"),
             ({"latent_size": (1_000_000, 1_000_000)}, "1000000x1000000"),
             ({"generator": [seeded()] * 2}, "generator is a list of 2 and class_labels of 1"),

@@ -15,7 +15,7 @@ from r2id.diffusion.noise_field import finest_grid
 from r2id.errors import InputError
 from r2id.files.images import as_values, flatten, in_channels, pixels
 from r2id.geometry.canvas import Canvas
-from r2id.geometry.sizes import Size, check_size, size_text
+from r2id.geometry.sizes import Size, check_size, listed, size_text
 from r2id.networks.diffuser import R2ID
 from r2id.runtime.memory import check_fits_in_memory
 
@@ -33,18 +33,18 @@ def check_known(unknown: Mapping[str, Any], call: Callable[..., Any]) -> None:
 
 def sizes_of(size: Any) -> tuple[list[Size], bool]:
     """Return the sizes of the pictures, none for None, and whether a list of them was given."""
-    size = _plain(size)
-    if not isinstance(size, Sequence | None):
-        raise InputError(f"size is {size!r}; it must be (height, width) or a list of such pairs")
+    size = listed(size)
     if size is None:
         return [], False
-    is_pair = len(size) == 2 and all(isinstance(side, Real) for side in size)
+    if not isinstance(size, (list, tuple)):
+        raise InputError(f"size is {size!r}; it must be (height, width) or a list of such pairs")
+    is_pair = len(size) > 0 and all(isinstance(side, Real) for side in size)
     return [check_size(one) for one in ([size] if is_pair else size)], not is_pair
 
 
 def labels_of(class_labels: Any, prompt: str | Sequence[str] | None, known: Sequence[str]) -> Sequence[str | int]:
     """Return a label or text for each picture; `known` are the model's labels, none for a model of texts."""
-    class_labels = _plain(class_labels)
+    class_labels = listed(class_labels)
     if prompt is not None:
         if class_labels is not None:
             raise InputError("class_labels and prompt are both given; they are two names of the same, give one")
@@ -135,8 +135,3 @@ def given_mask(mask: Any, size: Size) -> Tensor:
         colour = "white everywhere; black keeps" if white.all() else "black everywhere; white gives"
         raise InputError(f"mask is {colour} a part of the image, and one is needed")
     return white
-
-
-def _plain(value: Any) -> Any:
-    """Return arrays of numpy or torch as lists, and other values unchanged."""
-    return value.tolist() if hasattr(value, "tolist") else value

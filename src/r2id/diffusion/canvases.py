@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from r2id.diffusion.windows import Windows
 from r2id.errors import InputError
 from r2id.files.images import as_output, check_output_type
 from r2id.geometry.canvas import Canvas, check_canvas, plain
-from r2id.geometry.sizes import Size, check_size, in_proportion
+from r2id.geometry.sizes import Size, check_size, first_given, in_proportion, listed
 from r2id.runtime.memory import check_fits_in_memory
 
 MOST_GROWTH = 4
@@ -89,10 +90,10 @@ class Canvases:
         """
         picture = given_picture(image, self.image_channels)
         height, width = picture.shape[-2:]
+        edges = check_growth({"left": left, "right": right, "top": top, "bottom": bottom}, (height, width))
+        left, right, top, bottom = edges
         size = height + top + bottom, width + left + right
-        check_growth({"left": left, "right": right, "top": top, "bottom": bottom}, (height, width), size)
         check_fits_in_memory([size], 1, picture.shape[1])
-        edges = (left, right, top, bottom)
         known = functional.pad(torch.ones(1, 1, height, width), edges)
         return self._continued(
             functional.pad(picture, edges), known, class_labels, output_type, {"canvas": size} | arguments
@@ -128,8 +129,8 @@ class Canvases:
         if size is None:
             raise InputError("no size is given; a panorama needs its height and width")
         size, defaults = check_size(size), self.generation_defaults
-        trained = check_canvas(self.diffuser.config.canvas or defaults.size)
-        window = check_size(latent_size or defaults.latent_size, "the latent size")
+        trained = check_canvas(first_given(self.diffuser.config.canvas, defaults.size))
+        window = check_size(first_given(latent_size, defaults.latent_size), "the latent size")
         windows = Windows.over(size, trained, window)
         count = len(labels_of(class_labels, arguments.get("prompt"), self.conditioner.label_names))
         check_fits_in_memory([size, size], count, self.image_channels)
@@ -155,8 +156,8 @@ class Canvases:
         size = picture.shape[-2], picture.shape[-1]
         if labels is None and arguments.get("prompt") is None:
             labels, arguments = [None], {"guidance_scale": 1.0} | arguments
-        canvas = check_canvas(arguments.get("canvas") or self.diffuser.config.canvas or size)
-        latent_size = check_size(arguments.get("latent_size") or self._latents_on(canvas), "the latent size")
+        canvas = check_canvas(first_given(arguments.get("canvas"), self.diffuser.config.canvas, size))
+        latent_size = check_size(first_given(arguments.get("latent_size"), self._latents_on(canvas)), "the latent size")
         check_fits_in_memory([latent_size], 1, 4 * self.diffuser.config.dim)
         device = self._execution_device
         known_picture = KnownPicture(self.resampler, picture.to(device), known.to(device), latent_size, canvas)
@@ -173,16 +174,19 @@ class Canvases:
         return in_proportion(defaults.latent_size, canvas) if trained else defaults.latent_size
 
 
-def check_growth(added: dict[str, int], before: Size, after: Size) -> None:
-    """Raise InputError unless pixels are added, to at most MOST_GROWTH times a side."""
+def check_growth(added: dict[str, Any], size: Size) -> tuple[int, ...]:
+    """Return the pixels to add to a picture of `size`. Raises InputError unless some are added, to at most MOST_GROWTH
+    times a side."""
+    added = {name: listed(count) for name, count in added.items()}
     for name, count in added.items():
-        if count < 0 or count != int(count):
-            raise InputError(f"{name} is {count}; it must be a whole number of pixels, at least 0")
+        if not isinstance(count, Real) or count < 0 or count % 1 != 0:
+            raise InputError(f"{name} is {count!r}; it must be a whole number of pixels, at least 0")
     if not any(added.values()):
         raise InputError(f"{', '.join(added)} are all 0; give the pixels to add on at least one side")
-    for ends, old, new in zip((("top", "bottom"), ("left", "right")), before, after, strict=True):
-        if new > MOST_GROWTH * old:
+    for ends, old in zip((("top", "bottom"), ("left", "right")), size, strict=True):
+        if (new := old + sum(added[name] for name in ends)) > MOST_GROWTH * old:
             given = " and ".join(f"{name} {added[name]}" for name in ends if added[name])
             raise InputError(
                 f"{given} would make a side of {old} pixels {new}; it may grow to at most {MOST_GROWTH * old}"
             )
+    return tuple(map(int, added.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Any
 
 from r2id.diffusion.guidance import check_guidance
@@ -42,8 +43,11 @@ class GenerationDefaults:
     def __post_init__(self) -> None:
         check_size(self.size, "the default size")
         check_size(self.latent_size, "the default latent_size")
-        if not self.num_inference_steps >= 1:
-            raise InputError(f"the default num_inference_steps is {self.num_inference_steps}; it must be at least 1")
+        if not isinstance(self.num_inference_steps, Integral) or self.num_inference_steps < 1:
+            raise InputError(
+                f"the default num_inference_steps is {self.num_inference_steps!r}; "
+                "it must be a whole number of at least 1"
+            )
         check_guidance(self.guidance_scale, self.guidance_interval)
 
     def fill(self, arguments: Mapping[str, Any]) -> dict[str, Any]:

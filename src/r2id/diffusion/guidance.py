@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from numbers import Real
 
 from torch import Tensor
 
 from r2id.errors import InputError
+from r2id.geometry.sizes import listed
 
 
 def is_guided(time: float, scale: float, interval: tuple[float, float]) -> bool:
@@ -19,9 +22,17 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float | Tensor) -> 
     return unconditional + scale * (conditional - unconditional)
 
 
-def check_guidance(scale: float, interval: tuple[float, float]) -> None:
-    """Raise InputError unless the scale is finite and the interval is two ordered times from 0 to 1."""
-    if not math.isfinite(scale):
-        raise InputError(f"guidance_scale is {scale}; it must be a finite number")
-    if not 0 <= interval[0] <= interval[1] <= 1:
-        raise InputError(f"guidance_interval is {interval}; it must be two times from 0 to 1, lower first")
+def check_guidance(scale: float, interval: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Return both as numbers of Python. Raises InputError unless the scale is finite and the interval is two ordered
+    times from 0 to 1."""
+    scale, interval = listed(scale), listed(interval)
+    if not isinstance(scale, Real) or not math.isfinite(scale):
+        raise InputError(f"guidance_scale is {scale!r}; it must be a finite number")
+    try:
+        lower, upper = interval
+        valid = 0 <= lower <= upper <= 1
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise InputError(f"guidance_interval is {interval!r}; it must be two times from 0 to 1, lower first")
+    return scale, (lower, upper)

@@ -45,7 +45,7 @@ from r2id.files.checksums import checksum
 from r2id.files.images import as_output, check_output_type
 from r2id.geometry.canvas import Canvas, LatentTensor, canvas_of, check_canvas, plain
 from r2id.geometry.density import density
-from r2id.geometry.sizes import Size, check_size, in_proportion
+from r2id.geometry.sizes import Size, check_size, first_given, in_proportion, listed
 from r2id.networks.batches import decode_some_at_once
 from r2id.networks.diffuser import R2ID
 from r2id.networks.loading import PipelineSwitches, Publishing, check_variant, for_upload, load_pretrained
@@ -275,28 +275,27 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
             check_joint(sizes, several, latents, canvas)
             defaults = self.generation_defaults
             canvases: list[Canvas] = list(sizes)
-            square = check_size(latent_size or defaults.latent_size, "the latent size")
+            square = check_size(first_given(latent_size, defaults.latent_size), "the latent size")
             latent_sizes = [in_proportion(square, one) for one in canvases]
         else:
             if latents is not None:
                 latent_size = latents.shape[-2:]  # type: ignore[assignment]
             if latent_size is not None:
                 latent_size = check_size(latent_size, "the latent size")
-            given = canvas or canvas_of(latents) or self.diffuser.config.canvas or next(iter(sizes), latent_size)
-            defaults = self.defaults_on(check_canvas(given) if given else None)
-            canvases = [check_canvas(given or defaults.size)]
-            latent_sizes = [latent_size or defaults.latent_size]
-        if num_inference_steps is None:
-            num_inference_steps = defaults.num_inference_steps
-        if guidance_scale is None:
-            guidance_scale = defaults.guidance_scale
-        if guidance_interval is None:
-            guidance_interval = defaults.guidance_interval
+            own = first_given(self.diffuser.config.canvas, next(iter(sizes), latent_size))
+            canvas = first_given(canvas, canvas_of(latents), own)
+            defaults = self.defaults_on(None if canvas is None else check_canvas(canvas))
+            canvases = [check_canvas(first_given(canvas, defaults.size))]
+            latent_sizes = [first_given(latent_size, defaults.latent_size)]
+        num_inference_steps = listed(first_given(num_inference_steps, defaults.num_inference_steps))
+        guidance_scale, guidance_interval = check_guidance(
+            first_given(guidance_scale, defaults.guidance_scale),
+            first_given(guidance_interval, defaults.guidance_interval),
+        )
         if size is None:
             sizes = [defaults.size]
         if output_type == "latent":
             sizes = []
-        check_guidance(guidance_scale, guidance_interval)
         check_memory(self.diffuser, len(labels), latent_sizes, sizes, self.image_channels, draws_noise=latents is None)
         self.check_scheduler(num_inference_steps)
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
@@ -370,7 +369,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
         """
         check_output_type(output_type)
         size = check_size(size)
-        canvas = check_canvas(canvas or canvas_of(latents) or self.diffuser.config.canvas or size)
+        canvas = check_canvas(first_given(canvas, canvas_of(latents), self.diffuser.config.canvas, size))
         latents = plain(latents)
         check_fits_in_memory([size], len(latents), self.image_channels)
         if self.resampler is None:

@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Sequence
 from copy import deepcopy
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -37,9 +38,10 @@ def check_scheduler(scheduler: Any, prediction_type: str, num_inference_steps: i
     for obstacle, present in obstacles.items():
         if present:
             raise InputError(f"scheduler {name} {obstacle}; {accepted}")
-    if not 1 <= num_inference_steps <= config.num_train_timesteps:
+    if not isinstance(num_inference_steps, Integral) or not 1 <= num_inference_steps <= config.num_train_timesteps:
         raise InputError(
-            f"num_inference_steps is {num_inference_steps}; it must be from 1 to {config.num_train_timesteps}"
+            f"num_inference_steps is {num_inference_steps!r}; "
+            f"it must be a whole number from 1 to {config.num_train_timesteps}"
         )
     if config.prediction_type not in (prediction_type, scheduler_prediction(prediction_type)):
         raise InputError(

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from r2id.errors import InputError
+from r2id.geometry.sizes import listed
 
 Canvas = tuple[float, float]
 
 
 def check_canvas(canvas: Sequence[float]) -> Canvas:
     """Return `canvas`. Raises InputError unless it is (height, width), two finite numbers above 0."""
+    canvas = listed(canvas)
     try:
         height, width = canvas
         valid = 0 < height < math.inf and 0 < width < math.inf

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from r2id.errors import InputError
-from r2id.geometry.sizes import check_lengths
+from r2id.geometry.sizes import check_lengths, first_given, listed
 
 
 def pixel_centres(count: int, indices: Tensor | None = None, device: torch.device | None = None) -> Tensor:
@@ -88,12 +88,13 @@ class Grid:
         Raises InputError for an empty size, or a canvas of another number of axes.
         """
         lengths = check_lengths(size)
-        if canvas and len(canvas) != len(lengths):
+        canvas = first_given(listed(canvas), lengths)
+        if len(canvas) != len(lengths):
             raise InputError(f"canvas is {canvas!r}; it must have {len(lengths)} sides, as the size {size!r} has")
         return cls(
             axes=tuple(pixel_centres(length, device=device) for length in lengths),
             cell=tuple(1 / length for length in lengths),
-            extent=canvas_extent(canvas or lengths),
+            extent=canvas_extent(canvas),
             even=True,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from r2id.errors import InputError
 
@@ -10,8 +11,24 @@ Size = tuple[int, int]
 Region = tuple[int, int, int, int]
 
 
+def listed(value: Any) -> Any:
+    """Return arrays and numbers of numpy or torch, also in a list or tuple, as those of Python."""
+    if isinstance(value, (list, tuple)):
+        return [listed(one) for one in value] if isinstance(value, list) else tuple(map(listed, value))
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def first_given(*values: Any) -> Any:
+    """Return the first value that is not None, or None. Arrays, which have no truth value, may be among them."""
+    for value in values:
+        if value is not None:
+            return value
+    return None
+
+
 def check_size(size: Sequence[float], name: str = "size") -> Size:
     """Return `size` as two ints. Raises InputError unless it is (height, width), both whole and at least 1."""
+    size = listed(size)
     try:
         height, width = size
         whole = height >= 1 and width >= 1 and height % 1 == 0 and width % 1 == 0

@@ -17,6 +17,7 @@ from r2id.errors import InputError
 from r2id.geometry.coordinates import Grid
 from r2id.geometry.density import density, shift_noise
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
+from r2id.geometry.sizes import first_given
 from r2id.networks.attention import FeatureMap, LocalKernelAttention
 from r2id.networks.layers import AdaLN, Attention, DecoderBlock, EncoderBlock, TimeEmbedding, global_attention
 from r2id.networks.loading import CheckedLoading
@@ -230,7 +231,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         size = (sample.shape[-2], sample.shape[-1])
         ratio = density(grid.whole_size if grid else size, self.config.noise_reference_size)
         time = self.time(torch.stack([alpha_bar, shift_noise(alpha_bar, 1 / ratio)], dim=-1))
-        grid = grid or Grid.of_size(size, canvas or self.config.canvas, sample.device)
+        grid = grid or Grid.of_size(size, first_given(canvas, self.config.canvas), sample.device)
         x = self.sample_in(sample.flatten(2).mT) + self._positions(grid)
         # Kernels are functions of offsets, which are the same in all windows.
         alike = grid.first_window()

@@ -20,7 +20,7 @@ from r2id.geometry.canvas import LatentTensor, canvas_of, plain
 from r2id.geometry.cells import Cells, Window, cells_of, whole_cells
 from r2id.geometry.coordinates import Grid, Points, Samples
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
-from r2id.geometry.sizes import Size, check_size, size_text
+from r2id.geometry.sizes import Size, check_size, first_given, listed, size_text
 from r2id.networks.attention import FeatureMap
 from r2id.networks.forms import settings_of_form
 from r2id.networks.lattices import POINTS, Pixels, regions_of
@@ -172,7 +172,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             strips = (slice(top, top + step) for top in range(0, height, step))
             whole = slice(0, width)
             return self.encode_chunks(((rows, whole, image[:, :, rows]) for rows in strips), image_size, size, canvas)
-        canvas = canvas or image_size
+        canvas = first_given(canvas, image_size)
         source = Grid.of_size(image_size, canvas, image.device)
         return self.encoder(image.movedim(1, -1), source, _latent_grid(size, canvas, image.device)).movedim(-1, 1)
 
@@ -197,7 +197,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         if self.config.attention == "pyramid":
             raise InputError("a pyramid takes no chunks in any order; give encode_regions the regions that it asks for")
-        canvas = canvas or image_size
+        canvas = first_given(canvas, image_size)
         source = query = summaries = None
         for rows, columns, pixels in chunks:
             self._check_channels(pixels, self.config.image_channels, "a chunk")
@@ -245,7 +245,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         h × w. Raises InputError for other channels than the model's.
         """
         self._check_channels(latent, self.config.latent_channels, "a latent")
-        canvas, latent = canvas or canvas_of(latent), plain(latent)
+        canvas, latent = listed(first_given(canvas, canvas_of(latent))), plain(latent)
         if self.config.attention == "pyramid":
             values = latent.movedim(1, -1)
             whole = Window(0, 0, latent.shape[-2], latent.shape[-1])
@@ -279,7 +279,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         of H × W. Other proportions of `size` stretch the picture, as resizing does. Raises InputError for other
         channels than the model's or an empty size.
         """
-        return self.field(latent, canvas or canvas_of(latent) or check_size(size)).render(size)
+        return self.field(latent, first_given(canvas, canvas_of(latent), check_size(size))).render(size)
 
     def longer_side(self, latent_size: Size, canvas: tuple[float, float] | None = None) -> int:
         """Return the pixels along the longer side of a picture that is as dense in latents (h, w) as in training: a
