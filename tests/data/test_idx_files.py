@@ -65,6 +65,16 @@ class TestIdxFiles:
         dataset = load_images(tmp_path)
         assert dataset.labels is None and dataset.label_names == ()
 
+    def test_what_lies_beside_them_is_told(self, tmp_path):
+        write_idx(tmp_path, numpy.zeros((2, 3, 4)), numpy.zeros(2))
+        for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte.gz", "train-images-idx3-ubyte.gz", "README.md"):
+            (tmp_path / name).write_bytes(b"another split, form or use")
+        assert load_images(tmp_path).found.endswith("no captions")
+        for name in ("a.png", "deeper/b.png", "labels.csv"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"whatever")
+        assert load_images(tmp_path).found.endswith("; left out files beside the IDX files (1 of .csv, 2 of .png)")
+
     def test_missing_split_names_the_one_there_is(self, tmp_path):
         write_idx(tmp_path, numpy.zeros((2, 3, 4)))
         with pytest.raises(InputError, match=r"no split 'test'; choose from 'train'\."):

@@ -198,6 +198,43 @@ class TestFolders:
         )
         assert "captions such as 'rainbow'" in load_images(EMOJI).found
 
+    @pytest.mark.parametrize(
+        ("texts", "said"),
+        [
+            (
+                {"a.json": "{}", "b.json": "{}", "labels.csv": "a,1"},
+                "; left out texts that are not metadata.jsonl, metadata.csv or captions (1 of .csv, 2 of .json)",
+            ),
+            (
+                {"a.txt": "one", "b.txt": "two", "a.caption": "three", "c.txt": "gone"},
+                "; left out texts that are not metadata.jsonl, metadata.csv or captions (1 of .caption, 1 of .txt)",
+            ),
+            (
+                {"metadata.csv": "file_name,text\na.png,x\nb.png,y\n", "a.txt": "one", "b.txt": "two"},
+                "; left out texts beside metadata.csv (2 of .txt)",
+            ),
+            (
+                {"metadata.csv": "file_name\na.png\n", "metadata.jsonl": '{"file_name": "a.png"}'},
+                "; left out texts beside metadata.jsonl (1 of .csv); "
+                "left out 1 images that metadata.jsonl does not name",
+            ),
+        ],
+        ids=["json", "two captions of one", "csv and txt", "two of metadata"],
+    )  # fmt: skip
+    def test_texts_that_are_left_out_are_told(self, tmp_path, texts, said):
+        for name in "ab":
+            save(picture(1), tmp_path / f"{name}.png")
+        for name, text in texts.items():
+            (tmp_path / name).write_text(text)
+        assert load_images(tmp_path).found.endswith(said)
+
+    def test_texts_above_the_splits_are_told_and_those_of_other_splits_are_not(self, tmp_path):
+        for split in ("train", "test"):
+            save(picture(1), tmp_path / split / "a.png")
+            (tmp_path / split / "labels.csv").write_text("a,1")
+        (tmp_path / "classes.json").write_text("[]")
+        assert load_images(tmp_path).found.endswith("captions (1 of .csv, 1 of .json)")
+
     @pytest.mark.parametrize("all_of_them", [False, True])
     def test_label_folders_may_be_links(self, tmp_path, all_of_them):
         for name in ("cat", "dog"):

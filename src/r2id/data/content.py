@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,8 @@ from r2id.errors import InputError
 CAPTION_COLUMNS = ("text", "caption", "prompt")
 LABEL_COLUMN = "label"
 LARGEST_LABEL = 65535
+DOCUMENT_SUFFIXES = (".md",)
+"""Texts for people, which nobody expects to be read as data."""
 ACCEPTED_SOURCES = "give a folder of images or of MNIST-style IDX files, or the id of a data set on the hub"
 
 
@@ -80,6 +83,12 @@ def index_names(names: Sequence[str]) -> tuple[torch.Tensor, tuple[str, ...]]:
 def counted(count: int, noun: str) -> str:
     """Return "1 drawing", "2 drawings"."""
     return f"{count} {noun}" + "s" * (count != 1)
+
+
+def kinds(files: Iterable[Path]) -> str:
+    """Return the number of files of each suffix: "2 of .heic, 1 of .psd"."""
+    counts = Counter(file.suffix.lower() or "no suffix" for file in files)
+    return ", ".join(f"{count} of {kind}" for kind, count in sorted(counts.items()))
 
 
 def missing_split(folder: Path, split: str, available: Sequence[str]) -> InputError:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ import torch
 
 from r2id.data.content import (
     CAPTION_COLUMNS,
+    DOCUMENT_SUFFIXES,
     LABEL_COLUMN,
     Content,
     caption_texts,
     index_names,
     index_values,
+    kinds,
     missing_split,
 )
 from r2id.errors import InputError
@@ -30,16 +31,18 @@ from r2id.files.images import ACCEPTED_IMAGES, is_picture, open_picture
 SPLIT_FOLDERS = frozenset({"train", "test", "validation", "valid", "val", "dev"})
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 CAPTION_SUFFIXES = (".txt", ".caption")
-TEXT_SUFFIXES = (*CAPTION_SUFFIXES, ".jsonl", ".json", ".csv", ".md")
+TEXT_SUFFIXES = (*CAPTION_SUFFIXES, ".jsonl", ".json", ".csv")
 
 
 def folder_content(root: Path, split: str, background: int, caption_column: str | None) -> Content:
     found: list[Path] = []
     others: list[Path] = []
     for file in visible_files(root):
-        (found if file.suffix.lower() not in TEXT_SUFFIXES and is_picture(file) else others).append(file)
+        suffix = file.suffix.lower()
+        if suffix not in DOCUMENT_SUFFIXES:
+            (found if suffix not in TEXT_SUFFIXES and is_picture(file) else others).append(file)
     if not found:
-        but = "".join(f", only {one}" for one in _unread(others))
+        but = "".join(f", only {one}" for one in _unreadable(others))
         raise InputError(f"{root} holds no images{but}; {ACCEPTED_IMAGES}, or MNIST-style IDX files.")
     is_flat = any(file.parent == root for file in found)
     subfolders = {file.relative_to(root).parts[0] for file in found if file.parent != root}
@@ -52,7 +55,8 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
 
     folder = root / split if has_splits else root
     files = sorted(file for file in found if file.is_relative_to(folder))
-    left_out = _unread([file for file in others if file.is_relative_to(folder)])
+    others = [file for file in others if file.is_relative_to(folder) or file.parent == root]
+    left_out = _unreadable([file for file in others if file.is_relative_to(folder)])
     metadata = next(
         (place / name for place in (folder, root) for name in METADATA_FILES if (place / name).is_file()),
         None,
@@ -60,6 +64,10 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
     labels: torch.Tensor | None = None
     label_names: tuple[str, ...] = ()
     captions: tuple[tuple[str, ...], ...] | None = None
+    texts = [metadata] if metadata else [text for text in map(_caption_file, files) if text]
+    if unread := {file for file in others if file.suffix.lower() in TEXT_SUFFIXES}.difference(texts):
+        where = f"beside {metadata.name}" if metadata else f"that are not {', '.join(METADATA_FILES)} or captions"
+        left_out += (f"texts {where} ({kinds(unread)})",)
     if metadata is not None:
         present = set(files)
         files, rows = _read_metadata(metadata, folder)
@@ -76,8 +84,9 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
         label_values = _column(metadata, rows, LABEL_COLUMN)
         if label_values is not None:
             labels, label_names = index_values(label_values, metadata)
-        if unread := sorted({str(name) for row in rows for name in row} - {"file_name", LABEL_COLUMN, column}):
-            left_out += (f"columns {', '.join(unread)}",)
+        read = {"file_name", LABEL_COLUMN, column}
+        if ignored := sorted({str(name) for row in rows for name in row} - read):
+            left_out += (f"columns {', '.join(ignored)}",)
     else:
         nested = [file.relative_to(folder).parts for file in files if file.parent != folder]
         if nested and len(nested) < len(files):
@@ -88,7 +97,7 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
             )
         if nested:
             labels, label_names = index_names([parts[0] for parts in nested])
-        captions = _caption_files(files)
+        captions = _captions(files)
     return Content(
         count=len(files),
         picture=lambda index: open_picture(files[index], background),
@@ -101,21 +110,20 @@ def folder_content(root: Path, split: str, background: int, caption_column: str 
     )
 
 
-def _unread(files: Sequence[Path]) -> tuple[str, ...]:
-    """Describe files that are neither pictures nor texts, by suffix."""
-    kinds = Counter(file.suffix.lower() or "no suffix" for file in files if file.suffix.lower() not in TEXT_SUFFIXES)
-    if not kinds:
-        return ()
-    kinds_text = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
-    return (f"files in no format that can be read ({kinds_text})",)
+def _unreadable(files: Sequence[Path]) -> tuple[str, ...]:
+    """Describe files that are neither pictures nor texts."""
+    found = [file for file in files if file.suffix.lower() not in TEXT_SUFFIXES]
+    return (f"files in no format that can be read ({kinds(found)})",) if found else ()
 
 
-def _caption_files(images: Sequence[Path]) -> tuple[tuple[str, ...], ...] | None:
+def _caption_file(image: Path) -> Path | None:
+    """Return the text beside an image, or None."""
+    return next((text for suffix in CAPTION_SUFFIXES if (text := image.with_suffix(suffix)).is_file()), None)
+
+
+def _captions(images: Sequence[Path]) -> tuple[tuple[str, ...], ...] | None:
     """Read the texts beside the images; return None if no image has one."""
-    texts = [
-        next((text for suffix in CAPTION_SUFFIXES if (text := image.with_suffix(suffix)).is_file()), None)
-        for image in images
-    ]
+    texts = [_caption_file(image) for image in images]
     if not any(texts):
         return None
     if None in texts:

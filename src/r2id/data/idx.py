@@ -12,10 +12,12 @@ import numpy
 import torch
 from PIL import Image
 
-from r2id.data.content import Content, index_values, missing_split
+from r2id.data.content import DOCUMENT_SUFFIXES, Content, index_values, kinds, missing_split
 from r2id.errors import InputError
+from r2id.files.folders import visible_files
 
 IDX_PREFIXES = {"train": "train", "test": "t10k"}
+RANKS = {"images": 3, "labels": 1}
 IDX_IMAGES_MAGIC = 0x00000803
 IDX_LABELS_MAGIC = 0x00000801
 
@@ -40,22 +42,29 @@ def idx_content(folder: Path, split: str) -> Content:
                 "images; give one label per image."
             )
         labels, label_names = index_values(values.tolist(), labels_file)
+    known = {name for one in IDX_PREFIXES for kind in RANKS for name in _names(one, kind)}
+    files = [file for file in visible_files(folder) if file.suffix.lower() not in DOCUMENT_SUFFIXES]
+    others = [file for file in files if file.parent != folder or file.name not in known]
     return Content(
         count=len(images),
         picture=lambda index: Image.fromarray(images[index]),
         description=f"MNIST-style IDX files {folder.resolve().name}",
         labels=labels,
         label_names=label_names,
+        left_out=(f"files beside the IDX files ({kinds(others)})",) if others else (),
     )
 
 
 def idx_file(folder: Path, split: str, kind: str) -> Path | None:
     if split not in IDX_PREFIXES:
         return None
-    rank = {"images": 3, "labels": 1}[kind]
-    names = [f"{IDX_PREFIXES[split]}-{kind}{separator}idx{rank}-ubyte" for separator in "-."]
-    files = [folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz")]
-    return next((file for file in files if file.is_file()), None)
+    return next((folder / name for name in _names(split, kind) if (folder / name).is_file()), None)
+
+
+def _names(split: str, kind: str) -> list[str]:
+    """Return the names that an IDX file may have."""
+    names = [f"{IDX_PREFIXES[split]}-{kind}{separator}idx{RANKS[kind]}-ubyte" for separator in "-."]
+    return [f"{name}{suffix}" for name in names for suffix in ("", ".gz")]
 
 
 def _read_idx(file: Path, magic: int, dimensions: int) -> numpy.ndarray:
