@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,23 +19,19 @@ from statistics import mean
 from typing import Any
 
 import torch
-from diffusers.training_utils import EMAModel
 from picture_codecs import Codec, Latents, Patches
 from torch import Tensor
+from turns import Turns, take_turns
 
 from r2id import R2ID, R2Pipeline
 from r2id.data.loading import load_images
 from r2id.diffusion.prediction import predicted_sample, signal_and_spread
 from r2id.diffusion.schedule import cosine_alpha_bar
 from r2id.evaluation.generation import frechet_distance
-from r2id.files.atomic import write_whole
 from r2id.files.contact_sheets import contact_sheet
 from r2id.files.images import as_output
-from r2id.runtime.precision import autocast
 from r2id.training.conditioners import conditioning_parts
-from r2id.training.loop import clocked_rate
 from r2id.training.objectives import DiffusionObjective
-from r2id.training.optimizers import build_optimizer
 from r2id.training.settings import DiffuserTraining
 
 RESULTS = Path(__file__).parent / "results"
@@ -142,88 +136,39 @@ def load_pictures(folder: Path, most: int | None = None) -> Pictures:
     return Pictures(*parts, *numbers, names, has_captions)
 
 
-class Training:
+class Training(Turns):
     """One choice with one seed: its samples, network and optimiser, and how long it has trained, kept in a file."""
 
     def __init__(
         self, choice: Choice, data: Pictures, seconds: float, batch: int, seed: int, device: str, file: Path
     ) -> None:
         torch.manual_seed(seed)
-        self.choice, self.data, self.seconds, self.seed, self.file = choice, data, seconds, seed, file
-        self.device = torch.device(device)
+        self.choice, self.data = choice, data
         self.codec, samples = data.samples(choice.codec, choice.side, choice.channels)
         self.sets = [samples]
         if choice.crop:
             # The same pictures, with as many samples as a window has.
             self.sets.append(data.samples(choice.codec, SIDE // choice.crop, choice.channels)[1])
         self.size = (self.sets[0].shape[-2], self.sets[0].shape[-1])
-        self.config = DiffuserTraining(batch_size=batch, warmup_steps=50, beta2=0.98, **choice.settings)
+        config = DiffuserTraining(batch_size=batch, warmup_steps=50, beta2=0.98, **choice.settings)
         channels = self.sets[0].shape[1]
         of_samples = {"channels": channels, "sample_size": max(self.size), "canvas": (1, 1)}
         diffuser = R2ID(**of_samples | MODEL | choice.model)
         parts, captions = conditioning_parts("words" if data.has_captions else None, data.names, 2, 192)
         self.pipeline = R2Pipeline(diffuser, **parts)
-        self.objective = DiffusionObjective(
+        objective = DiffusionObjective(
             self.pipeline,
             0.1,
             captions=captions,
-            times=(self.config.time_mean, self.config.time_std) if self.config.times == "logit-normal" else None,
+            times=(config.time_mean, config.time_std) if config.times == "logit-normal" else None,
             crop=(choice.crop, choice.crop) if choice.crop else None,
-        ).to(self.device)
-        self.parameters = [one for one in self.objective.parameters() if one.requires_grad]
-        self.optimizer = build_optimizer(self.config, self.objective, self.device)
-        self.average = EMAModel(self.parameters, decay=0.995)
-        self.spent, self.steps = 0.0, 0
-        if file.exists():
-            kept = torch.load(file, weights_only=True, map_location=self.device)
-            for parameter, value in zip(self.parameters, kept["weights"], strict=True):
-                parameter.data.copy_(value)
-            self.optimizer.load_state_dict(kept["optimizer"])
-            self.average.load_state_dict(kept["average"])
-            self.spent, self.steps = kept["spent"], kept["steps"]
+        )
+        super().__init__(objective, config, seconds, seed, file, device)
 
-    def turn(self, seconds: float) -> float:
-        """Train for some seconds, and keep the state. Returns the mean loss."""
-        self.objective.train()
-        losses, until = [], min(self.spent + seconds, self.seconds)
-        while self.spent < until:
-            began = self._clock()
-            losses.append(self._step())
-            self.spent += self._clock() - began
-            self.steps += 1
-        kept = {"weights": [one.detach() for one in self.parameters], "optimizer": self.optimizer.state_dict()}
-        kept |= {"average": self.average.state_dict(), "spent": self.spent, "steps": self.steps}
-        write_whole(self.file, lambda path: torch.save(kept, path))
-        return mean(losses) if losses else math.nan
-
-    def _clock(self) -> float:
-        """Return seconds of the clock on a GPU, and of a processor for each thread on CPUs, where others run too."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-            return time.perf_counter()
-        return time.process_time() / torch.get_num_threads()
-
-    def _step(self) -> float:
-        rate = clocked_rate(self.config, self.steps, self.spent / self.seconds)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(self.seed * 10**6 + self.steps)
+    def draw(self) -> tuple[Tensor, Tensor]:
         samples = self.sets[-1] if self.steps % 4 == 3 else self.sets[0]
         chosen = torch.randint(len(samples), (self.config.batch_size,))
-        some, labels = samples[chosen].to(self.device), self.data.train_labels[chosen].to(self.device)
-        with autocast("bf16", self.device):
-            loss = self.objective(some, labels, (some.shape[-2], some.shape[-1]))
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step()
-        self.average.step(self.parameters)
-        return loss.item()
-
-    def averaged(self) -> None:
-        """Take the averaged weights, for measuring."""
-        self.average.copy_to(self.parameters)
-        self.objective.eval()
+        return samples[chosen], self.data.train_labels[chosen]
 
     def names_of(self, labels: Tensor) -> list[str]:
         return [self.data.names[number] for number in labels]
@@ -290,18 +235,13 @@ def efficientnet() -> Judge | None:
 
 def distance(judge: Judge, real: Tensor, made: Tensor) -> float:
     """Return the Fréchet distance of features in the leading directions of the real ones. It is no published FID."""
-    features, others = judge(real), judge(made)
+    return feature_distance(judge(real), judge(made))
+
+
+def feature_distance(features: Tensor, others: Tensor) -> float:
+    """Return the Fréchet distance of features [N, F] of real pictures and [M, F] of others, as `distance` does."""
     directions = torch.linalg.svd(features - features.mean(0), full_matrices=False)[2][:DIRECTIONS]
     return frechet_distance(features @ directions.mT, others @ directions.mT)
-
-
-def train(trainings: dict[tuple[str, int], Training], turn: float) -> None:
-    """Train all, a turn of some seconds of one after another."""
-    while any(one.spent < one.seconds for one in trainings.values()):
-        for (name, seed), one in trainings.items():
-            if one.spent < one.seconds:
-                loss = one.turn(turn)
-                print(f"{name}, seed {seed}: {one.spent:.0f} s, {one.steps} steps, loss {loss:.4f}", flush=True)
 
 
 def measure(
@@ -387,7 +327,7 @@ def main() -> None:
                 for choice, how in QUESTIONS[question].items()
                 for seed in range(options.seeds)
             }  # fmt: skip
-            train(trainings, options.turn)
+            take_turns({f"{choice}, seed {seed}": one for (choice, seed), one in trainings.items()}, options.turn)
             sampling = (options.count, options.guidance, options.inference_steps)
             rows = measure(trainings, place, judge, options.real, *sampling)
             about = {"seconds": options.seconds, "batch": options.batch, "threads": options.threads, "rows": rows}

@@ -16,7 +16,7 @@ def recipe(monkeypatch):
     import compare
 
     yield compare
-    for name in ("compare", "picture_codecs"):
+    for name in ("compare", "picture_codecs", "turns"):
         sys.modules.pop(name, None)
 
 
