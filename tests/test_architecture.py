@@ -95,3 +95,5 @@ def test_importing_loads_nothing_above(module, above):
     script = f"import json, sys, {module}; print(json.dumps([n for n in sys.modules if n.startswith('r2id.')]))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
     assert {name.split(".")[1] for name in loaded}.isdisjoint(above)
+    if "networks" in module:
+        assert {"r2id.files.hub", "r2id.files.cards"}.isdisjoint(loaded)

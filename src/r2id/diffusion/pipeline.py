@@ -125,7 +125,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> R2Pipeline:
         """Load a pipeline from a folder, by the name of bundled weights ("mnist") or by a Hugging Face hub id.
 
-        A folder with a pipeline comes before bundled weights of the same name. `device` moves the pipeline. Other
+        A folder with a model comes before bundled weights of the same name. `device` moves the pipeline. Other
         arguments are those of `DiffusionPipeline.from_pretrained`. Raises InputError if no complete pipeline has that
         name.
         """

@@ -24,10 +24,28 @@ STATISTICS = ("latent_mean", "latent_std")
 """Tensors beside the weights that are no parameters."""
 
 
+MARKERS = ("model_index.json", "config.json")
+"""Files of which each folder of a pipeline or of a network has one."""
+
+
 def model_folder(name: str | os.PathLike, marker: str | Path) -> Path:
-    """Return the folder `name` if it holds `marker`, or else the bundled one; without either, the path as it is."""
-    bundled = PRETRAINED / name
-    return bundled if (bundled / marker).is_file() and not (Path(name) / marker).is_file() else Path(name)
+    """Return the folder `name` if it holds a model, or else the bundled one; without either, the path as it is.
+
+    Args:
+        name: a folder, or the name of bundled weights.
+        marker: the file that identifies the model that is wanted.
+    Raises:
+        InputError: for a folder of that name with a part of a model.
+    """
+    folder, bundled = Path(name), PRETRAINED / name
+    if not (bundled / marker).is_file() or any((folder / one).is_file() for one in (marker, *MARKERS)):
+        return folder
+    if any(any(folder.glob(part)) for part in ("*/config.json", "*.safetensors", "*/*.safetensors")):
+        raise InputError(
+            f"{name} is a folder with a part of a model and without {marker}; "
+            f"complete it, or rename it to take the bundled weights {name}"
+        )
+    return bundled
 
 
 class Part(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import torch
 
 from r2id.errors import InputError
 from r2id.files.atomic import fill_folder
-from r2id.files.hub import answers, upload
 from r2id.files.models import PRETRAINED, model_folder
 from r2id.runtime.devices import usable_device
+
+logger = logging.getLogger(__name__)
 
 
 def _impossible(name: str) -> Any:
@@ -73,6 +75,9 @@ class Publishing:
         Returns:
             The result of `huggingface_hub.upload_folder`.
         """
+        # Networks are no part of what publishes them, so only this loads it.
+        from r2id.files.hub import upload
+
         return upload(
             self,
             repo_id,
@@ -178,6 +183,8 @@ def load_pretrained(
         device = usable_device(device)
     bundled = sorted(path.parent.name for path in PRETRAINED.glob("*/model_index.json"))
     folder = model_folder(name, marker)
+    if folder != Path(name) and Path(name).is_dir():
+        logger.warning(f"the folder {name} holds no model, so the bundled weights {name} are taken")
     if folder.exists() and not (folder / marker).is_file():
         raise InputError(f"{name} holds no {marker}; give a folder written by save_pretrained")
     if folder.exists():
@@ -191,8 +198,11 @@ def load_pretrained(
     kwargs["use_safetensors"] = True
     # Loading piece by piece into an empty model would need accelerate, and these models are small.
     kwargs.setdefault("low_cpu_mem_usage", kwargs.get("device_map") is not None)
-    if not folder.exists() and not answers(str(name)):
-        kwargs["local_files_only"] = True
+    if not folder.exists():
+        from r2id.files.hub import answers
+
+        if not answers(str(name)):
+            kwargs["local_files_only"] = True
     try:
         loaded = load(folder if folder.exists() else str(name), **kwargs)
     except InputError:
