@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from r2id.errors import InputError
 from r2id.files.atomic import replace_folder
 from r2id.files.cards import keep_card
 from r2id.geometry.sizes import Size, with_longer_side
+from r2id.networks.arguments import check_arguments
 from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
 from r2id.training.batch_order import latent_sizes
@@ -174,12 +173,9 @@ def network_arguments(pairs: tuple[str, ...]) -> dict[str, Any]:
     return arguments
 
 
-def _build(network: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+def _build(network: type, arguments: dict[str, Any]) -> Any:
     """Build the network with these arguments. InputError names an unknown or invalid one."""
-    accepted = [name for name in inspect.signature(network).parameters if name != "self"]
-    for name in arguments:
-        if name not in accepted:
-            raise InputError(f"the model has no argument {name!r}; choose from {', '.join(accepted)}")
+    check_arguments(network, arguments)
     try:
         return network(**arguments)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
