@@ -151,3 +151,25 @@ def test_arguments_of_resample_are_not_ignored(run, tmp_path, arguments, words):
     status, _, error = run("resample", *arguments)
     assert status == 2 and words in error and error.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_is_encoded_in_whole_cells_of_its_own_proportions(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.open("photo.png").save("photos/0.png")
+    Image.open("photo.png").rotate(90, expand=True).save("photos/1.png")
+    encode = ("encode", "--model", "pictures", "--data", "photos", "--output", "latents", "--pixels-per-cell", "8")
+    status, printed, error = run(*encode, "--image-size", "32x32", "--keep-proportions")
+    assert status == 0 and "1 latent of 3x5 in latents/24x40" in printed, error
+    wide, tall = (Latents.load(f"latents/{size}/00000000.safetensors") for size in ("24x40", "40x24"))
+    assert wide.canvas == (3, 5) and tall.canvas == (5, 3)
+    assert wide.values.shape[-2:] == (3, 5) and tall.image_size == (40, 24)
+
+
+def test_a_folder_is_encoded_on_a_wider_canvas(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.open("photo.png").save("photos/0.png")
+    encode = ("encode", "--model", "pictures", "--data", "photos", "--pixels-per-cell", "8", "--image-size", "16x16")
+    status, _, error = run(*encode, "--pad-to", "16x32", "--output", "latents")
+    assert status == 0 and Latents.load("latents/00000000.safetensors").canvas == (2, 4), error
+    status, _, error = run(*encode, "--pad-to", "8x32", "--output", "other")
+    assert status == 2 and "pad_to is (8, 32)" in error

@@ -24,7 +24,7 @@ from r2id.training.setup import network_arguments
         (R2ID, "local_radius=inf", "with local_radius='inf'; "),
         (R2ID, "qk_norm=maybe", "with qk_norm='maybe'; it must be True or False$"),
         (R2ID, "attention=x", "with attention='x'; it must be 'linear' or 'softmax'$"),
-        (R2ID, "canvas=(1, 0)", r"with canvas=\(1, 0\); it must be 2 numbers, each a whole number of .* or None$"),
+        (R2ID, "canvas=(1, 0)", r"with canvas=\(1, 0\); it must be 2 numbers, each a number above 0 or None$"),
         (R2ID, "canvas=5", "with canvas=5; "),
         (R2ID, "training=5", "with training=5; it must be a dict or None$"),
         (R2ID, "depth=3", "no argument 'depth'; choose from channels, dim, "),

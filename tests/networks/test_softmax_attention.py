@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from r2id.networks import softmax_attention
 from r2id.networks.attention import LinearAttention
 from r2id.networks.softmax_attention import SoftmaxAttention
 
@@ -45,6 +46,20 @@ def test_with_a_norm_the_size_of_queries_and_keys_is_that_of_the_gain(make):
     before = attention(query, source)
     torch.nn.init.uniform_(attention.query_norm.weight, 2, 5)
     assert not torch.allclose(attention(query, source), before, rtol=1e-3, atol=1e-4)
+
+
+def test_learning_from_few_samples_gives_the_answers_and_gradients_of_torchs_fused_attention(monkeypatch):
+    attention = SoftmaxAttention(12, 3, source_dim=5)
+    query, source = torch.randn(2, 4, 12), torch.randn(2, 7, 5)
+    found = []
+    for few in (7, 6):
+        monkeypatch.setattr(softmax_attention, "FEW_SAMPLES", few)
+        attention.zero_grad()
+        answers = attention(query, source)
+        answers.square().sum().backward()
+        found.append([answers, *(parameter.grad.clone() for parameter in attention.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_an_unfit_number_of_heads_is_refused():

@@ -31,6 +31,12 @@ class Encode(ModelChoice):
     """Split of the data."""
     image_size: Size | None = None
     """Height and width to resize every image to; by default none, which needs images of one size."""
+    keep_proportions: bool = False
+    """Resize every image to about as many pixels as --image-size, in its own proportions and whole cells. Latents of
+    each size are in a folder of their own, OUTPUT/HxW."""
+    pad_to: Size | None = None
+    """Height and width of a canvas with every image in its middle, and the background around it, to train on canvases
+    of several proportions."""
     latent_size: Size | None = None
     """Height and width of the latents; by default the model's own, or those of `--pixels-per-cell`."""
     pixels_per_cell: float | None = None
@@ -58,7 +64,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     from r2id.batch.encoding import encode as run
     from r2id.batch.encoding import encode_one
     from r2id.batch.one_picture import check_cells, encode_file
-    from r2id.data.loading import load_images
+    from r2id.data.loading import check_one_size, load_sizes
     from r2id.runtime.memory import check_fits_in_memory
     from r2id.runtime.processes import Share
 
@@ -67,8 +73,9 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     file = Path(config.data).expanduser()
     if file.is_file() and config.image_size:
         raise InputError(f"--image-size is given and {file} is one file, which is encoded as it is; leave it out")
-    if file.is_file() and config.mirrored:
-        raise InputError(f"--mirrored is given and {file} is one file; it is for data sets to train on")
+    for name in ("mirrored", "keep_proportions", "pad_to"):
+        if file.is_file() and getattr(config, name):
+            raise InputError(f"--{name.replace('_', '-')} is given and {file} is one file; it is for data sets")
     resampler, latent_size = load_encoder(config.model, config.latent_size, config.device)
     if config.pixels_per_cell is not None and latent_size:
         raise InputError(
@@ -107,21 +114,28 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
             result_line(made, int(not share.index), "latent", f"of {size_text(latent_size)} in {config.output}{share}")
         )
         return
-    data = load_images(
+    if config.keep_proportions and pixels is None:
+        raise InputError("--keep-proportions is given; it is for a model such as pictures")
+    every_size = load_sizes(
         config.data,
         config.split,
         image_size=config.image_size,
+        keep_proportions=config.keep_proportions,
+        multiple=None if pixels is None else max(1, round(pixels)),
+        pad_to=config.pad_to,
         channels=resampler.config.image_channels,
         background=config.background,
         caption_column=config.caption_column,
     )
-    size = latent_size
-    if pixels is not None:
-        size = check_cells(resampler, data.image_size, pixels)
-    assert size
-    how = (config.output, config.batch_size, config.resume, progress, config.dtype, pixels, config.mirrored)
-    made, of_share = run(resampler, data, latent_size, *how)
-    print(result_line(made, of_share, "latent", f"of {size_text(size)} in {config.output}{share}"))
+    if not config.keep_proportions:
+        check_one_size(every_size)
+    how = (config.batch_size, config.resume, progress, config.dtype, pixels, config.mirrored)
+    for data in every_size:
+        size = latent_size if pixels is None else check_cells(resampler, data.image_size, pixels)
+        assert size
+        folder = config.output / size_text(data.image_size) if config.keep_proportions else config.output
+        made, of_share = run(resampler, data, latent_size, folder, *how)
+        print(result_line(made, of_share, "latent", f"of {size_text(size)} in {folder}{share}"))
 
 
 def encode_photograph(

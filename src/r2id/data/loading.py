@@ -55,13 +55,18 @@ def load_images(
         limit=limit,
         caption_column=caption_column,
     )
+    check_one_size(datasets)
+    return datasets[0]
+
+
+def check_one_size(datasets: Sequence[ImageDataset]) -> None:
+    """Raise InputError for images of several sizes."""
     if len(datasets) > 1:
         one, other = (size_text((data.images.shape[-2], data.images.shape[-1])) for data in datasets[:2])
         raise InputError(
             f"{datasets[0].source}, such as {one} and {other} (height x width); "
             "give images of one size, or an image size (--image-size HxW), which resizes them all."
         )
-    return datasets[0]
 
 
 def load_sizes(
@@ -70,6 +75,8 @@ def load_sizes(
     *,
     image_size: Size | None = None,
     keep_proportions: bool = False,
+    multiple: int | None = None,
+    pad_to: Size | None = None,
     channels: int | None = None,
     background: int = 0,
     limit: int | None = None,
@@ -98,6 +105,9 @@ def load_sizes(
             None, the default, keeps the images' own sizes.
         keep_proportions: resize every image to about as many pixels as `image_size`, in its own proportions. Sides
             are rounded, so that images of similar proportions share a size (`alike_size`).
+        multiple: number of pixels of which the sides are then multiples.
+        pad_to: (height, width) of a canvas with every image in its middle and the background around it; None, the
+            default, for the images alone.
         channels: 1 for grey, 3 for RGB. None, the default, gives grey if every image is stored as grey, else
             RGB.
         background: grey level, 0 (black, the default) to 255, behind transparent pixels.
@@ -124,6 +134,9 @@ def load_sizes(
     if num_workers < 0:
         raise InputError(f"num_workers is {num_workers}; it must be at least 0.")
 
+    if pad_to and (image_size is None or keep_proportions or pad_to[0] < image_size[0] or pad_to[1] < image_size[1]):
+        raise InputError(f"pad_to is {pad_to} and image_size {image_size}; images of one size must fit in it.")
+
     content = find_content(source, split, background, caption_column)
     count = min(content.count, limit or content.count)
     stored_sizes: set[Size] = set()
@@ -134,8 +147,9 @@ def load_sizes(
         stored_sizes.add(size)
         if image_size is None:
             return picture
-        height, width = alike_size(size, image_size) if keep_proportions else image_size
-        return picture.resize((width, height), Image.Resampling.BICUBIC)
+        height, width = alike_size(size, image_size, multiple) if keep_proportions else image_size
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        return on_canvas(picture, pad_to, background) if pad_to else picture
 
     buckets = store_pixels(in_order(fitted, count, num_workers), pixels)
     sizes = f" of {len(buckets)} sizes" if len(buckets) > 1 else ""
@@ -155,6 +169,13 @@ def load_sizes(
     ]
     found = _found(datasets, stored_sizes, content.left_out)
     return [replace(data, found=found) for data in datasets]
+
+
+def on_canvas(picture: Image.Image, size: Size, background: int) -> Image.Image:
+    """Return a picture in the middle of a canvas of `size` (height, width), with a grey level around it."""
+    canvas = Image.new(picture.mode, (size[1], size[0]), (background,) * len(picture.getbands()))
+    canvas.paste(picture, ((size[1] - picture.width) // 2, (size[0] - picture.height) // 2))
+    return canvas
 
 
 def _found(datasets: Sequence[ImageDataset], stored_sizes: Collection[Size], left_out: Sequence[str]) -> str:

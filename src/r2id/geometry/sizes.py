@@ -50,14 +50,14 @@ def check_lengths(size: Sequence[float]) -> tuple[int, ...]:
     return tuple(int(length) for length in size)
 
 
-def alike_size(size: Size, target: Size) -> Size:
+def alike_size(size: Size, target: Size, step: int | None = None) -> Size:
     """Return a size with the proportions of `size` and about as many pixels as `target`.
 
-    Sides are multiples of a sixteenth of the side of a square with that many pixels, which gives few sizes for many
-    shapes.
+    Sides are multiples of `step`, by default a sixteenth of the side of a square with that many pixels, which gives few
+    sizes for many shapes.
     """
     area, ratio = target[0] * target[1], size[0] / size[1]
-    step = max(1, round(area**0.5 / 16))
+    step = step or max(1, round(area**0.5 / 16))
     return _rounded((area * ratio) ** 0.5, step), _rounded((area / ratio) ** 0.5, step)
 
 

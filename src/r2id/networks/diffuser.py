@@ -98,7 +98,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         attention: Attention = "linear",
         qk_norm: bool = False,
         augmentations: int = 0,
-        canvas: tuple[int, int] | None = None,
+        canvas: tuple[float, float] | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()

@@ -297,9 +297,15 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Return a checksum of the weights, which files of latents keep."""
         return checksum(self.parameters())
 
+    def take_statistics(self, other: R2IR) -> None:
+        """Standardise latents as another R2IR does."""
+        self.latent_mean.copy_(other.latent_mean)
+        self.latent_std.copy_(other.latent_std)
+
     @apply_forward_hook
     def standardise(self, latent: Tensor) -> Tensor:
-        """Return the latent with mean 0 and standard deviation 1 per channel over the training set, as R2ID sees it."""
+        """Return the latent as R2ID sees it, with mean 0 and mean variance 1 over its training set: every channel has
+        standard deviation 1, or in a pyramid one by its share of the picture (`training.latent_statistics`)."""
         return (latent - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 
     @apply_forward_hook

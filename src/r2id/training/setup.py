@@ -23,7 +23,7 @@ from r2id.networks.resampler import R2IR
 from r2id.training.batch_order import latent_sizes
 from r2id.training.checking import check_settings
 from r2id.training.conditioners import conditioning_parts
-from r2id.training.latent_statistics import measure_latents
+from r2id.training.latent_statistics import adapt_to, measure_latents
 from r2id.training.loading import load_labelled_images, load_pictures, load_resampler, load_samples
 from r2id.training.loop import train
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
@@ -83,8 +83,12 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     channels = resampler.config.latent_channels if resampler else data[0].parts[0].shape[1]
     mirrored = config.flips or any(one.mirrored for one in data)
     canvas = data[0].canvas if len({one.canvas for one in data}) == 1 else None
-    torch.manual_seed(config.seed)
     start = R2Pipeline.from_pretrained(config.init_from) if config.init_from else None
+    if start and start.resampler and resampler:
+        resampler.take_statistics(start.resampler)
+    elif resampler and resampler.config.attention == "pyramid":
+        adapt_to(resampler, data, [latent_sizes(config, data, one)[0] for one in data])
+    torch.manual_seed(config.seed)
     if start:
         diffuser = start.diffuser
         diffuser.register_to_config(canvas=canvas)
