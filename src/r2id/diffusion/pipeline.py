@@ -74,7 +74,8 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
     Args:
         diffuser: the R2ID.
         conditioner: turns labels, words, or the states of a text encoder, into the diffuser's tokens.
-        resampler: the R2IR whose latents the diffuser generates; None if it generates pixels.
+        resampler: the R2IR whose latents the diffuser generates; None if it generates pixels, or for the bundled one
+            that the diffuser names.
         scheduler: any diffusers scheduler for a variance-preserving process, such as DDIM, DPM-Solver++ or Euler;
             by default UniPC with the cosine schedule.
         text_encoder, tokenizer: those of transformers; None for a model of labels or words.
@@ -99,6 +100,8 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
         generation_defaults: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if resampler is None and diffuser.config.latents_of:
+            resampler = R2IR.of_description(diffuser.config.latents_of).to(diffuser.device, diffuser.dtype)
         defaults = GenerationDefaults.of(diffuser, resampler, generation_defaults)
         self.register_to_config(generation_defaults=asdict(defaults))
         # At pure noise, a velocity says something of the picture, and predicted noise nothing, so its first step starts

@@ -15,7 +15,8 @@ def listed(value: Any) -> Any:
     """Return arrays and numbers of numpy or torch, also in a list or tuple, as those of Python."""
     if isinstance(value, (list, tuple)):
         return [listed(one) for one in value] if isinstance(value, list) else tuple(map(listed, value))
-    return value.tolist() if hasattr(value, "tolist") else value
+    # A number may be symbolic, in a graph of any size, and has no attributes then.
+    return value.tolist() if not isinstance(value, (int, float)) and hasattr(value, "tolist") else value
 
 
 def first_given(*values: Any) -> Any:

@@ -68,6 +68,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         augmentations: numbers that tell how training changed a picture, such as 1 for a mirrored one, so that sampling
             without them gives unchanged ones (Karras et al. 2022, arXiv:2206.00364, appendix F.2).
         canvas: proportions (height, width) of the training pictures, None if they had several.
+        latents_of: the bundled R2IR that a pipeline saved without one takes, by `R2IR.described`.
         training: record of the training, kept with the weights.
     """
 
@@ -99,6 +100,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         qk_norm: bool = False,
         augmentations: int = 0,
         canvas: tuple[float, float] | None = None,
+        latents_of: dict[str, Any] | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -296,6 +296,24 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def checksum(self) -> int:
         """Return a checksum of the weights, which files of latents keep."""
         return checksum(self.parameters())
+
+    def described(self, name: str) -> dict[str, Any]:
+        """Return what `of_description` builds this R2IR from, if its weights are bundled under that name."""
+        mean, std = (statistic.tolist() for statistic in (self.latent_mean, self.latent_std))
+        return {"model": name, "checksum": self.checksum(), "mean": mean, "std": std}
+
+    @classmethod
+    def of_description(cls, description: Mapping[str, Any]) -> R2IR:
+        """Load the R2IR that `described` tells of. Raises InputError if the weights of that name are others now."""
+        resampler = cls.from_pretrained(description["model"])
+        if resampler.checksum() != description["checksum"]:
+            raise InputError(
+                f"the weights {description['model']} are not those that this model learnt the latents of; "
+                "take the version of r2id that it came with"
+            )
+        resampler.latent_mean.copy_(torch.tensor(description["mean"]))
+        resampler.latent_std.copy_(torch.tensor(description["std"]))
+        return resampler
 
     def take_statistics(self, other: R2IR) -> None:
         """Standardise latents as another R2IR does."""
