@@ -81,27 +81,33 @@ class TestScript:
     def test_it_trains_by_the_clock_from_the_bundled_weights(self, tmp_path):
         (tmp_path / "data" / "drawings").mkdir(parents=True)
         (tmp_path / "data" / "drawings" / "dots.tgz").touch()
-        [call] = calls_of(tmp_path, tmp_path / "data", tmp_path / "out", 100, "--batch-size", 4)
+        [call] = calls_of(tmp_path, "pictures", tmp_path / "data", tmp_path / "out", 100, "--batch-size", 4)
         assert call[:5] == ["-m", "r2id", "train", "resampler", "pictures-large"]
         options = dict(zip(call[5::2], call[6::2], strict=False))
         assert 70 <= int(options["--seconds"]) <= 75 and options["--batch-size"] == "4"
         assert options["--init-from"] == "pictures" and options["--drawings"].endswith("dots.tgz")
         assert "--resume" not in call
 
+    @pytest.mark.parametrize("name", ["emoji", "flowers"])
+    def test_it_trains_a_diffuser_on_latents(self, tmp_path, name):
+        [call] = calls_of(tmp_path, name, "latents", tmp_path / "out", 100)
+        assert call[:7] == ["-m", "r2id", "train", "diffuser", name, "--data", "latents"] and "--compile" in call
+        assert call[call.index("--init-from") + 1] == name and "--drawings" not in call
+
     def test_it_goes_on_without_compiling_if_that_fails_and_from_a_checkpoint(self, tmp_path):
         (tmp_path / "out" / "checkpoints" / "step-000500").mkdir(parents=True)
-        first, second = calls_of(tmp_path, "data", tmp_path / "out", statuses=(1, 0), FROM="")
+        first, second = calls_of(tmp_path, "pictures", "data", tmp_path / "out", statuses=(1, 0), FROM="")
         assert "--no-compile" in second and "--no-compile" not in first
         assert "--resume" in first and "--init-from" not in first
 
     def test_a_stopped_training_is_not_begun_again(self, tmp_path):
-        assert len(calls_of(tmp_path, "data", tmp_path / "out", statuses=(130,))) == 1
+        assert len(calls_of(tmp_path, "pictures", "data", tmp_path / "out", statuses=(130,))) == 1
 
     def test_it_installs_wheels_without_a_network(self, tmp_path):
         wheels = [tmp_path / "tqdm-1-py3-none-any.whl", tmp_path / "tyro-1-py3-none-any.whl"]
         for wheel in wheels:
             wheel.touch()
-        install, train = calls_of(tmp_path, "data", tmp_path / "out", statuses=(0, 0), WHEELS=str(tmp_path))
+        install, train = calls_of(tmp_path, "pictures", "data", tmp_path / "out", statuses=(0, 0), WHEELS=str(tmp_path))
         assert install[:3] == ["-m", "pip", "install"] and {"--no-index", "--no-deps"} <= set(install)
         assert install[-2:] == [str(wheel) for wheel in wheels] and train[1] == "r2id"
 

@@ -7,21 +7,19 @@ import torch
 from r2id.data.loading import load_images
 from r2id.geometry.canvas import plain
 from r2id.networks.resampler import R2IR
-from r2id.training import latent_statistics
 from r2id.training.latent_statistics import adapt_to, change_in_pictures
 
 EMOJI = Path(__file__).parents[1] / "fixtures" / "emoji"
 
 
-def test_channels_have_variance_by_what_they_change_in_the_picture(make_pyramid, monkeypatch):
+def test_channels_have_variance_by_what_they_change_in_the_picture(make_pyramid):
     data = load_images(EMOJI, image_size=(32, 32), channels=3)
     pyramid = make_pyramid()
     latents = plain(torch.cat([pyramid.encode(data.batch([index]), (4, 4)) for index in range(len(data))]))
     spread = latents.std((0, 2, 3), correction=1)
     change = change_in_pictures(pyramid, latents[:8], spread)
     for power in (0.0, 0.5, 1.0):
-        monkeypatch.setattr(latent_statistics, "COARSENESS", power)
-        adapt_to(pyramid, [data], [(4, 4)])
+        adapt_to(pyramid, [data], [(4, 4)], power)
         scaled = pyramid.standardise(latents)
         variance = scaled.var((0, 2, 3))
         torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(24), rtol=0, atol=1e-4)

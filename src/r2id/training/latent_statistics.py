@@ -61,7 +61,9 @@ def spread_over(data: Dataset, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def adapt_to(resampler: R2IR, data: Sequence[Dataset], sizes: Sequence[Size]) -> None:
+def adapt_to(
+    resampler: R2IR, data: Sequence[Dataset], sizes: Sequence[Size | None], coarseness: float = COARSENESS
+) -> None:
     """Store mean and scale per channel of the latents that a diffuser will learn, in a pyramid.
 
     A pyramid encodes any picture, so its own statistics are not those of a set of drawings. Its channels also show very
@@ -72,7 +74,8 @@ def adapt_to(resampler: R2IR, data: Sequence[Dataset], sizes: Sequence[Size]) ->
     Args:
         resampler: the pyramid, on the device to compute on.
         data: stored latents, or images of one size in each.
-        sizes: of each data set, the latents to encode images to.
+        sizes: of each data set, the latents to encode images to; any for stored latents.
+        coarseness: power of a channel's share of the picture that its scale is in proportion to.
     """
     latents = []
     counts = seen_counts(data)
@@ -83,7 +86,7 @@ def adapt_to(resampler: R2IR, data: Sequence[Dataset], sizes: Sequence[Size]) ->
     values = torch.cat([part.movedim(1, 0).flatten(1) for part in latents], dim=1)
     spread = values.std(dim=1).clamp_min(1e-6)
     seen_change = change_in_pictures(resampler, latents[0][:8], spread)
-    scale = (seen_change / seen_change.square().mean().sqrt()) ** COARSENESS
+    scale = (seen_change / seen_change.square().mean().sqrt()) ** coarseness
     resampler.latent_mean.copy_(values.mean(dim=1))
     resampler.latent_std.copy_(spread / (scale / scale.square().mean().sqrt()))
 
