@@ -8,10 +8,11 @@ import png
 import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
-from PIL.ExifTags import IFD, Base
+from PIL.ExifTags import GPS, IFD, Base
 
 from colour_profiles import linear_grey_profile, linear_rgb_profile
 from r2id.errors import InputError
+from r2id.files.exif import kept_exif
 from r2id.files.pictures import Picture, PixelFormat, as_image, check_side, read_picture, save_picture
 
 RANDOM = numpy.random.default_rng(0)
@@ -104,6 +105,32 @@ def test_the_camera_s_orientation_is_applied_and_not_kept(tmp_path, orientation)
         assert kept.get(Base.Orientation, 1) == 1 and kept[Base.Make] == "A camera"
         assert kept.get_ifd(IFD.Exif)[Base.ISOSpeedRatings] == 200
         assert Base.ExifImageWidth not in kept.get_ifd(IFD.Exif)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", [".tif", ".png"])
+def test_exif_of_16_bits_is_kept(tmp_path, channels, kind):
+    exif = Image.Exif()
+    exif[Base.Make], exif[Base.ImageDescription] = "A camera of a long name", "odd"
+    exif[Base.XResolution], exif[Base.ResolutionUnit] = 300.0, 2
+    exif.get_ifd(IFD.Exif).update({Base.ISOSpeedRatings: 200, Base.ExposureTime: 0.25, Base.LensModel: "A lens"})
+    exif.get_ifd(IFD.GPSInfo).update({GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (47.0, 22.0, 30.5)})
+    values = levels(channels, 16)
+    save_picture(Picture(values, PixelFormat(channels, 16, None, kept_exif(exif))), tmp_path / f"one{kind}")
+    first = read_picture(tmp_path / f"one{kind}")
+    save_picture(first, tmp_path / "two.tif")
+    second = read_picture(tmp_path / "two.tif")
+    assert numpy.array_equal(second.levels, values) and first.form.exif == second.form.exif
+    found = Image.Exif()
+    found.load(second.form.exif)
+    assert found[Base.Make] == "A camera of a long name" and found[Base.ImageDescription] == "odd"
+    assert (found[Base.XResolution], found[Base.ResolutionUnit]) == (300, 2)
+    assert found.get_ifd(IFD.Exif)[Base.ISOSpeedRatings] == 200 and found.get_ifd(IFD.Exif)[Base.ExposureTime] == 0.25
+    assert found.get_ifd(IFD.Exif)[Base.LensModel] == "A lens"
+    assert found.get_ifd(IFD.GPSInfo) == {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (47, 22, 30.5)}
+    with tifffile.TiffFile(tmp_path / "two.tif") as file:
+        assert file.pages.first.tags["ExifTag"].value["ISOSpeedRatings"] == 200
+        assert file.pages.first.tags["GPSTag"].value["GPSLatitudeRef"] == "N"
 
 
 def test_damaged_exif_is_left_out(tmp_path):

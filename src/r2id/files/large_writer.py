@@ -17,6 +17,7 @@ from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.files.atomic import check_writable, free_space, make_folder, writing
+from r2id.files.exif import add_exif
 from r2id.files.images import LARGE, as_levels, check_image_suffix, is_large, reason
 from r2id.files.locks import alone
 from r2id.files.pictures import PixelFormat, photometric
@@ -193,6 +194,8 @@ class _Tiles:
     def finish(self, progress: Progress) -> None:
         """Move the whole picture to its path."""
         if self.path.suffix.lower() in TIFF_SUFFIXES:
+            if self.form.exif:
+                add_exif(self.partial, self.form.exif)
             self.partial.replace(self.path)
         else:
             with progress(self.size[0], f"compressing {self.path.name}") as advance:
@@ -206,7 +209,7 @@ class _Tiles:
         advice = "remove it to begin anew, or give another output"
         check_settings(self.identity, noted["picture"], f"{self.partial} was begun with", advice)
         try:
-            self._read_offsets()
+            self._read_offsets(is_finished=done == self.count)
             damage = None if 0 <= done <= self.count else f"{done} of {self.count} tiles are said to be done"
         except Exception as error:
             damage = reason(error)
@@ -225,7 +228,7 @@ class _Tiles:
         except BaseException:
             self.partial.unlink(missing_ok=True)
             raise
-        self._read_offsets()
+        self._read_offsets(is_finished=False)
         self._note(0)
 
     def _reserve(self) -> None:
@@ -234,6 +237,7 @@ class _Tiles:
             shape=self._shape(),
             dtype=self.form.dtype,
             bigtiff=True,
+            byteorder="<",
             tile=(TILE, TILE),
             **photometric(self.form),
         )
@@ -245,8 +249,9 @@ class _Tiles:
     def _shape(self) -> tuple[int, ...]:
         return self.size if self.form.channels == 1 else (*self.size, self.form.channels)
 
-    def _read_offsets(self) -> None:
-        """Read the offsets of the tiles. Raises an error of any type if the file is not as `_create` made it."""
+    def _read_offsets(self, is_finished: bool) -> None:
+        """Read the offsets of the tiles. Raises an error of any type if the file is not as `_create` made it; behind
+        finished tiles may be EXIF data."""
         with tifffile.TiffFile(self.partial) as file:
             page: Any = file.pages.first
             found = page.shape, page.dtype, page.tile, page.compression
@@ -260,7 +265,7 @@ class _Tiles:
         if any(offset != first + index * self.tile_bytes for index, offset in enumerate(self.offsets)):
             raise ValueError("its tiles do not lie one after the other")
         whole = first + len(self.offsets) * self.tile_bytes
-        if size != whole:
+        if size < whole or (size > whole and not is_finished):
             raise ValueError(f"it has {size} bytes instead of {whole}")
 
     def _note(self, done: int) -> None:

@@ -12,10 +12,11 @@ import numpy
 import png
 import tifffile
 from PIL import Image
-from PIL.ExifTags import IFD, Base
+from PIL.ExifTags import Base
 
 from r2id.errors import InputError
 from r2id.files.atomic import write_whole
+from r2id.files.exif import add_exif, kept_exif, tiff_exif
 from r2id.files.images import MIN_IS_WHITE, PHOTOMETRIC, formats_of, in_srgb, unreadable
 from r2id.files.png_writer import SIGNATURE, write_png
 from r2id.files.tiff import TIFF_SUFFIXES, eight_bit, read_straight
@@ -23,20 +24,6 @@ from r2id.geometry.sizes import Size, size_text
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 ORIENTATION = Base.Orientation
-KEPT_TAGS = (
-    Base.ImageDescription,
-    Base.Make,
-    Base.Model,
-    Base.Software,
-    Base.DateTime,
-    Base.Artist,
-    Base.Copyright,
-    Base.XResolution,
-    Base.YResolution,
-    Base.ResolutionUnit,
-)
-"""EXIF that is as true of the picture at another size, beside the camera's. Orientation is applied."""
-SIZE_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.MakerNote)
 
 
 @dataclass(frozen=True)
@@ -162,7 +149,7 @@ def read_picture(path: Path) -> Picture:
                 straight = read_straight(path)
                 if straight:
                     levels, profile, orientation = straight
-                    return _upright(levels, profile, _pillow_exif(path), orientation)
+                    return _upright(levels, profile, tiff_exif(path), orientation)
             with Image.open(path, formats=formats_of(path)) as image:
                 image.load()  # Which tells whole files from truncated ones.
                 return picture_of(image, str(path), _deep_png(path))
@@ -195,7 +182,7 @@ def picture_of(image: Image.Image, name: str, levels: numpy.ndarray | None = Non
         image, profile = in_srgb(image, profile, False), None
         if image.mode != "RGB":
             raise InputError(f"{name} is in CMYK with a colour profile that cannot be read; convert it to RGB first")
-    return _upright(_levels_of(image, name) if levels is None else levels, profile, exif, orientation)
+    return _upright(_levels_of(image, name) if levels is None else levels, profile, kept_exif(exif), orientation)
 
 
 def as_image(picture: Picture) -> Image.Image:
@@ -243,7 +230,9 @@ def photometric(form: PixelFormat) -> dict[str, Any]:
 
 def _write_tiff(path: Path, levels: numpy.ndarray, form: PixelFormat) -> None:
     whole = levels[..., 0] if form.channels == 1 else levels
-    tifffile.imwrite(path, whole, **photometric(form))
+    tifffile.imwrite(path, whole, byteorder="<", **photometric(form))
+    if form.exif:
+        add_exif(path, form.exif)
 
 
 def _levels_of(image: Image.Image, name: str) -> numpy.ndarray:
@@ -284,7 +273,7 @@ def _deep_png(path: Path) -> numpy.ndarray | None:
     return numpy.concatenate([levels, alpha], -1)
 
 
-def _upright(levels: numpy.ndarray, profile: bytes | None, exif: Image.Exif | None, orientation: int) -> Picture:
+def _upright(levels: numpy.ndarray, profile: bytes | None, exif: bytes | None, orientation: int) -> Picture:
     """The picture turned as its camera noted, with what of its metadata stays true."""
     if orientation in (5, 6, 7, 8):
         levels = levels.swapaxes(0, 1)
@@ -296,38 +285,13 @@ def _upright(levels: numpy.ndarray, profile: bytes | None, exif: Image.Exif | No
 
 
 def described(levels: numpy.ndarray, profile: bytes | None, path: Path) -> PixelFormat:
-    """Return what levels [H, W, C] of a file mean, with the EXIF data that Pillow finds in it."""
-    return _described(levels, profile, _pillow_exif(path))
+    """Return what levels [H, W, C] of a file mean, with its EXIF data."""
+    return _described(levels, profile, tiff_exif(path))
 
 
-def _described(levels: numpy.ndarray, profile: bytes | None, exif: Image.Exif | None) -> PixelFormat:
+def _described(levels: numpy.ndarray, profile: bytes | None, exif: bytes | None) -> PixelFormat:
     channels = levels.shape[-1]
     # Writers and readers refuse a profile of another kind of picture.
     meant = b"GRAY" if channels < 3 else b"RGB "
     profile = profile if profile and profile[16:20] == meant else None
-    return PixelFormat(channels, 8 * levels.dtype.itemsize, profile, _kept(exif))
-
-
-def _kept(exif: Image.Exif | None) -> bytes | None:
-    """EXIF that stays true at another size. Damaged EXIF is no reason to refuse a picture."""
-    with contextlib.suppress(Exception):
-        if exif:
-            kept = Image.Exif()
-            for tag in KEPT_TAGS:
-                if tag in exif:
-                    kept[tag] = exif[tag]
-            for part in (IFD.Exif, IFD.GPSInfo):
-                entries = {tag: value for tag, value in exif.get_ifd(part).items() if tag not in SIZE_TAGS}
-                if entries:
-                    # A whole one is written, an empty one too.
-                    kept.get_ifd(part).update(entries)
-                    kept[part] = kept.get_ifd(part)
-            return kept.tobytes() if kept else None
-    return None
-
-
-def _pillow_exif(path: Path) -> Image.Exif | None:
-    """EXIF of a file that Pillow may not read the pixels of."""
-    with contextlib.suppress(Exception), Image.open(path) as image:
-        return image.getexif()
-    return None
+    return PixelFormat(channels, 8 * levels.dtype.itemsize, profile, exif)
