@@ -1,23 +1,34 @@
 """A picture of every label, from what `r2id export` wrote. Needs numpy, onnxruntime and Pillow, but no torch.
 
-python examples/sample_without_torch.py EXPORTED OUTPUT [HEIGHTxWIDTH of the latents]
+python examples/sample_without_torch.py EXPORTED OUTPUT --latent-size 6x10 --size 32x32 --size 27x48 --canvas 9x16
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 from onnxruntime import InferenceSession
 from PIL import Image
 
-exported, output, *latent_size = sys.argv[1:]
-latent_size = tuple(map(int, (latent_size or ["8x8"])[0].split("x")))
-model = json.loads(Path(exported, "model.json").read_text())
-diffuser, decoder = (InferenceSession(Path(exported, model[name])) for name in ("diffuser", "decoder"))
+
+def size(text: str) -> tuple[int, int]:
+    height, width = map(int, text.split("x"))
+    return height, width
+
+
+parser = argparse.ArgumentParser(description="Sample a picture of every label. Sizes are HEIGHTxWIDTH.")
+parser.add_argument("exported", help="folder that r2id export wrote")
+parser.add_argument("output", help="folder for a sheet of each size")
+parser.add_argument("--latent-size", type=size, default=(8, 8), help="of the latents, 8x8 by default")
+parser.add_argument("--size", type=size, action="append", help="of the pictures, 32x32 by default; repeat it for more")
+parser.add_argument("--canvas", type=size, help="proportions, by default the model's or the first size's")
+options = parser.parse_args()
+model = json.loads(Path(options.exported, "model.json").read_text())
+diffuser, decoder = (InferenceSession(Path(options.exported, model[name])) for name in ("diffuser", "decoder"))
 labels = np.arange(len(model["labels"]))
-sizes = [(32, 32), (96, 64)]
-canvas = np.array(model["canvas"] or sizes[0])  # the picture's proportions; other sizes stretch it
+latent_size, sizes = options.latent_size, options.size or [(32, 32)]
+canvas = np.array(options.canvas or model["canvas"] or sizes[0])  # other sizes stretch the picture
 
 # A denser grid takes more noise per sample, so that an area of the picture is as noisy on every grid.
 ratio = np.prod(latent_size) / model["noise_reference_size"] ** 2 if model["noise_reference_size"] else 1
@@ -41,10 +52,11 @@ for time, after in zip(model["timesteps"], [*alpha_bars[model["timesteps"][1:]],
 
 mean, std = (np.float32(model[name])[:, None, None] for name in ("latent_mean", "latent_std"))
 latents = (sample * std + mean).clip(-1, 1)
-Path(output).mkdir(parents=True, exist_ok=True)
+output = Path(options.output)
+output.mkdir(parents=True, exist_ok=True)
 for height, width in sizes:
     place = {"size": np.array([height, width]), "rows": np.arange(height), "columns": np.arange(width)}
     (pixels,) = decoder.run(None, {"latents": latents, "canvas": canvas, **place})
     levels = ((pixels + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
     sheet = np.concatenate(list(levels.transpose(0, 2, 3, 1)), axis=1)  # all labels beside each other, [H, B·W, C]
-    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(Path(output, f"{height}x{width}.png"))
+    Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(output / f"{height}x{width}.png")

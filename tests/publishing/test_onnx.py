@@ -17,6 +17,7 @@ from PIL import Image
 from r2id import cli
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
+from r2id.geometry.sizes import size_text
 from r2id.publishing.onnx import Decoder, Diffuser, _Graph, export_onnx
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sample_without_torch.py"
@@ -113,16 +114,21 @@ def test_axes_have_names(exported):
     assert (pixels.name, pixels.shape) == ("pixels", ["batch", 1, "height", "width"])
 
 
-@pytest.mark.parametrize("latent_size", [(4, 4), (3, 7)])
-def test_the_example_samples_without_torch_as_the_pipeline_does_by_ddim(pipeline, exported, latent_size, tmp_path):
+@pytest.mark.parametrize(
+    ("latent_size", "sizes", "canvas"), [((4, 4), [(32, 32), (96, 64)], None), ((3, 7), [(20, 40)], (1, 3))]
+)
+def test_the_example_samples_without_torch_as_the_pipeline_does_by_ddim(
+    pipeline, exported, latent_size, sizes, canvas, tmp_path
+):
     blocked = "import runpy, sys; sys.modules['torch'] = None; del sys.argv[0]; runpy.run_path(sys.argv[0])"
-    arguments = [EXAMPLE, exported, tmp_path, f"{latent_size[0]}x{latent_size[1]}"]
+    arguments = [EXAMPLE, exported, tmp_path, "--latent-size", size_text(latent_size)]
+    arguments += [text for size in sizes for text in ("--size", size_text(size))]
+    arguments += ["--canvas", size_text(canvas)] if canvas else []
     subprocess.run([sys.executable, "-c", blocked, *map(str, arguments)], check=True)
     noise = numpy.random.default_rng(0).standard_normal((10, 3, *latent_size), numpy.float32)
-    sizes = [(32, 32), (96, 64)]
     by_ddim = R2Pipeline(pipeline.diffuser, pipeline.conditioner, pipeline.resampler)
     by_ddim.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    expected = by_ddim(range(10), size=sizes, latents=torch.from_numpy(noise)).images
+    expected = by_ddim(range(10), size=sizes, latents=torch.from_numpy(noise), canvas=canvas).images
     for (height, width), pictures in zip(sizes, expected, strict=True):
         sheet = numpy.asarray(Image.open(tmp_path / f"{height}x{width}.png")).astype(int)
         together = numpy.concatenate([numpy.asarray(picture) for picture in pictures], axis=1)
