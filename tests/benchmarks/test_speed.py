@@ -14,6 +14,7 @@ import cases  # noqa: E402
 import measuring  # noqa: E402
 import roofline  # noqa: E402
 import run  # noqa: E402
+import tables  # noqa: E402
 
 
 def test_a_ratio_is_of_medians_with_the_quartiles_of_the_rounds():
@@ -40,7 +41,7 @@ def test_what_is_too_large_is_extrapolated_from_the_two_largest():
 
 def test_bf16_is_compared_with_float32():
     half, single = torch.tensor([1.0, 2.0, 4.0]).numpy(), torch.tensor([1.0, 2.5, 3.0]).numpy()
-    assert run.difference(half, single) == pytest.approx({"largest": 1.0, "mean": 0.5, "spread": single.std()})
+    assert tables.difference(half, single) == pytest.approx({"largest": 1.0, "mean": 0.5, "spread": single.std()})
 
 
 def test_a_gpu_can_still_be_used_after_a_fork():
@@ -114,7 +115,7 @@ def test_a_page_is_written_of_what_was_measured_with_the_command_that_did(tmp_pa
 
 
 def test_a_page_says_what_is_extrapolated(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "LARGEST", {"R2IR, baseline": 24})
+    monkeypatch.setattr(tables, "LARGEST", {"R2IR, baseline": 24})
     small = ("--decode-sides", "16", "24", "32", "--file-sides", "32", "64", "--encode-side", "40")
     page = page_of(tmp_path, "--only", "decode", "--rounds", "1", *small)
     assert row_of(page, "R2IR, baseline")[3].startswith("≈") and "1.13 million" in page and "1.06 million" in page
@@ -128,9 +129,9 @@ def test_only_what_is_too_large_is_extrapolated():
         64: {"seconds": {"R2ID": [4.0], "DiT": [32.0]}, "memory": {"DiT": 2**22}},
         128: {"seconds": {"R2ID": [16.0]}, "memory": {}},
     }
-    assert run._times_or_more(sides, "DiT", "R2ID", (1, 2))[2] == "≈ 32"
-    assert run._mebibytes_or_more(sides, "DiT") == ["1", "4", "≈ 16"]
-    assert run._times_or_more(sides, "Sana", "R2ID", (1, 2)) == ["", "", ""]
+    assert tables.relative_or_more(sides, "DiT", "R2ID", (1, 2))[2] == "≈ 32"
+    assert tables.mebibytes_or_more(sides, "DiT") == ["1", "4", "≈ 16"]
+    assert tables.relative_or_more(sides, "Sana", "R2ID", (1, 2)) == ["", "", ""]
 
 
 def test_a_gpu_has_a_section_of_its_own(tmp_path, monkeypatch):
