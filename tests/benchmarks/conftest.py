@@ -12,13 +12,15 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def script(name: str, file: str = "run.py") -> Iterator[ModuleType]:
-    """benchmarks/NAME/FILE, for as long as a test takes."""
+    """benchmarks/NAME/FILE, for as long as a test takes, with the modules beside it."""
     path = BENCHMARKS / name / file
+    sys.path.insert(0, str(path.parent))
     unique = f"{name}_{path.stem}"
     spec = importlib.util.spec_from_file_location(unique, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[unique] = module
     spec.loader.exec_module(module)
+    sys.path.remove(str(path.parent))
     yield module
     del sys.modules[unique]
 

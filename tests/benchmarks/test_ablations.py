@@ -24,14 +24,14 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
     diffuser = ("encoder_blocks=1", "decoder_blocks=1", "token_dim=8", "time_dim=8")
     common = {"batch_size": 8, "latent_sizes": ((4, 4),)}
     first, second = (
-        ablations.resampler("local", *small, *resampler, **common),
-        ablations.resampler("without noise", *small, *resampler, latent_noise=0.0, **common),
+        ablations.variants.resampler("local", *small, *resampler, **common),
+        ablations.variants.resampler("without noise", *small, *resampler, latent_noise=0.0, **common),
     )
     monkeypatch.setattr(ablations, "RESAMPLER_GRIDS", ((4, 4),))
     monkeypatch.setattr(ablations, "DIFFUSER_GRIDS", ((4, 4),))
     monkeypatch.setattr(ablations, "TEST_IMAGES", 10)
-    question = ablations.Question("R2IR: a choice", (first, second), shown=True)
-    monkeypatch.setattr(ablations, "QUESTIONS", (question,))
+    question = ablations.variants.Question("R2IR: a choice", (first, second), shown=True)
+    monkeypatch.setattr(ablations.variants, "QUESTIONS", (question,))
     arguments = ["--data", str(DIGITS), "--output", str(tmp_path / "runs"), "--document", str(tmp_path / "page.md")]
     arguments += ["--results", str(tmp_path / "results")]
     arguments += ["--no-compile", "--resampler-steps", "2", "--diffuser-steps", "2", "--count", "20"]
@@ -47,9 +47,15 @@ def test_each_variant_is_trained_once_and_shown(ablations, tmp_path, monkeypatch
         assert read_image(tmp_path / "page" / f"r2ir-a-choice-{name}.png", channels=3).shape[-1] > 6 * 256
 
     trained = next((tmp_path / "runs").glob("resampler-*-seed-0/resampler"))
-    smooth = ablations.diffuser("smooth", *small, *diffuser, change=ablations.with_smooth_noise, **common)
-    response = ablations.diffuser("GRN", *small, *diffuser, change=ablations.with_response_norm_added, **common)
-    monkeypatch.setattr(ablations, "QUESTIONS", (question, ablations.Question("R2ID: a choice", (smooth, response))))
+    smooth = ablations.variants.diffuser(
+        "smooth", *small, *diffuser, change=ablations.variants.with_smooth_noise, **common
+    )
+    response = ablations.variants.diffuser(
+        "GRN", *small, *diffuser, change=ablations.variants.with_response_norm_added, **common
+    )
+    monkeypatch.setattr(
+        ablations.variants, "QUESTIONS", (question, ablations.variants.Question("R2ID: a choice", (smooth, response)))
+    )
     monkeypatch.setattr(ablations, "train_resampler", None)
     ablations.main([*arguments, "--resampler", str(trained)])
     both = (tmp_path / "page.md").read_text()
@@ -85,9 +91,12 @@ def test_changed_options_make_anew_what_depends_on_them(ablations, tmp_path, mon
         "R2IR": SimpleNamespace(from_pretrained=str), "R2Pipeline": SimpleNamespace(from_pretrained=str),
     }.items():  # fmt: skip
         monkeypatch.setattr(ablations, name, stand_in)
-    resampler, diffuser = ablations.resampler("local"), ablations.diffuser("velocity")
-    questions = [ablations.Question("R2IR", (resampler, resampler)), ablations.Question("R2ID", (diffuser, diffuser))]
-    monkeypatch.setattr(ablations, "QUESTIONS", questions)
+    resampler, diffuser = ablations.variants.resampler("local"), ablations.variants.diffuser("velocity")
+    questions = [
+        ablations.variants.Question("R2IR", (resampler, resampler)),
+        ablations.variants.Question("R2ID", (diffuser, diffuser)),
+    ]
+    monkeypatch.setattr(ablations.variants, "QUESTIONS", questions)
 
     def made(**changed):
         options = {"data": "digits", "output": tmp_path / "runs", "document": tmp_path / "page.md"}
@@ -104,13 +113,13 @@ def test_changed_options_make_anew_what_depends_on_them(ablations, tmp_path, mon
     assert made(data="others") == (2, 2)
     monkeypatch.setattr(ablations, "TEST_IMAGES", 9)
     assert made() == (0, 2) and made() == (0, 0)
-    monkeypatch.setattr(ablations, "RESAMPLER", replace(ablations.RESAMPLER, batch_size=33))
+    monkeypatch.setattr(ablations.variants, "RESAMPLER", replace(ablations.variants.RESAMPLER, batch_size=33))
     assert made() == (1, 1)
 
 
 def test_figures_measured_otherwise_are_not_on_the_page(ablations, tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "name_of", lambda *_: "kept")
-    variant = ablations.resampler("local")
+    variant = ablations.variants.resampler("local")
     options = SimpleNamespace(count=1, results=tmp_path)
     (tmp_path / "kept.json").write_text(json.dumps({"error at 4x4": 0.5}))
     assert ablations.figures_of(variant, 0, options) is None
@@ -129,7 +138,7 @@ def test_the_page_says_how_many_figures_were_taken_over(ablations, tmp_path):
 
 def test_a_variant_is_measured_at_the_size_that_it_is_trained_on(ablations, tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "TEST_IMAGES", 6)
-    variant = ablations.of_small_images("small", "dim=16", "num_heads=2", "value_dim=4", "pixel_dim=8")
+    variant = ablations.variants.of_small_images("small", "dim=16", "num_heads=2", "value_dim=4", "pixel_dim=8")
     data = ablations.test_images(variant, SimpleNamespace(data=str(DIGITS)))
     assert data.images.shape == (6, 1, 16, 16)
     network = R2IR(dim=16, num_heads=2, num_blocks=1, value_dim=4, pixel_dim=8, sample_size=16).eval()
@@ -141,13 +150,13 @@ def test_a_variant_is_measured_at_the_size_that_it_is_trained_on(ablations, tmp_
 
 
 def test_every_question_changes_one_recipe(ablations):
-    for question in ablations.QUESTIONS:
+    for question in ablations.variants.QUESTIONS:
         assert len({variant.network for variant in question.variants}) == 1
         assert len({(str(variant.settings), variant.change) for variant in question.variants}) == len(question.variants)
 
 
 def test_smooth_noise_has_unit_variance_and_alike_neighbours(ablations):
-    noise = ablations.smooth_noise(500, 4, (12, 12), torch.Generator().manual_seed(0))
+    noise = ablations.variants.smooth_noise(500, 4, (12, 12), torch.Generator().manual_seed(0))
     assert noise.var(dim=(0, 1)).sub(1).abs().max() < 0.15
     assert (noise[..., 1:] * noise[..., :-1]).mean() > 0.4
 
@@ -155,18 +164,18 @@ def test_smooth_noise_has_unit_variance_and_alike_neighbours(ablations):
 def test_response_norm_looks_at_the_whole_image(ablations):
     arguments = {"channels": 4, "dim": 16, "num_heads": 2, "encoder_blocks": 1, "decoder_blocks": 1}
     plain = R2ID(**arguments)
-    with ablations.with_response_norm_added():
+    with ablations.variants.with_response_norm_added():
         changed = R2ID(**arguments)
     added = set(changed.state_dict()) - set(plain.state_dict())
     assert added and all("feed" in name for name in added)
-    with ablations.with_response_norm_instead():
+    with ablations.variants.with_response_norm_instead():
         instead = R2ID(**arguments)
         samples, time = torch.randn(2, 9, 16), torch.randn(1, 128)
         norm = instead.out_norm
         torch.nn.init.ones_(norm.norm.gain)
         torch.testing.assert_close(norm(samples, time), norm(samples, time.expand(2, -1)))
         assert (norm(samples, time)[:, :5] - norm(samples[:, :5], time)).abs().max() > 1e-3
-    assert isinstance(instead.out_norm.norm, ablations.ResponseNorm)
+    assert isinstance(instead.out_norm.norm, ablations.variants.ResponseNorm)
     assert not any(isinstance(part, torch.nn.LayerNorm) for part in instead.modules())
 
 

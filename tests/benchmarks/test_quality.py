@@ -21,7 +21,7 @@ PLAN = Plan(count=10, limit=3, denoising_error=0, latent_size=((2, 2), (3, 2)), 
 @pytest.fixture
 def copied(quality, tmp_path):
     """The documents, to write to."""
-    documents = [Path("README.md"), Path("docs/results.md"), quality.CARD]
+    documents = [Path("README.md"), Path("docs/results.md"), quality.measurements.CARD]
     for path in documents:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
@@ -70,7 +70,7 @@ def test_a_document_without_one_place_for_a_table_is_an_error_and_none_is_writte
 
 def test_a_table_holds_the_figures_of_its_measurement(quality, copied, monkeypatch, tmp_path):
     """Of R2IR, not of a baseline; of the latents and the size that the table names; of the plan of today only."""
-    plans = quality.MEASUREMENTS
+    plans = quality.measurements.MEASUREMENTS
     rows = {
         "reconstruction": [
             {"latents": "4x4", "pictures": "32x32", "MSE": 0.5, "method": "Lanczos"},
@@ -84,23 +84,23 @@ def test_a_table_holds_the_figures_of_its_measurement(quality, copied, monkeypat
             {"latents": "8x8", "pictures": "32x32", "accuracy": 0.12345, "Fréchet": 7.0},
         ]
     }
-    monkeypatch.setattr(quality, "HERE", tmp_path)
+    monkeypatch.setattr(quality.measurements, "HERE", tmp_path)
     for name, kept, change in (
         ("reconstruction", rows, {}),
         ("10000-8x8", generated, {}),
         ("10000-4x4", generated, {"seed": 5}),
     ):
         settings = (
-            json.loads(json.dumps(asdict(plans[name].of(10_000, quality.bundled_defaults()))))
+            json.loads(json.dumps(asdict(plans[name].of(10_000, quality.measurements.bundled_defaults()))))
             | {"weights": 1, "data": ""}
             | change
         )
         (tmp_path / "results" / name).mkdir(parents=True)
         (tmp_path / "results" / name / "evaluation.json").write_text(json.dumps({"settings": settings} | kept))
-    figures = quality.Figures(1)
+    figures = quality.measurements.Figures(1)
     assert figures.of("reconstruction", "MSE", [(4, 4), (8, 8)]) == [0.0123, None]
     assert figures.of_many("accuracy") == [None, 0.12345, None, None]
-    assert quality.Figures(2).of_many("accuracy") == [None] * 4
+    assert quality.measurements.Figures(2).of_many("accuracy") == [None] * 4
     quality.write_tables(1, tmp_path)
     readme, card = (tmp_path / "README.md").read_text(), (tmp_path / copied[-1]).read_text()
     assert "| classifier accuracy | – | 12.3 % | – | – |" in readme and "| 0.0123 | – | – | – |" in readme
@@ -152,19 +152,19 @@ def test_what_is_measured_is_not_measured_again(quality, make_pipeline, tmp_path
     ],
 )
 def test_a_verdict_is_of_figures_as_measured(quality, figures, verdict):
-    claim = quality.Claim("", "", "", figures, ".1%", lambda one: one >= 0.98, "", ("4×4", "8×8"))
+    claim = quality.result_tables.Claim("", "", "", figures, ".1%", lambda one: one >= 0.98, "", ("4×4", "8×8"))
     assert claim.verdict() == verdict
 
 
 def test_shares_span_from_the_least_to_the_most(quality):
-    assert quality.span([0.998, None, 0.982, 0.99]) == "98.2 to 99.8 %"
-    assert quality.span([1.0, 0.9999]) == "100.0 %" and quality.span([None]) == "–"
+    assert quality.result_tables.span([0.998, None, 0.982, 0.99]) == "98.2 to 99.8 %"
+    assert quality.result_tables.span([1.0, 0.9999]) == "100.0 %" and quality.result_tables.span([None]) == "–"
 
 
 def test_other_weights_are_measured_into_a_folder_of_their_own(quality, make_pipeline, monkeypatch, tmp_path):
     make_pipeline().save_pretrained(tmp_path / "tiny")
-    monkeypatch.setattr(quality, "SIZE", (16, 16))
-    monkeypatch.setattr(quality, "MEASUREMENTS", {"few": replace(PLAN, count=0), "none": PLAN})
+    monkeypatch.setattr(quality.measurements, "SIZE", (16, 16))
+    monkeypatch.setattr(quality.measurements, "MEASUREMENTS", {"few": replace(PLAN, count=0), "none": PLAN})
     monkeypatch.setattr(quality, "write_tables", None)
     arguments = ("--data", str(DIGITS), "--only", "few", "--model", str(tmp_path / "tiny"))
     quality.main([*arguments, "--results", str(tmp_path / "results"), "--guidance-scale", "3"])
