@@ -69,7 +69,7 @@ def encode(
         with progress(total, "encoding", total - encoded) as advance:
             for batch in wanted:
                 # A pyramid takes photographs, of which a batch may not fit.
-                together = 1 if resampler.config.attention == "pyramid" else len(batch)
+                together = 1 if resampler.is_pyramid else len(batch)
                 with torch.inference_mode():
                     images = (
                         data.batch(batch[first : first + together]).to(resampler.device, resampler.dtype)

@@ -76,7 +76,7 @@ def encode_file(
     if pixels_per_cell is not None:
         check_pixels_per_cell(pixels_per_cell)
     channels = resampler.config.image_channels
-    if resampler.config.attention != "pyramid" and latent_size and is_read_in_regions(path):
+    if not resampler.is_pyramid and latent_size and is_read_in_regions(path):
         image = LargeImage(path, channels, background)
         size = image.size
         with progress(size[0] * size[1], f"reading {path.name}") as advance:
@@ -88,7 +88,7 @@ def encode_file(
     def pixels(region: Region) -> Tensor:
         return region_of(region).to(resampler.device, resampler.dtype)
 
-    if resampler.config.attention == "pyramid":
+    if resampler.is_pyramid:
         if pixels_per_cell is not None:
             check_cells(resampler, size, pixels_per_cell)
         values = resampler.encode_regions(pixels, size, latent_size, pixels_per_cell)
@@ -112,7 +112,7 @@ def what_is_lost(resampler: R2IR, path: Path, model: str) -> str | None:
     A file that is read in tiles is not looked at.
     """
     size = tiff_size(path)
-    if resampler.config.attention == "pyramid" or (size and is_large(size)):
+    if resampler.is_pyramid or (size and is_large(size)):
         return None
     picture = read_image(path, channels=None)
     side = resampler.config.sample_size

@@ -122,11 +122,11 @@ def load_encoder(
     if is_network(model):
         hide_loading_bars()
         resampler = R2IR.from_pretrained(model).to(choose_device(device, precision))
-        own = None if resampler.config.attention == "pyramid" else (resampler.config.latent_size,) * 2
+        own = None if resampler.is_pyramid else (resampler.config.latent_size,) * 2
         return resampler, latent_size or own
     pipeline = load_pipeline(model, device, precision)
     if pipeline.resampler is None:
         raise InputError(f"model {model} works on pixels and has no resampler")
-    if pipeline.resampler.config.attention == "pyramid":
+    if pipeline.resampler.is_pyramid:
         return pipeline.resampler, latent_size
     return pipeline.resampler, latent_size or pipeline.generation_defaults.latent_size

@@ -75,7 +75,7 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     if config.latent_size and latents and latents[0] in config.images:
         raise InputError(f"--latent-size is given and {latents[0]} is a latent already; leave it out")
     resampler, latent_size = load_encoder(config.model, config.latent_size, config.device, config.precision)
-    if resampler.config.attention == "pyramid" and not latents:
+    if resampler.is_pyramid and not latents:
         if config.latent_size:
             raise InputError(f"--latent-size is given; {config.model} has as many latents as a picture needs")
         resample_pictures(

@@ -64,7 +64,7 @@ class GenerationDefaults:
         given = {name: value for name, value in (stored or {}).items() if value is not None}
         canvas = diffuser.config.canvas
         # Latents get the density of the resampler's training. A pyramid has no size of its own.
-        has_own_size = resampler is not None and resampler.config.attention != "pyramid"
+        has_own_size = resampler is not None and not resampler.is_pyramid
         latent_side = resampler.config.latent_size if has_own_size else diffuser.config.sample_size  # type: ignore[union-attr]
         latent_size = with_longer_side(latent_side, canvas or (1, 1))
         if resampler is not None and not has_own_size:

@@ -95,7 +95,7 @@ class Windows:
 
         A pyramid, whose reach is a few cells on any canvas, decodes the whole at once.
         """
-        if resampler.config.attention == "pyramid":
+        if resampler.is_pyramid:
             return resampler.decode(latents, size, size)
         pictures = latents.new_zeros(len(latents), resampler.config.image_channels, *size, dtype=torch.float32)
         total = torch.zeros_like(pictures[:1, :1])

@@ -21,7 +21,7 @@ def compile_network(network: R2IR | R2ID) -> None:
     All blocks of a kind share one compilation. The reads at both ends of a pyramid are not compiled, because their
     sizes change from step to step.
     """
-    if isinstance(network, R2IR) and network.config.attention == "pyramid":
+    if isinstance(network, R2IR) and network.is_pyramid:
         network.encoder.compile()
         network.decoder.compile()
         return

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from r2id.fields.cell_field import BLOCK
 from r2id.geometry.cells import Cells, Window, whole_cells
-from r2id.geometry.coordinates import Points
+from r2id.geometry.coordinates import Grid, Points
 from r2id.geometry.kernels import cubic, cubic_reading, line_reading, raised_cosine, read_separably
 from r2id.geometry.sizes import Size
 from r2id.networks.cosine_transform import start_as_cosine_transform
@@ -29,6 +29,7 @@ from r2id.networks.lattices import (
     Pixels,
     gather_squares,
     read_to_lattice,
+    regions_of,
     scatter_to_lattice,
     spread_squares,
 )
@@ -300,3 +301,21 @@ def _neighbours(places: Tensor, counts: Sequence[int], steps: range) -> tuple[Te
     last = torch.tensor(list(counts), device=places.device)[:, None] - 1
     kept = index.clamp(min=0).minimum(last)
     return kept, places[..., None] - index, kept == index
+
+
+def encode_decode(
+    encoder: PyramidEncoder,
+    decoder: PyramidDecoder,
+    image: Tensor,
+    cells: Cells,
+    query: Grid,
+    latent_noise: Tensor | None,
+) -> Tensor:
+    """Run a training pass over a canvas in cells; arguments are those of `R2IR.forward`."""
+    grid = whole_cells(cells)
+    latent = encoder.encode_cells(regions_of(image), (image.shape[-2], image.shape[-1]), cells)
+    if latent_noise is not None:
+        latent = latent + latent_noise.movedim(1, -1)
+    rows, columns = ((axis + 0.5) * side for axis, side in zip(query.axes, cells, strict=True))
+    density = (1 / (query.cell[0] * cells[0]), 1 / (query.cell[1] * cells[1]))
+    return decoder.read(decoder(latent, Window(0, 0, *grid), grid), rows, columns, density)

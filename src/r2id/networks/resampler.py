@@ -17,7 +17,7 @@ from r2id.fields.cell_field import CellField
 from r2id.fields.image_field import ImageField
 from r2id.files.checksums import checksum
 from r2id.geometry.canvas import LatentTensor, canvas_of, plain
-from r2id.geometry.cells import Cells, Window, cells_of, whole_cells
+from r2id.geometry.cells import Cells, Window, cells_of
 from r2id.geometry.coordinates import Grid, Points, Samples
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.geometry.sizes import Size, check_size, first_given, listed, size_text
@@ -27,7 +27,7 @@ from r2id.networks.lattices import POINTS, Pixels, regions_of
 from r2id.networks.loading import CheckedLoading
 from r2id.networks.local import LocalDecoder, LocalEncoder
 from r2id.networks.published import GlobalDirection
-from r2id.networks.pyramid import PyramidDecoder, PyramidEncoder
+from r2id.networks.pyramid import PyramidDecoder, PyramidEncoder, encode_decode
 from r2id.runtime.memory import CHUNK_PIXELS
 
 
@@ -152,7 +152,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises InputError for other channels than the model's, an empty size, a missing one that the form needs, or an
         argument that it does not take: a pyramid no `canvas`, another form no `pixels_per_cell`.
         """
-        if self.config.attention == "pyramid":
+        if self.is_pyramid:
             if canvas is not None:
                 raise InputError(
                     f"canvas is {canvas}; a pyramid takes the canvas from the picture and its cells, leave it out"
@@ -195,7 +195,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             InputError: for other channels than the model's, an empty size, no chunks, or a pyramid, which asks for the
                 regions that it needs (`encode_regions`).
         """
-        if self.config.attention == "pyramid":
+        if self.is_pyramid:
             raise InputError("a pyramid takes no chunks in any order; give encode_regions the regions that it asks for")
         canvas = first_given(canvas, image_size)
         source = query = summaries = None
@@ -231,7 +231,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def encode_points(self, colours: Tensor, points: Points, size: Size) -> Tensor:
         """Encode colours [B, N, C] at arbitrary points of a canvas, in any order. Raises InputError for an empty
         size."""
-        if self.config.attention == "pyramid":
+        if self.is_pyramid:
             latent = self.encoder.encode_scattered(colours, points, check_size(size)).movedim(-1, 1)
             return LatentTensor.of(latent, (float(size[0]), float(size[1])))
         canvas = points.extent
@@ -246,7 +246,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         self._check_channels(latent, self.config.latent_channels, "a latent")
         canvas, latent = listed(first_given(canvas, canvas_of(latent))), plain(latent)
-        if self.config.attention == "pyramid":
+        if self.is_pyramid:
             values = latent.movedim(1, -1)
             whole = Window(0, 0, latent.shape[-2], latent.shape[-1])
             return self._cell_field(lambda window: whole.crop(values, window, 1), cells_of(whole.size, canvas))
@@ -281,17 +281,22 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         return self.field(latent, first_given(canvas, canvas_of(latent), check_size(size))).render(size)
 
+    @property
+    def is_pyramid(self) -> bool:
+        """Whether this is the form that measures a canvas in cells, and reads pictures region by region."""
+        return self.config.attention == "pyramid"
+
     def longer_side(self, latent_size: Size, canvas: tuple[float, float] | None = None) -> int:
         """Return the pixels along the longer side of a picture that is as dense in latents (h, w) as in training: a
         pyramid's cell has `pixels_per_cell`, any other canvas has `sample_size`."""
-        if self.config.attention == "pyramid":
+        if self.is_pyramid:
             return max(1, round(max(cells_of(latent_size, canvas)) * self.config.pixels_per_cell))
         return self.config.sample_size
 
     @property
     def features(self) -> int:
         """Numbers held for each latent while it is encoded; a pyramid works in blocks and holds the latent alone."""
-        return self.config.latent_channels if self.config.attention == "pyramid" else 4 * self.config.dim
+        return self.config.latent_channels if self.is_pyramid else 4 * self.config.dim
 
     def checksum(self) -> int:
         """Return a checksum of the weights, which files of latents keep."""
@@ -330,7 +335,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def destandardise(self, latent: Tensor) -> Tensor:
         """Invert `standardise`, and clamp to the range of the encoder where it has one."""
         values = latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
-        return values if self.config.attention == "pyramid" else values.clamp(-1, 1)
+        return values if self.is_pyramid else values.clamp(-1, 1)
 
     def forward(
         self,
@@ -352,9 +357,9 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         size = (image.shape[-2], image.shape[-1])
         pixels = Grid.of_size(size, device=image.device)
         answers = query or pixels
-        if self.config.attention == "pyramid":
+        if self.is_pyramid:
             cells = self._cells(size, latent_size, None)
-            return self._encode_decode_cells(image, cells, answers, latent_noise)
+            return encode_decode(self.encoder, self.decoder, image, cells, answers, latent_noise)
         latents = _latent_grid(latent_size, size, image.device)
         if self.config.attention == "global":
             # Values are a list, in the order of the points.
@@ -380,7 +385,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.decoder(latent, latents, answers)
 
     def _check_pyramid(self) -> None:
-        if self.config.attention != "pyramid":
+        if not self.is_pyramid:
             raise InputError(f"attention is {self.config.attention!r}; only a pyramid reads a picture region by region")
 
     def _cells(self, size: Size, latents: Size | Grid | None, pixels_per_cell: float | None) -> Cells:
@@ -397,15 +402,6 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _cell_field(self, latents_of: Callable[[Window], Tensor], cells: Cells) -> CellField:
         return CellField(self.decoder, latents_of, cells, self.config.image_channels, POINTS, self.device)
-
-    def _encode_decode_cells(self, image: Tensor, cells: Cells, query: Grid, latent_noise: Tensor | None) -> Tensor:
-        grid = whole_cells(cells)
-        latent = self.encoder.encode_cells(regions_of(image), (image.shape[-2], image.shape[-1]), cells)
-        if latent_noise is not None:
-            latent = latent + latent_noise.movedim(1, -1)
-        rows, columns = ((axis + 0.5) * side for axis, side in zip(query.axes, cells, strict=True))
-        density = (1 / (query.cell[0] * cells[0]), 1 / (query.cell[1] * cells[1]))
-        return self.decoder.read(self.decoder(latent, Window(0, 0, *grid), grid), rows, columns, density)
 
     def _scattered(self, grid: Grid) -> Points:
         points = grid.points()

@@ -35,14 +35,13 @@ def measure_latents(resampler: R2IR, config: Training, data: Sequence[ImageDatas
 
     A pyramid encodes whole tiles at its own pixels a cell, whatever the crops that it learnt from.
     """
-    is_pyramid = resampler.config.attention == "pyramid"
-    count = TILES if is_pyramid else count
+    count = TILES if resampler.is_pyramid else count
     counts = seen_counts(data)
     moments, shares = [], []
     for some, seen in zip(data, counts, strict=True):
         share = seen / sum(counts)
         chosen = spread_over(some, math.ceil(count * share)).split(min(100, config.batch_size))
-        sizes = (None,) if is_pyramid else latent_sizes(config, data, some)
+        sizes = (None,) if resampler.is_pyramid else latent_sizes(config, data, some)
         for size in dict.fromkeys(sizes):
             batches = (some.batch(indices, resampler.device) for indices in chosen)
             values = torch.cat([resampler.encode(batch, size).movedim(1, 0).flatten(1) for batch in batches], dim=1)

@@ -84,7 +84,7 @@ class PictureObjective(Objective):
 
     def __init__(self, resampler: R2IR, tile_size: int, latent_noise: float = 0.0, squared_from: float = 0.5) -> None:
         super().__init__()
-        if resampler.config.attention != "pyramid":
+        if not resampler.is_pyramid:
             raise InputError(f"attention is {resampler.config.attention!r}; pictures are learnt by a 'pyramid'")
         if resampler.config.image_channels != 3:
             raise InputError(f"image_channels is {resampler.config.image_channels}; pictures are learnt in RGB, by 3")

@@ -86,7 +86,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     start = R2Pipeline.from_pretrained(config.init_from) if config.init_from else None
     if start and start.resampler and resampler:
         resampler.take_statistics(start.resampler)
-    elif resampler and resampler.config.attention == "pyramid":
+    elif resampler and resampler.is_pyramid:
         adapt_to(resampler, data, [latent_sizes(config, data, one)[0] for one in data])
     torch.manual_seed(config.seed)
     if start:
