@@ -82,10 +82,16 @@ class Generation:
         return {name: value for name, value in asdict(self).items() if value is not False}
 
     def call(
-        self, pipeline: R2Pipeline, labels: Sequence[str], sizes: Sequence[Size], generators: list[torch.Generator]
+        self,
+        pipeline: R2Pipeline,
+        labels: Sequence[str],
+        sizes: Sequence[Size],
+        generators: list[torch.Generator],
+        output_type: str = "pil",
     ) -> R2PipelineOutput:
-        """Return the pictures of labels, a list for each size; a panorama has one size."""
-        options: dict[str, Any] = {"generator": generators, **sampling_options(self)}
+        """Return the pictures of labels, a list for each size; a panorama has one size. With the output_type "latent",
+        which a panorama does not have, return their latents alone."""
+        options: dict[str, Any] = {"generator": generators, "output_type": output_type, **sampling_options(self)}
         if not self.panorama:
             return pipeline(labels, self.latent_size, list(sizes), joint=self.joint, **options)
         result = pipeline.panorama(labels, sizes[0], self.latent_size, **options)

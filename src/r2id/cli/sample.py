@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -134,7 +134,6 @@ def sample_one(
     import torch
 
     from r2id.batch.one_picture import write_picture
-    from r2id.diffusion.defaults import sampling_options
     from r2id.files.images import save_image
     from r2id.files.large_writer import check_output
     from r2id.files.latents import Latents
@@ -149,17 +148,16 @@ def sample_one(
     if pipeline.resampler is None:
         raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
     check_output(output, sizes[0], PixelFormat(pipeline.resampler.config.image_channels))
+    generators = [torch.Generator().manual_seed(how.seed)]
     if how.panorama:
         with torch.inference_mode(), autocast(how.precision, pipeline.device):
-            made = how.call(pipeline, requests, sizes, [torch.Generator().manual_seed(how.seed)])
+            made = how.call(pipeline, requests, sizes, generators)
         save_image(made.images[0][0], output)
         print(f"{output}: {size_text(sizes[0])}")
         return
     with torch.inference_mode():
         with autocast(how.precision, pipeline.device):
-            options: dict[str, Any] = {"output_type": "latent", **sampling_options(how)}
-            generator = torch.Generator().manual_seed(how.seed)
-            made = pipeline(requests, how.latent_size, sizes, generator=generator, **options)
+            made = how.call(pipeline, requests, sizes, generators, "latent")
             latents = Latents.of(pipeline, made.latents)
         shown = write_picture(pipeline.resampler, latents, sizes[0], output, how.precision, progress=progress)
     print(f"{output}: {size_text(shown)}")

@@ -25,7 +25,7 @@ RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
 """Names of settings with their smallest and largest accepted values."""
 
 
-def check_settings(config: Training) -> None:
+def check_training(config: Training) -> None:
     """Raise InputError for a setting out of its range."""
     if not config.latent_sizes:
         raise InputError("latent_sizes is empty; it must name at least one HxW")

@@ -21,7 +21,7 @@ from r2id.networks.arguments import check_arguments
 from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
 from r2id.training.batch_order import latent_sizes
-from r2id.training.checking import check_settings
+from r2id.training.checking import check_training
 from r2id.training.conditioners import conditioning_parts
 from r2id.training.latent_statistics import adapt_to, measure_latents
 from r2id.training.loading import load_labelled_images, load_pictures, load_resampler, load_samples
@@ -37,7 +37,7 @@ def train_resampler(config: ResamplerTraining | PictureTraining) -> Path:
     Raises InputError for data, settings or checkpoints that cannot be used.
     """
     since = time.monotonic()
-    check_settings(config)
+    check_training(config)
     pictures = isinstance(config, PictureTraining)
     data = load_pictures(config) if isinstance(config, PictureTraining) else load_labelled_images(config)
     channels = data[0].images.shape[1]
@@ -78,7 +78,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     Raises InputError for data, settings, a resampler, a text encoder or checkpoints that cannot be used.
     """
     since = time.monotonic()
-    check_settings(config)
+    check_training(config)
     config, data, resampler = load_samples(config)
     channels = resampler.config.latent_channels if resampler else data[0].parts[0].shape[1]
     mirrored = config.flips or any(one.mirrored for one in data)
