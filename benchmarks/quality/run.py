@@ -26,7 +26,8 @@ from r2id.data.dataset import ImageDataset
 from r2id.data.loading import load_images
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
-from r2id.evaluation.evaluate import Plan, evaluate
+from r2id.evaluation.evaluate import evaluate
+from r2id.evaluation.plan import Plan
 from r2id.evaluation.report import read_evaluation
 from r2id.files.atomic import write_whole
 from r2id.geometry.sizes import size_text

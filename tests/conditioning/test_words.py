@@ -15,7 +15,8 @@ from r2id.data.captions import WordCaptions
 from r2id.data.loading import load_images
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
-from r2id.evaluation.evaluate import Plan, evaluate
+from r2id.evaluation.evaluate import evaluate
+from r2id.evaluation.plan import Plan
 from r2id.training.settings import DiffuserTraining
 from r2id.training.setup import train_diffuser
 

@@ -18,9 +18,10 @@ from r2id.evaluation import colour_features
 from r2id.evaluation.colour_features import ColourFeatures
 from r2id.evaluation.colour_heads import CaptionVectors, match_captions, probe_classes
 from r2id.evaluation.colour_judge import ColourJudging, is_judged_in_colour
-from r2id.evaluation.evaluate import Plan, evaluate
+from r2id.evaluation.evaluate import evaluate
 from r2id.evaluation.generation import Judged, Reference
 from r2id.evaluation.metrics import frechet_distance, nearer_than_real, nearest
+from r2id.evaluation.plan import Plan
 from r2id.evaluation.report import read_evaluation
 
 COLOURS = {
@@ -28,7 +29,15 @@ COLOURS = {
     "black": (20, 20, 20), "white": (240, 240, 240), "orange": (250, 150, 30), "purple": (130, 40, 160),
     "pink": (250, 150, 190), "brown": (120, 70, 30), "gray": (128, 128, 128), "cyan": (60, 220, 220),
 }  # fmt: skip
-PLAN = {"limit": 0, "denoising_error": 0, "latent_size": ((2, 2),), "num_inference_steps": 1, "guidance_scale": 1.0}
+PLAN = {
+    "canvases": 2,
+    "duplicates": 3,
+    "limit": 0,
+    "denoising_error": 0,
+    "latent_size": ((2, 2),),
+    "num_inference_steps": 1,
+    "guidance_scale": 1.0,
+}
 
 
 def areas(pictures: Tensor) -> Tensor:
@@ -157,13 +166,25 @@ class TestEvaluation:
     def test_an_untrained_model_is_found_out_and_shown_beside_its_neighbours(self, of_colours, tmp_path):
         test, plan = coloured(60, 1), Plan(**PLAN, count=36, size=((8, 8), (16, 16)))
         source = judging(coloured(240, 0), test)
-        report = evaluate(of_colours(), test, plan, colour=source, output=tmp_path)
+        pipeline = of_colours()
+        report = evaluate(pipeline, test, plan, colour=source, output=tmp_path)
         real, twice, *generated = report.rows["generation"]
         assert [real["pictures"], twice["pictures"]] == ["8x8", "16x16"] and real["latents"] == "real"
         assert [row["pictures"] for row in generated] == ["8x8", "16x16"]
         for row in generated:
             assert row.keys() == real.keys() and row["accuracy"] < 0.4 < real["accuracy"]
             assert row["Fréchet"] > 5 * real["Fréchet"] and row["nearer to training"] < 0.5
+        rows = report.rows["duplicates"]
+        assert [row["shown"] for row in rows] == ["once", "tiled 1x2", "tiled 2x1", "tiled 2x2", *["generated"] * 3]
+        assert [row["pictures"] for row in rows[4:]] == ["8x8", "16x16", "32x32"]
+        assert len(report.rows["outpainting"]) == 1 and len(report.rows["joint"]) == 2
+        # What is there is not measured again, and what is not is added.
+        whole = report.rows["duplicates"]
+        (tmp_path / "evaluation.json").write_text(
+            json.dumps({"settings": report.settings} | report.rows | {"duplicates": whole[:5]})
+        )
+        again = evaluate(pipeline, test, plan, colour=source, output=tmp_path, resume=True)
+        assert again.rows == report.rows
         assert (tmp_path / "neighbours.png").read_bytes().startswith(b"\x89PNG")
         kept = json.loads((tmp_path / "evaluation.json").read_text())
         assert kept["settings"]["judge"] == "240 images of colours 0"
@@ -190,6 +211,7 @@ class TestEvaluation:
         options = [
             "--data", str(tmp_path / "data"), "--image-size", "8x8", "--size", "8x8", "--latent-size", "2x2",
             "--count", "12", "--limit", "0", "--denoising-error", "0", "--num-inference-steps", "1",
+            "--canvases", "0", "--duplicates", "0",
         ]  # fmt: skip
         arguments = ["r2id", "evaluate", "--model", str(tmp_path / "model"), *options]
         monkeypatch.setattr("sys.argv", [*arguments, "--judge-images", "36", "--output", str(tmp_path / "out")])

@@ -11,7 +11,8 @@ from r2id.data.dataset import ImageDataset
 from r2id.diffusion.prediction import LEAST_SPREAD
 from r2id.errors import InputError
 from r2id.evaluation.denoising_error import TIMES, measure_denoising_error
-from r2id.evaluation.evaluate import Plan, evaluate
+from r2id.evaluation.evaluate import evaluate
+from r2id.evaluation.plan import Plan
 
 
 @pytest.fixture(scope="module")

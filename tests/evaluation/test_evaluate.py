@@ -14,8 +14,9 @@ from r2id.diffusion.defaults import GenerationDefaults, sampling_options
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.denoising_error import TIMES
-from r2id.evaluation.evaluate import QUICK_MOST, Plan, evaluate
+from r2id.evaluation.evaluate import evaluate
 from r2id.evaluation.generation import Reference
+from r2id.evaluation.plan import QUICK_MOST, Plan
 from r2id.evaluation.report import read_evaluation
 
 DIGITS = Path(__file__).parents[1] / "fixtures" / "digits"

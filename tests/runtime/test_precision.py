@@ -9,7 +9,8 @@ import torch
 
 from r2id.cli import main
 from r2id.data.loading import load_images
-from r2id.evaluation.evaluate import Plan, evaluate
+from r2id.evaluation.evaluate import evaluate
+from r2id.evaluation.plan import Plan
 from r2id.runtime import precision
 from r2id.runtime.precision import autocast, usable_precision
 

@@ -35,11 +35,16 @@ class Evaluate(Sampling):
     """Height and width to resize every image to, by default those of training."""
     quick: bool = False
     """Measure in a minute: at most 100 images (25 at four times the size, 50 for the denoising error) and 100 generated
-    pictures beside 1000 real ones, at the model's own sizes and a narrower one, unless others are given."""
+    pictures beside 1000 real ones, at the model's own sizes and a narrower one, unless others are given. For colour
+    pictures, at most 500 training images for the judge, 8 canvases and 10 pictures to count subjects in."""
     count: int = 1000
     """Pictures to generate at each latent size; 0 for none."""
     limit: int | None = None
     """Test images to reconstruct; by default all, 0 for none."""
+    canvases: int = 32
+    """Pictures to outpaint, and joint samples of three proportions, by models of colour pictures; 0 for none."""
+    duplicates: int = 60
+    """Colour pictures of once, twice and four times the size in which the judge counts subjects; 0 for none."""
     denoising_error: int = 512
     """Test images for the denoising error by timestep; 0 for none."""
     latent_size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
@@ -64,9 +69,9 @@ class Evaluate(Sampling):
 def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     """Measure reconstruction, generation and denoising on the test split."""
     from r2id.evaluation.colour_judge import is_judged_in_colour
-    from r2id.evaluation.evaluate import Plan
     from r2id.evaluation.evaluate import evaluate as run
     from r2id.evaluation.images import load_colour_judging, load_test_images
+    from r2id.evaluation.plan import Plan
 
     check_seed(config.seed)
     options = {field.name for field in fields(Plan)} & {field.name for field in fields(config)}
@@ -77,7 +82,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     if plan.count and is_judged_in_colour(pipeline, data):
         try:
             colour = load_colour_judging(
-                pipeline, data, config.data, config.split, config.train_split, config.judge_images
+                pipeline, data, config.data, config.split, config.train_split, plan.most("judge_images")
             )
         except InputError as error:
             print(f"r2id: {error}", file=sys.stderr)

@@ -72,14 +72,18 @@ class ImageDataset:
         if count >= len(self):
             return self
         drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:count]
-        labels = None if self.labels is None else self.labels[drawn]
+        return self.picked(drawn.tolist())
+
+    def picked(self, indices: Sequence[int]) -> ImageDataset:
+        """Return the images at `indices`, in that order."""
+        indices = list(indices)
         return replace(
             self,
-            images=self.images[drawn],
-            labels=labels,
-            captions=picked(self.captions, drawn.tolist()),
-            more_captions=picked(self.more_captions, drawn.tolist()),
-            names=picked(self.names, drawn.tolist()),
+            images=self.images[indices],
+            labels=None if self.labels is None else self.labels[indices],
+            captions=picked(self.captions, indices),
+            more_captions=picked(self.more_captions, indices),
+            names=picked(self.names, indices),
         )
 
 

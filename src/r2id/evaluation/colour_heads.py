@@ -34,12 +34,24 @@ def probe_classes(features: Tensor, names: Sequence[str], classes: Sequence[str]
     index = {name: number for number, name in enumerate(classes)}
     if missing := sorted(index.keys() - set(names)):
         raise InputError(f"the judge has no training picture of {missing[0]!r}; give it more, or another split")
-    kept = [number for number, name in enumerate(names) if name in index]
+    logits = linear_probe(features, torch.tensor([index.get(name, -1) for name in names]), len(classes))
+    return lambda seen, shown: logits(seen).argmax(1)
+
+
+def linear_probe(features: Tensor, labels: Tensor, classes: int) -> Callable[[Tensor], Tensor]:
+    """Train a linear classifier of features [N, F], standardised, by multinomial logistic regression.
+
+    Args:
+        labels: class of each picture [N]; pictures with −1 are left out.
+        classes: their number.
+    Returns:
+        A function from features [M, F] to log-probabilities [M, classes], up to a constant for each picture.
+    """
     mean, deviation = features.mean(0), features.std(0) + 1e-6
-    values = (features[kept] - mean) / deviation
-    labels = torch.tensor([index[names[number]] for number in kept])
-    weight = torch.zeros(len(classes), values.shape[1], requires_grad=True)
-    bias = torch.zeros(len(classes), requires_grad=True)
+    kept = labels >= 0
+    values, labels = (features[kept] - mean) / deviation, labels[kept]
+    weight = torch.zeros(classes, values.shape[1], requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
@@ -51,7 +63,7 @@ def probe_classes(features: Tensor, names: Sequence[str], classes: Sequence[str]
     with torch.inference_mode(False), torch.enable_grad():
         optimizer.step(loss)
     weight, bias = weight.detach(), bias.detach()
-    return lambda seen, shown: ((seen - mean) / deviation @ weight.T + bias).argmax(1)
+    return lambda seen: (seen - mean) / deviation @ weight.T + bias
 
 
 def match_captions(

@@ -5,17 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from r2id.data.dataset import ImageDataset
-from r2id.diffusion.defaults import GenerationDefaults, sampling_options
+from r2id.diffusion.defaults import sampling_options
 from r2id.diffusion.guidance import check_guidance
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
-from r2id.evaluation import denoising_error, generation, reconstruction
+from r2id.evaluation import denoising_error, duplicates, generation, reconstruction
+from r2id.evaluation.canvases import measure_joint, measure_outpainting
 from r2id.evaluation.colour_judge import ColourJudge, ColourJudging
 from r2id.evaluation.denoising_error import conditions_of, measure_denoising_error, side_by_side, write_denoising_error
+from r2id.evaluation.duplicates import (
+    HELD_OUT,
+    LAYOUTS,
+    LEARNT,
+    SCALES,
+    SubjectCounter,
+    measure_counter,
+    measure_duplicates,
+)
 from r2id.evaluation.generation import (
     Reference,
     Unfinished,
@@ -26,89 +37,17 @@ from r2id.evaluation.generation import (
 )
 from r2id.evaluation.judge import Judge
 from r2id.evaluation.neighbours import write_neighbours
+from r2id.evaluation.plan import COLOUR_ONLY, Plan
 from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction
 from r2id.evaluation.report import CALLED, Report
 from r2id.files.atomic import check_writable
 from r2id.files.checksums import checksum
-from r2id.geometry.sizes import Size, scaled, size_text
+from r2id.geometry.sizes import Size, size_text
 from r2id.runtime.memory import check_fits_in_memory
 from r2id.runtime.precision import autocast, usable_precision
 from r2id.runtime.progress import Progress, unseen
 
-Factors = tuple[tuple[float, float], ...]
-LATENT_SIZES: Factors = ((0.5, 0.5), (1, 1), (1.75, 1.75))
-SIZES: Factors = ((1, 1), (2, 2), (27 / 32, 18 / 32), (0.5, 0.5))
-QUICK_LATENT_SIZES: Factors = ((1, 1),)
-QUICK_SIZES: Factors = ((1, 1), (27 / 32, 18 / 32))
-"""Default sizes, as multiples of the model's own height and width."""
-
-MOST = {"consistency": 500}
-"""Upper limits of images. Decoding at four times the size costs as much as twenty reconstructions."""
-
-QUICK_MOST = {"limit": 100, "consistency": 25, "count": 100, "real": 1000, "denoising_error": 50}
-"""Upper limits of images for a minute on two cores."""
-
 NOT_THE_FID = "r2id: the Fréchet distance of colour pictures has the features of EfficientNet-Lite0; it is not the FID"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Options of `r2id evaluate`.
-
-    Attributes:
-        quick: apply the limits QUICK_MOST, and measure fewer sizes by default.
-        count: pictures to generate at each latent size.
-        limit: test images to reconstruct; None for all.
-        denoising_error: test images for the denoising error.
-        latent_size, size: sizes of the latents and the pictures, (height, width); by default LATENT_SIZES and SIZES
-            times the model's own.
-        seed: seed of the generated pictures and all noise.
-        precision: "fp32" or, on devices that have it, "bf16" for generation and the denoising error.
-        num_inference_steps, guidance_scale, guidance_interval: sampling options, by default the model's own.
-        consistency, real: images for the agreement of sizes, and real images for comparison; None for all.
-    Raises:
-        InputError: a number is too small, or there is nothing to measure.
-    """
-
-    quick: bool = False
-    count: int = 1000
-    limit: int | None = None
-    denoising_error: int = 512
-    latent_size: tuple[Size, ...] = ()
-    size: tuple[Size, ...] = ()
-    seed: int = 0
-    precision: str = "fp32"
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    guidance_interval: tuple[float, float] | None = None
-    consistency: int | None = None
-    real: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("count", 0), ("limit", 0), ("denoising_error", 0), ("num_inference_steps", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name} is {value}; it must be at least {least}")
-        if not (self.count or self.limit is None or self.limit or self.denoising_error):
-            raise InputError(
-                "limit, count and denoising_error are all 0; at least one must be more, or nothing is measured"
-            )
-
-    def of(self, images: int, defaults: GenerationDefaults) -> Plan:
-        """Return the plan with every number and size filled in, for this number of images and a model's defaults."""
-        numbers: dict[str, Any] = dict.fromkeys(("limit", "consistency", "real", "denoising_error"), images)
-        numbers["count"] = self.count
-        for limits in (asdict(self), MOST, QUICK_MOST if self.quick else {}):
-            numbers |= {name: min(n, limits[name]) for name, n in numbers.items() if limits.get(name) is not None}
-        numbers["consistency"] = min(numbers["consistency"], numbers["limit"])
-        numbers |= defaults.fill(sampling_options(self))
-        latent_factors, factors = (QUICK_LATENT_SIZES, QUICK_SIZES) if self.quick else (LATENT_SIZES, SIZES)
-        latent_sizes = self.latent_size or tuple(scaled(defaults.latent_size, factor) for factor in latent_factors)
-        sizes = self.size or tuple(scaled(defaults.size, factor) for factor in factors)
-        # A repeated size is measured once.
-        return replace(
-            self, latent_size=tuple(dict.fromkeys(latent_sizes)), size=tuple(dict.fromkeys(sizes)), **numbers
-        )
 
 
 def evaluate(
@@ -147,8 +86,11 @@ def evaluate(
     check_guidance(sampling["guidance_scale"], sampling["guidance_interval"])
     plan = replace(plan, precision=usable_precision(plan.precision, pipeline.device))
     plan = _measurable(pipeline, data, plan, colour is None)
+    if not (colour and plan.count):
+        plan = replace(plan, canvases=0, duplicates=0)
     _check_fits_in_memory(pipeline, data, plan)
-    settings = dict(about or {}) | asdict(plan)
+    options = {name: value for name, value in asdict(plan).items() if colour or name not in COLOUR_ONLY}
+    settings = dict(about or {}) | options
     settings |= {"data": data.source, "images": checksum([data.images]), "weights": pipeline.checksum()}
     if colour and plan.count:
         settings |= {"judge": f"{len(colour.train)} images of {colour.train.source}"}
@@ -166,6 +108,10 @@ def evaluate(
         with autocast(plan.precision, pipeline.device):
             if plan.count:
                 evaluation.generation()
+            if plan.canvases:
+                evaluation.canvases()
+            if plan.duplicates:
+                evaluation.duplicates()
             if plan.denoising_error:
                 evaluation.denoising_error(output)
     except KeyboardInterrupt:
@@ -226,6 +172,12 @@ def _check_fits_in_memory(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) 
     check_fits_in_memory(plan.size, min(generation.BATCH, plan.count), channels)
     for latent_size in plan.latent_size:
         check_fits_in_memory([latent_size], denoised, features)
+    if plan.duplicates:
+        largest = max(SCALES)
+        grid = pipeline.defaults_on(data.image_size).latent_size
+        together = min(duplicates.BATCH, plan.duplicates)
+        check_fits_in_memory([(largest * data.image_size[0], largest * data.image_size[1])], together, channels)
+        check_fits_in_memory([(largest * grid[0], largest * grid[1])], together, features)
 
 
 @dataclass(frozen=True)
@@ -266,7 +218,7 @@ class _Evaluation:
         missing = self.missing("generation")
         if not missing:
             return
-        judge = self.judge()
+        judge = self.judge
         seen_at = {size: self.seen_size(size) for size in self.plan.size}
         references: dict[Size, Reference] = {}
         for seen in dict.fromkeys(seen_at.values()):
@@ -301,8 +253,44 @@ class _Evaluation:
             how: dict[str, Any] = {"seed": self.plan.seed, "sampling": sampling_options(self.plan)}
             write_neighbours(self.pipeline, judge, self.data, self.plan.latent_size[0], path, **how)
 
+    def canvases(self) -> None:
+        """Measure the seams of outpainting, and joint samples of three proportions."""
+        how: dict[str, Any] = {"count": self.plan.canvases, "seed": self.plan.seed}
+        how |= {"sampling": sampling_options(self.plan)}
+        if "outpainting" not in self.report.rows:
+            with self.progress(min(self.plan.canvases, len(self.data)), "outpainting") as on_batch:
+                row = measure_outpainting(self.pipeline, self.data, **how, on_batch=on_batch)
+                self.report.add("outpainting", [row])
+        if "joint" not in self.report.rows:
+            judge = self.judge
+            with self.progress(self.plan.canvases, "three proportions") as on_batch:
+                rows = measure_joint(self.pipeline, judge, self.data.image_size, **how, on_batch=on_batch)
+                self.report.add("joint", rows)
+
+    def duplicates(self) -> None:
+        """Count subjects in real pictures, in tiled ones, and in generated ones of several sizes."""
+        done, size = len(self.report.rows.get("duplicates", ())), self.data.image_size
+        # The first rows are of real pictures, which are added together.
+        missing = SCALES if not done else SCALES[done - 1 - len(LAYOUTS) :]
+        judge = self.judge if missing else None
+        if not isinstance(judge, ColourJudge):
+            return
+        train, features = judge.source.train, judge.source.features
+        with self.progress(min(LEARNT + HELD_OUT, len(train)), "parts of pictures") as on_batch:
+            counter = SubjectCounter.of(features, judge.device, train, on_batch)
+        if not done:
+            data = self.data.some(self.plan.duplicates)
+            with self.progress(len(data), "tiled pictures") as on_batch:
+                self.report.add("duplicates", measure_counter(counter, data, on_batch))
+        sampling = sampling_options(self.plan)
+        for scale in missing:
+            with self.progress(self.plan.duplicates, f"{scale} times as large") as on_batch:
+                how = (size, scale, self.plan.duplicates, self.plan.seed, sampling, on_batch)
+                self.report.add("duplicates", [measure_duplicates(self.pipeline, counter, judge.subjects, *how)])
+
+    @cached_property
     def judge(self) -> Judge:
-        """Return the judge of generated pictures."""
+        """The judge of generated pictures."""
         if self.colour is None:
             return load_judge(self.pipeline.device)
         print(NOT_THE_FID, file=sys.stderr)

@@ -36,12 +36,27 @@ def load_colour_judging(
     if most < 1:
         raise InputError(f"judge_images is {most}; it must be at least 1")
     features = ColourFeatures().to(pipeline.device)
-    train = _load(pipeline, data, train_split, test.image_size).some(most)
+    train = some_of_every_label(_load(pipeline, data, train_split, test.image_size), most)
 
     def real_at(size: Size) -> ImageDataset:
         return test if size == test.image_size else _load(pipeline, data, split, size)
 
     return ColourJudging(features, torch.device(pipeline.device), train, real_at)
+
+
+def some_of_every_label(data: ImageDataset, count: int) -> ImageDataset:
+    """Return `count` images as `some` draws them, but at least one of each label, as far as they go round.
+
+    A judge cannot be trained on a label without an image.
+    """
+    if count >= len(data) or data.labels is None:
+        return data.some(count)
+    drawn = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
+    firsts = {label: place for place, label in reversed(list(enumerate(data.labels[drawn].tolist())))}
+    first = sorted(firsts.values())[:count]
+    taken = set(first)
+    others = [place for place in range(len(drawn)) if place not in taken][: count - len(first)]
+    return data.picked([drawn[place] for place in sorted([*first, *others])])
 
 
 def _load(pipeline: R2Pipeline, data: str, split: str, size: Size) -> ImageDataset:

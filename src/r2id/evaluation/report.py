@@ -19,6 +19,9 @@ TITLES = {
     "reconstruction": "reconstruction of {limit} images, in [-1, 1]",
     "consistency": "mean squared error of {consistency} images between sizes, and at the border",
     "generation": "{count} generated pictures",
+    "outpainting": "steps of pixels across the seams of {canvases} outpainted pictures, over those near them",
+    "joint": "{canvases} pictures of three proportions each",
+    "duplicates": "subjects counted in {duplicates} pictures",
     "denoising_error": "denoising error by timestep of {denoising_error} images",
 }
 """Headings of the sections of a report; the numbers are settings."""
