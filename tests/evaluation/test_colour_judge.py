@@ -20,6 +20,7 @@ from r2id.evaluation.colour_heads import CaptionVectors, match_captions, probe_c
 from r2id.evaluation.colour_judge import ColourJudging, is_judged_in_colour
 from r2id.evaluation.evaluate import evaluate
 from r2id.evaluation.generation import Judged, Reference
+from r2id.evaluation.images import some_of_every_label
 from r2id.evaluation.metrics import frechet_distance, nearer_than_real, nearest
 from r2id.evaluation.plan import Plan
 from r2id.evaluation.report import read_evaluation
@@ -156,6 +157,16 @@ class TestJudge:
         assert is_judged_in_colour(of_colours(), coloured(12, 0))
         assert not is_judged_in_colour(of_colours(), replace(coloured(12, 0), labels=None))
 
+    def test_a_few_training_pictures_are_of_every_label(self):
+        many = coloured(240, 0)
+        skewed = replace(many, labels=torch.where(torch.arange(240) < 229, 0, torch.arange(240) % 12))
+        for count in (12, 20, 120):
+            some = some_of_every_label(skewed, count)
+            assert len(some) == count and set(some.labels.tolist()) == set(skewed.labels.tolist())
+        # Where all labels are there anyway, they are the same pictures.
+        assert torch.equal(some_of_every_label(many, 200).images, many.some(200).images)
+        assert len(some_of_every_label(of_texts(many), 7)) == 7 and len(some_of_every_label(skewed, 3)) == 3
+
     def test_a_missing_network_is_named_with_its_extra(self, monkeypatch):
         monkeypatch.setattr(colour_features.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(InputError, match=r"r2id\[judge\]"):
@@ -188,6 +199,18 @@ class TestEvaluation:
         assert (tmp_path / "neighbours.png").read_bytes().startswith(b"\x89PNG")
         kept = json.loads((tmp_path / "evaluation.json").read_text())
         assert kept["settings"]["judge"] == "240 images of colours 0"
+
+    def test_the_border_of_colour_pictures_is_measured(self, of_colours):
+        test, pipeline = coloured(6, 1), of_colours()
+        plan = Plan(limit=6, consistency=6, count=0, denoising_error=0, latent_size=((2, 2),), size=((8, 8),))
+        (row,) = evaluate(pipeline, test, plan).rows["consistency"]
+        pictures = test.batch(slice(None))
+        with torch.no_grad():
+            decoded = pipeline.resampler.decode(pipeline.resampler.encode(pictures, (2, 2)), (8, 8))
+        error = (decoded - pictures).square()
+        inside = error[..., 1:-1, 1:-1]
+        ring = (error.sum() - inside.sum()) / (error.numel() - inside.numel())
+        assert row["ring / inside"] == pytest.approx((ring / inside.mean()).item(), rel=1e-4)
 
     def test_without_a_judge_of_colours_generation_is_not_measured(self, of_colours, capsys):
         plan = Plan(**PLAN | {"denoising_error": 12}, count=4, size=((8, 8),))

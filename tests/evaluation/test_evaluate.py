@@ -63,6 +63,8 @@ class TestPlan:
     def test_quick_limits_images_pictures_and_the_real_digits(self):
         plan = Plan(quick=True).of(10_000, DIGITS_DEFAULTS)
         assert {name: getattr(plan, name) for name in QUICK_MOST} == QUICK_MOST
+        assert Plan(quick=True).most("judge_images") == QUICK_MOST["judge_images"] < Plan().most("judge_images")
+        assert Plan(quick=True, judge_images=36).most("judge_images") == 36
         assert plan.real == 1000 and plan.latent_size == ((8, 8),) and plan.size == ((32, 32), (27, 18))
         assert Plan(quick=True, count=7, limit=5, latent_size=((2, 3),)).of(10_000, DIGITS_DEFAULTS) == replace(
             plan, count=7, limit=5, consistency=5, latent_size=((2, 3),)
