@@ -34,6 +34,7 @@ from r2id.files.images import as_output
 from r2id.geometry.canvas import plain
 from r2id.geometry.sizes import Size, in_proportion, size_text
 from r2id.training.conditioners import conditioning_parts
+from r2id.training.latent_statistics import adapt_to
 from r2id.training.objectives import DiffusionObjective
 from r2id.training.settings import DiffuserTraining
 from r2id.training.setup import network_arguments
@@ -75,6 +76,8 @@ def trainings_of(data: Real, options: argparse.Namespace, folder: Path) -> dict[
     """Return the training of each network on a data set, in the state that `folder` holds."""
     resampler = R2IR.from_pretrained("pictures").eval().requires_grad_(False)
     latents = data.latents(resampler, CELL, folder / "latents")
+    # Both networks on latents learn them at the scales that `r2id train` gives them.
+    adapt_to(resampler, [latents], [GRID])
     channels = latents.parts[0].shape[1]
 
     def told() -> tuple[dict[str, Any], Any]:

@@ -142,6 +142,8 @@ def test_a_run_measures_every_network_and_size_and_resumes(peers, tmp_path, monk
             return functional.adaptive_avg_pool2d(pictures, 4).flatten(1)
 
     monkeypatch.setattr(peers, "ColourFeatures", StandIn)
+    adapted = []
+    monkeypatch.setattr(peers, "adapt_to", lambda _, data, sizes: adapted.append(([len(one) for one in data], sizes)))
     folder = write_pictures(tmp_path / "data", captions)
     arguments = ["--data", f"squares={folder}", "--seconds", "1e-6", "--batch", "4", "--count", "6"]
     arguments += ["--inference-steps", "2", "--threads", "1", "--output", str(tmp_path / "out")]
@@ -160,6 +162,7 @@ def test_a_run_measures_every_network_and_size_and_resumes(peers, tmp_path, monk
     assert all(row["steps"] == 1 for row in results["rows"] if row["network"] != "real")
     assert len(list((tmp_path / "out" / "squares").glob("*.png"))) == 7
     assert "| UNet |" in capsys.readouterr().out
+    assert adapted == [([12], [(2, 2)])]
     # What is there is not measured again, and what is not is the same.
     file.write_text(json.dumps(results | {"rows": results["rows"][:4]}))
     peers.main()
