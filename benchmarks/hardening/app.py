@@ -107,7 +107,7 @@ class Visitor:
         return {"path": answer.json()[0], "orig_name": name, "meta": {"_type": "gradio.FileData"}}
 
     def generate(self, label: str, latent: int = 8, size: int = 64, steps: int = 20, seed: int = 1) -> list[Any]:
-        return self.ask("generate", [label], latent, latent, size, size, steps, 4.0, seed)
+        return self.ask("generate", [label], latent, latent, size, size, steps, 4.0, seed, 1, "one canvas", [], 4)
 
 
 def picture(address: str) -> Image.Image:

@@ -148,7 +148,7 @@ def test_uploads_good_and_bad(visit, tmp_path):
     Image.new("L", (40, 20), 128).save(tmp_path / "grey.png")
     (tmp_path / "note.png").write_text("no picture")
     browser = visit("--window-size=1280,1400")
-    browser.find_elements(By.CSS_SELECTOR, "button[role=tab]")[1].click()
+    browser.find_element(By.XPATH, "//button[@role='tab'][contains(., 'Your picture')]").click()
     chooser = until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#upload input[type=file]"))[0]
     chooser.send_keys(str(tmp_path / "note.png"))
     until(browser, lambda: "note" in browser.find_element(By.ID, "upload").text)

@@ -15,9 +15,12 @@ import torch
 from PIL import Image
 
 from r2id.app import studio as module
+from r2id.app.generator import JOINT, ONE, PANORAMA
 from r2id.app.page import build
 from r2id.app.parts import data_address
-from r2id.app.studio import WHOLE, Session, Studio, zoomed
+from r2id.app.session import WHOLE, Session, zoomed
+from r2id.app.studio import Studio
+from r2id.conditioning.labels import LabelConditioner
 from r2id.errors import InputError
 from r2id.files.latents import Latents
 from r2id.geometry.sizes import size_text
@@ -29,8 +32,8 @@ def studio(make_pipeline):
     return Studio(make_pipeline(canvas=(32, 32)))
 
 
-def made_by(studio, labels=("1", "2"), latent_size=(2, 3), size=(9, 6), steps=3, guidance=2.0, seed=0):
-    return list(studio.generate(labels, latent_size, size, steps, guidance, seed))
+def made_by(studio, labels=("1", "2"), latent_size=(2, 3), size=(9, 6), steps=3, guidance=2.0, seed=0, **canvas):
+    return list(studio.generate(labels, latent_size, size, steps, guidance, seed, **canvas))
 
 
 def test_every_step_is_shown_and_the_last_is_the_session(studio):
@@ -62,10 +65,11 @@ def test_work_that_takes_too_long_is_stopped_with_a_sentence(studio, monkeypatch
 def test_a_model_of_texts_has_a_page_of_texts(text_pipeline):
     studio = Studio(text_pipeline)
     boxes = [block for block in build(studio).blocks.values() if isinstance(block, gradio.Textbox)]
-    assert [box.elem_id for box in boxes] == ["texts"]
+    assert [box.elem_id for box in boxes] == ["texts", "shows"]
     session = made_by(studio, labels=["a red/../circle", "big square"])[-1]
     assert studio.files(session)[0].name == "r2id-a_red_.._circle-9x6.png"
-    with pytest.raises(InputError, match="there is no text; write one"):
+    assert studio.files(made_by(studio, labels=["心" * 100])[-1])[0].name == f"r2id-{'心' * 53}-9x6.png"
+    with pytest.raises(InputError, match="there is no prompt; write one"):
         made_by(studio, labels=[])
 
 
@@ -262,3 +266,90 @@ def test_the_page_starts_from_what_the_model_says(make_pipeline):
     assert [blocks[name].value for name in names] == [7, 1.5, 16, 12, 64, 48]
     assert studio.sizes[:3] == [(64, 48), (128, 96), (54, 27)]
     assert blocks["Picture sizes, height × width"].value == "64x48"
+
+
+class TestProportions:
+    """Several canvases as one joint sample, and panoramas."""
+
+    @pytest.fixture
+    def studio(self, word_pipeline):
+        return Studio(word_pipeline)
+
+    def jointly(self, studio):
+        return list(studio.generate(["rocket", "heart"], (4, 4), (48, 48), 2, 1.5, 0, [(1, 1), (9, 16)]))
+
+    def test_each_label_is_shown_on_every_canvas(self, studio):
+        *steps, session = self.jointly(studio)
+        assert [[picture.size for picture in one] for one in steps] == [[(128, 128), (128, 72)] * 2] * 2
+        assert [one.grid for one in session.canvases] == [(4, 4), (3, 5)] and session.count == 4
+        assert [picture.size for picture in studio.pictures(session)] == [(48, 48), (64, 36)] * 2
+        generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+        with autocast("bf16", "cpu"):
+            how = {"num_inference_steps": 2, "guidance_scale": 1.5, "generator": generators, "joint": True}
+            expected = studio.pipeline(["rocket", "heart"], (4, 4), [(48, 48), (36, 64)], **how).latents
+        for one, latents in zip(session.canvases, expected, strict=True):
+            assert torch.equal(one.latents, latents.float())
+
+    def test_any_of_them_is_looked_at_saved_and_decoded_again(self, studio):
+        session = replace(self.jointly(studio)[-1], picked=3)
+        one = session.picked_one
+        assert (
+            one.labels == ("heart",)
+            and one.size == (36, 64)
+            and torch.equal(one.latents, session.others[0].latents[1:])
+        )
+        assert studio.look(session).size == (480, 270)
+        picture, latents = studio.files(session)
+        assert picture.name == "r2id-heart-36x64.png" and Image.open(picture).size == (64, 36)
+        assert torch.allclose(Latents.load(latents).values, session.others[0].latents, atol=1e-2, rtol=1e-2)
+        again = session.resized((96, 96))
+        assert [one.size for one in again.canvases] == [(96, 96), (72, 128)] and again.view == WHOLE
+
+    def test_a_panorama_is_wider_and_looked_at_from_one_field(self, studio):
+        *steps, session = studio.generate(["rocket"], (4, 4), (32, 32), 2, 1.0, 0, times_as_wide=3)
+        assert [one[0].size for one in steps] == [(128, 43)] * 2
+        assert session.grid == (4, 12) and session.size == (32, 96)
+        generator = torch.Generator().manual_seed(0)
+        with autocast("bf16", "cpu"):
+            how = {"num_inference_steps": 2, "guidance_scale": 1.0, "generator": [generator]}
+            expected = studio.pipeline.panorama(["rocket"], (32, 96), (4, 4), **how)
+        assert torch.equal(session.latents, expected.latents.float())
+        shown = studio.pictures(session)[0]
+        assert numpy.abs(numpy.asarray(shown).astype(int) - numpy.asarray(expected.images[0])).mean() < 2
+        assert studio.look(session).size == (576, 192)
+
+    def test_the_limits_count_every_canvas(self, studio):
+        with pytest.raises(InputError, match="33 pictures are asked for"):
+            made_by(studio, labels=["heart"] * 11, proportions=[(1, 1), (9, 16), (16, 9)])
+        with pytest.raises(InputError, match="256x4096; the page takes at most 2048"):
+            made_by(studio, labels=["heart"], size=(256, 512), times_as_wide=8)
+
+    def test_the_page_wants_two_proportions_and_makes_several_of_each(self, studio):
+        generate = next(one.fn for one in build(studio).fns.values() if one.name == "generate")
+        with pytest.raises(gradio.Error, match="1 proportions are chosen; choose at least 2"):
+            list(generate("heart", 4, 4, 32, 32, 2, 1.0, 0, 1, JOINT, ["1:1"]))
+        *_, (pictures, _, _, line, session) = generate("heart\n\n rocket ", 4, 4, 32, 32, 1, 1.0, 0, 2)
+        assert len(pictures) == 4 and session.labels == ("heart", "heart", "rocket", "rocket")
+        assert line == "4 latents of 4x4, decoded at 32x32"
+        *_, (_, _, _, line, _) = generate("heart", 4, 4, 32, 32, 1, 1.0, 0, 1, JOINT, ["1:1", "9:16"])
+        assert line == "2 latents of 4x4, 5x3, decoded at 32x32, 43x24"
+
+    def test_only_a_pyramid_offers_panoramas(self, studio, make_pipeline):
+        for one, expected in ((studio, [ONE, JOINT, PANORAMA]), (Studio(make_pipeline()), [ONE, JOINT])):
+            radio = next(block for block in build(one).blocks.values() if block.elem_id == "canvas")
+            assert [name for name, _ in radio.choices] == expected
+
+    def test_many_classes_are_searched_for_by_name(self, make_pipeline):
+        pipeline = make_pipeline()
+        names = tuple(f"class {number}" for number in range(30))
+        pipeline.register_modules(conditioner=LabelConditioner(names, dim=8))
+        classes = next(block for block in build(Studio(pipeline)).blocks.values() if block.elem_id == "classes")
+        assert classes.multiselect and len(classes.choices) == 30
+
+
+def test_words_that_are_not_known_are_told_to_every_visitor(word_pipeline, text_pipeline, make_pipeline):
+    studio = Studio(word_pipeline)
+    told = ["the word 'rockte' is not known, and read as 'rocket'", "the word 'qx' is not known, and left out"]
+    for _ in range(2):
+        assert studio.remarks(["red rockte", "a blue qx"]) == told
+    assert Studio(text_pipeline).remarks(["qx"]) == [] == Studio(make_pipeline()).remarks(["3"])

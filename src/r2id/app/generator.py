@@ -10,7 +10,8 @@ from typing import Any
 import gradio
 
 from r2id.app.parts import component, data_address, said
-from r2id.app.studio import LARGEST_LATENT, MOST_STEPS, WHOLE, Session, Studio, zoomed
+from r2id.app.session import WHOLE, Session, zoomed
+from r2id.app.studio import LARGEST_LATENT, MOST_STEPS, PROPORTIONS, Studio
 from r2id.errors import InputError
 from r2id.geometry.sizes import Size, check_size, size_text
 
@@ -23,12 +24,25 @@ TO_THE_PICTURES = """() => {
 PRESET_OF = "(height, width) => %s.find(text => text === `${height}x${width}`) ?? null"
 """In the browser, where quick typing does not outrun the answers."""
 
-ABOUT = """Generate {what} from latents of any height and width, decode the same latents at any size, and zoom into the
+LATENTS_ON = """(height, width) => {
+    const ratio = Math.sqrt(height / width), least = side => Math.min(Math.max(Math.round(side), 1), %d);
+    return height > 0 && width > 0 ? [least(%d * ratio), least(%d / ratio)] : [%d, %d];
+}"""
+"""In the browser too: the latents of a model of many proportions, as dense in each direction."""
+
+ABOUT = """Generate {what}, with latents of any height and width. Decode the same latents at any size, and zoom into the
 picture as a function of coordinates. Everything runs on this machine."""
 
+ONE, JOINT, PANORAMA = "one canvas", "several proportions as one picture", "a panorama"
+FEW_LABELS = 20
+"""Most labels that have a box each; more are searched for by their name."""
 
-def generator(studio: Studio) -> None:
-    """Add the part of a studio to the page: generate, decode again, zoom, encode a picture."""
+
+def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
+    """Add the part of a studio to the page: generate, decode again, zoom, encode a picture.
+
+    Returns the button that sends the picked picture to be continued, and the state of the visitor.
+    """
 
     def size_of(height: float | None, width: float | None, name: str) -> Size:
         if height is None or width is None:
@@ -37,9 +51,12 @@ def generator(studio: Studio) -> None:
 
     def shown(session: Session, latent: Any) -> Iterator[tuple[Any, ...]]:
         """Yield the pictures alone, then with the picked one, the `latent`, a line of text and the session."""
-        of = f"{len(session.latents)} latents" if len(session.latents) > 1 else "1 latent"
-        latent_height, latent_width = session.latents.shape[-2:]
-        line = f"{of} of {latent_height}x{latent_width}, decoded at {size_text(session.size)}"
+        of = f"{session.count} latents" if session.count > 1 else "1 latent"
+        grids, sizes = (
+            ", ".join(dict.fromkeys(map(size_text, sides)))
+            for sides in ([one.grid for one in session.canvases], [one.size for one in session.canvases])
+        )
+        line = f"{of} of {grids}, decoded at {sizes}"
         pictures = studio.pictures(session)
         addresses = [data_address(picture) for picture in pictures]
         yield addresses, *(gradio.skip(),) * 4
@@ -50,17 +67,28 @@ def generator(studio: Studio) -> None:
         return data_address(studio.channels(session))
 
     @said
-    def generate(labels, latent_height, latent_width, height, width, steps, guidance, seed):  # type: ignore[no-untyped-def]
+    def generate(  # type: ignore[no-untyped-def]
+        labels, latent_height, latent_width, height, width, steps, guidance, seed,
+        count=1, canvas=ONE, proportions=(), times_as_wide=1,
+    ):  # fmt: skip
         latent_size = size_of(latent_height, latent_width, "the latent size")
         size = size_of(height, width, "the picture size")
         if isinstance(labels, str):
             labels = [text.strip() for text in labels.splitlines() if text.strip()]
-        for step, made in enumerate(studio.generate(labels, latent_size, size, int(steps), guidance, int(seed or 0))):
-            if isinstance(made, Session):
-                yield from shown(made, latent_of(made))
+        for sentence in studio.remarks(labels):
+            gradio.Warning(sentence)
+        if canvas == JOINT and len(proportions) < 2:
+            raise InputError(f"{len(proportions)} proportions are chosen; choose at least 2")
+        jointly = [PROPORTIONS[text] for text in proportions] if canvas == JOINT else []
+        wide = int(times_as_wide) if canvas == PANORAMA else 1
+        each = [label for label in labels for _ in range(int(count))]
+        made = studio.generate(each, latent_size, size, int(steps), guidance, int(seed or 0), jointly, wide)
+        for step, one in enumerate(made):
+            if isinstance(one, Session):
+                yield from shown(one, latent_of(one))
             else:
-                skip = gradio.skip()
-                yield [data_address(one) for one in made], skip, skip, f"step {step + 1} of {int(steps)}", skip
+                skip, large = gradio.skip(), data_address(studio.enlarged(one[0]))
+                yield [data_address(small) for small in one], large, skip, f"step {step + 1} of {int(steps)}", skip
 
     @said
     def encode(path, latent_height, latent_width, height, width):  # type: ignore[no-untyped-def]
@@ -73,12 +101,12 @@ def generator(studio: Studio) -> None:
         if session is None:
             yield (gradio.skip(),) * 5
         else:
-            session = replace(session, size=size_of(height, width, "the picture size"), view=WHOLE)
+            session = session.resized(size_of(height, width, "the picture size"))
             yield from shown(session, gradio.skip())
 
     @said
     def pick(session: Session | None, event: gradio.EventData):  # type: ignore[no-untyped-def]
-        if session is None or not 0 <= event.index < len(session.latents):
+        if session is None or not 0 <= event.index < session.count:
             return (gradio.skip(),) * 3
         session = replace(session, picked=event.index, view=WHOLE)
         return data_address(studio.look(session)), latent_of(session), session
@@ -105,17 +133,25 @@ def generator(studio: Studio) -> None:
 
     defaults, presets = studio.defaults, {size_text(size): size for size in studio.sizes}
     default_latent = [min(side, LARGEST_LATENT) for side in defaults.latent_size]
-    what = f"pictures of {', '.join(studio.labels)}" if 0 < len(studio.labels) <= 10 else "pictures"
+    if studio.labels:
+        what = f"pictures of {', '.join(studio.labels)}" if len(studio.labels) <= 10 else "pictures by class"
+    else:
+        what = "pictures from prompts"
     session = gradio.State(None, time_to_live=3600)
     gradio.Markdown(ABOUT.format(what=what))
     with gradio.Row():
         with gradio.Column(scale=2, min_width=300):
             with gradio.Tab("Generate"):
-                labels = (
-                    gradio.CheckboxGroup(studio.labels, value=studio.labels[:10], label="Labels")
-                    if studio.labels
-                    else gradio.Textbox(label="Texts, one in a line", lines=3, elem_id="texts")
-                )
+                if not studio.labels:
+                    labels: Any = gradio.Textbox(
+                        label="Prompts, one in a line", lines=2, placeholder="red heart", elem_id="texts"
+                    )
+                elif len(studio.labels) <= FEW_LABELS:
+                    labels = gradio.CheckboxGroup(studio.labels, value=studio.labels[:10], label="Labels")
+                else:
+                    labels = gradio.Dropdown(
+                        studio.labels, value=studio.labels[:2], multiselect=True, label="Classes", elem_id="classes"
+                    )
                 with gradio.Row():
                     steps = gradio.Slider(
                         1, MOST_STEPS, min(defaults.num_inference_steps, MOST_STEPS), step=1, label="Steps"
@@ -123,7 +159,23 @@ def generator(studio: Studio) -> None:
                     guidance = gradio.Slider(
                         1, 10, min(max(defaults.guidance_scale, 1), 10), step=0.1, label="Guidance"
                     )
-                seed = gradio.Number(1, precision=0, minimum=0, label="Seed")
+                with gradio.Row():
+                    # A prompt is one of many pictures; ten digits are enough.
+                    count = gradio.Slider(
+                        1, 10, 1 if 0 < len(studio.labels) <= FEW_LABELS else 2, step=1, label="Pictures each"
+                    )
+                    seed = gradio.Number(1, precision=0, minimum=0, label="Seed")
+                canvas = gradio.Radio(
+                    [ONE, JOINT, *([PANORAMA] if studio.is_pyramid else [])],
+                    value=ONE,
+                    label="Canvas",
+                    elem_id="canvas",
+                )
+                proportions = gradio.CheckboxGroup(
+                    list(PROPORTIONS), value=list(PROPORTIONS)[:3], label="Proportions, width to height", visible=False,
+                    elem_id="proportions",
+                )  # fmt: skip
+                times_as_wide = gradio.Slider(2, 8, 4, step=1, label="Times as wide", visible=False)
                 generate_button = gradio.Button("Generate", variant="primary", elem_id="generate")
             with gradio.Tab("Your picture"):
                 upload = gradio.File(label="Picture", type="filepath", file_types=["image"], elem_id="upload")
@@ -149,6 +201,7 @@ def generator(studio: Studio) -> None:
             with gradio.Row():
                 out_button = gradio.Button("Zoom out", size="sm", elem_id="zoom-out")
                 save_button = gradio.Button("Prepare downloads", size="sm", elem_id="save")
+                continue_button = gradio.Button("Outpaint or inpaint", size="sm", elem_id="continue")
             gradio.Markdown(
                 "Drag over the picture to zoom into a part. On a touch screen, begin sideways. "
                 "Click a small picture to see it here."
@@ -168,7 +221,10 @@ def generator(studio: Studio) -> None:
         asks(None, js=TO_THE_PICTURES, **hidden)
     shows_others = (
         generate_button.click(
-            generate, [labels, *sizes, steps, guidance, seed], everything, **many | {"concurrency_id": "generating"}
+            generate,
+            [labels, *sizes, steps, guidance, seed, count, canvas, proportions, times_as_wide],
+            everything,
+            **many | {"concurrency_id": "generating"},
         ),
         encode_button.click(encode, [upload, *sizes], everything, **many),
         decode_button.click(decode, [session, height, width], everything, **many),
@@ -180,8 +236,18 @@ def generator(studio: Studio) -> None:
     for shown_others in shows_others:
         # The files are those of pictures that were shown before.
         shown_others.success(lambda: gradio.File(None, visible=False), None, files, **unqueued)
+    canvas.input(
+        lambda chosen: (gradio.CheckboxGroup(visible=chosen == JOINT), gradio.Slider(visible=chosen == PANORAMA)),
+        canvas,
+        [proportions, times_as_wide],
+        **unqueued,
+    )
     for side in (height, width):
         side.input(None, [height, width], preset, js=PRESET_OF % json.dumps(list(presets)), **hidden)
+        if studio.chooses_latents:
+            latents_on = LATENTS_ON % (LARGEST_LATENT, *default_latent, *default_latent)
+            side.change(None, [height, width], [latent_height, latent_width], js=latents_on, **hidden)
     viewer.select(zoom, session, [viewer, session], **one)
     out_button.click(zoom_out, session, [viewer, session], **one)
     save_button.click(save, session, files, **hidden)
+    return continue_button, session

@@ -1,11 +1,13 @@
-"""The page of `r2id app`: a part that generates, and one for photographs."""
+"""The page of `r2id app`: parts that generate, that continue a given picture, and for photographs."""
 
 from __future__ import annotations
 
 import gradio
 
+from r2id.app.easel import Easel
 from r2id.app.enlarger import Enlarger
 from r2id.app.generator import generator
+from r2id.app.painting import painting
 from r2id.app.photographs import photographs
 from r2id.app.studio import Studio
 from r2id.errors import InputError
@@ -23,13 +25,15 @@ def build(studio: Studio | None, enlarger: Enlarger | None = None) -> gradio.Blo
     """Build the page of a studio, an enlarger, or both as tabs, with its queue."""
     with gradio.Blocks(title="R2ID", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gradio.Markdown("# R2ID")
-        if studio and enlarger:
-            with gradio.Tab("Generator"):
-                generator(studio)
-            with gradio.Tab("Photographs"):
-                photographs(enlarger)
-        elif studio:
-            generator(studio)
+        if studio:
+            with gradio.Tabs() as tabs:
+                with gradio.Tab("Generator"):
+                    send, session = generator(studio)
+                with gradio.Tab("Outpaint and inpaint", id="painting"):
+                    painting(Easel(studio), send, session, tabs)
+                if enlarger:
+                    with gradio.Tab("Photographs"):
+                        photographs(enlarger)
         elif enlarger:
             photographs(enlarger)
     # One request per queue at a time; more would slow each other down.

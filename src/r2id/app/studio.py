@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import queue
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from r2id.app.session import WHOLE, Session, in_area
+from r2id.app.watching import watched
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.files.atomic import file_name
 from r2id.files.contact_sheets import contact_sheet, enlarged
 from r2id.files.images import FORMATS, as_output, as_values, read_image
 from r2id.files.latents import SUFFIX, Latents
-from r2id.geometry.sizes import Size, check_size, scaled, size_text
+from r2id.geometry.canvas import Canvas, plain
+from r2id.geometry.sizes import Size, check_size, in_proportion, scaled, size_text
 from r2id.runtime.precision import autocast
 
 MOST_PICTURES = 20
@@ -42,23 +43,13 @@ SHOWN = 480
 BAND = 2**19
 """Pixels between two checks of the time limit."""
 
+SMALL, SMALL_IN_CELLS = 32, 128
+"""Pixels along the longer side of a picture while it is sampled, of a whole object and by a pyramid."""
+
 SIZES = ((1, 1), (2, 2), (27 / 32, 18 / 32), (18 / 32, 1), (4, 51 / 32), (8, 8), (16, 16))
 """Picture sizes that the page offers, as multiples of the model's own height and width."""
-
-View = tuple[float, float, float, float]
-WHOLE: View = (0.0, 0.0, 1.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Session:
-    """State of one visitor: latents with labels, the decoded size, the picked picture and its visible part."""
-
-    latents: Tensor
-    labels: tuple[str, ...]
-    canvas: Size
-    size: Size
-    picked: int = 0
-    view: View = WHOLE
+PROPORTIONS = {"1:1": (1, 1), "16:9": (9, 16), "9:16": (16, 9), "3:1": (1, 3), "1:3": (3, 1)}
+"""Proportions that the page offers, written width to height, and as (height, width)."""
 
 
 class Studio:
@@ -70,8 +61,18 @@ class Studio:
         self.pipeline, self.resampler = pipeline, pipeline.resampler
         self.labels = list(pipeline.conditioner.label_names)
         self.defaults = pipeline.generation_defaults
-        own = [scaled(self.defaults.size, factor) for factor in SIZES]
-        self.sizes = [size for size in own if max(size) <= LARGEST_PICTURE]
+        self.is_pyramid = self.resampler.config.attention == "pyramid"
+        """Whether pictures are made of cells, in any number, so that there are panoramas with a field."""
+        self.preview_side = SMALL_IN_CELLS if self.is_pyramid else SMALL
+        self.chooses_latents = pipeline.diffuser.config.canvas is None
+        """Whether the model has seen many proportions, each with its own latents."""
+        own = self.defaults.size
+        if not self.chooses_latents:
+            sizes = [scaled(own, factor) for factor in SIZES]
+        else:
+            sizes = [scaled(own, (factor, factor)) for factor in (1, 2, 4)]
+            sizes += [in_proportion(scaled(own, (2, 2)), canvas) for canvas in list(PROPORTIONS.values())[1:]]
+        self.sizes = [size for size in dict.fromkeys(sizes) if max(size) <= LARGEST_PICTURE]
         self._temporary = tempfile.TemporaryDirectory(prefix="r2id-")
         self.folder = Path(self._temporary.name)
         """Folder of all visitors' files, each in its own subfolder, until the studio ends."""
@@ -84,64 +85,78 @@ class Studio:
         num_inference_steps: int,
         guidance_scale: float,
         seed: int,
+        proportions: Sequence[Canvas] = (),
+        times_as_wide: int = 1,
     ) -> Iterator[list[Image.Image] | Session]:
-        """Yield the small decoded pictures of every step, and at the end the session."""
+        """Yield the small decoded pictures of every step, and at the end the session.
+
+        Args:
+            labels: a label or text for each picture.
+            latent_size, size, num_inference_steps, guidance_scale: as for the pipeline.
+            seed: of the first picture; the others have the next ones.
+            proportions: of canvases that are sampled jointly, each with the area of `size`.
+            times_as_wide: above 1, the picture is a panorama of so many times the width.
+        """
         if not labels:
             raise InputError(
-                "no label is chosen; choose at least one" if self.labels else "there is no text; write one"
+                "no label is chosen; choose at least one" if self.labels else "there is no prompt; write one"
             )
-        if len(labels) > MOST_PICTURES:
-            raise InputError(f"{len(labels)} pictures are asked for; the page makes at most {MOST_PICTURES} at once")
-        check_number("the number of steps", num_inference_steps, 1, MOST_STEPS)
-        check_number("guidance", guidance_scale, 1, 20)
-        check_number("the seed", seed, 0, 2**31)
         check_within(latent_size, LARGEST_LATENT, "the latent size")
-        check_decoded(size, len(labels))
-        canvas = tuple(self.pipeline.diffuser.config.canvas or size)
-        small = _fitted(canvas, 32)
-        began, made = time.monotonic(), queue.Queue[Any]()
-        stopped = threading.Event()
+        check_within(size, LARGEST_PICTURE, "the picture size")
+        sizes = [in_area(size, one) for one in proportions] or [(size[0], times_as_wide * size[1])]
+        if len(labels) * len(sizes) > MOST_PICTURES:
+            raise InputError(
+                f"{len(labels) * len(sizes)} pictures are asked for; the page makes at most {MOST_PICTURES} at once"
+            )
+        check_sampling(num_inference_steps, guidance_scale, seed)
+        for one in sizes:
+            check_decoded(one, len(labels) * len(sizes))
+        square = (round((latent_size[0] * latent_size[1]) ** 0.5),) * 2
+        run: Callable[..., Any] = self.pipeline
+        how: dict[str, Any]
+        if proportions:
+            how = {"latent_size": square, "size": sizes, "joint": True}
+        elif times_as_wide > 1:
+            run, how = self.pipeline.panorama, {"latent_size": square, "size": sizes[0], "output_type": "pt"}
+        else:
+            how = {"latent_size": latent_size, "size": size}
+        trained = self.pipeline.diffuser.config.canvas
+        canvases = [tuple(trained)] if trained and not proportions and times_as_wide == 1 else sizes
 
-        def after_step(pipeline: R2Pipeline, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
-            if stopped.is_set():
-                raise InputError("stopped")
-            if time.monotonic() - began > LONGEST:
-                raise InputError(f"this takes more than {LONGEST:.0f} s; ask for fewer labels, latents or steps")
-            latents = self.resampler.destandardise(tensors["latents"].float())
-            made.put(pipeline.decode(latents, small, canvas))
-            return {}
+        def preview(latents: Any) -> list[Image.Image]:
+            each = latents if proportions else [latents]
+            return by_label([self.preview(one, canvas) for one, canvas in zip(each, canvases, strict=True)])
 
-        def work() -> None:
-            try:
-                with self._quickly():
-                    result = self.pipeline(
-                        list(labels),
-                        latent_size,
-                        size,
-                        output_type="latent",
-                        num_inference_steps=num_inference_steps,
-                        guidance_scale=guidance_scale,
-                        generator=[torch.Generator().manual_seed(seed + index) for index in range(len(labels))],
-                        callback_on_step_end=after_step,
-                    )
-                made.put(Session(result.latents.float(), tuple(labels), canvas, size))
-            except Exception as error:
-                made.put(error)
+        def sample(after_step: Any) -> list[Tensor]:
+            with self.quickly():
+                latents = run(
+                    list(labels),
+                    **{"output_type": "latent"} | how,
+                    num_inference_steps=num_inference_steps,
+                    guidance_scale=guidance_scale,
+                    generator=[torch.Generator().manual_seed(seed + index) for index in range(len(labels))],
+                    callback_on_step_end=after_step,
+                ).latents
+                return [plain(one).float() for one in (latents if proportions else [latents])]
 
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        try:
-            while True:
-                one = made.get()
-                if isinstance(one, Exception):
-                    raise one
-                yield one
-                if isinstance(one, Session):
-                    return
-        finally:
-            # Sampling stops when the visitor has left.
-            stopped.set()
-            thread.join()
+        every = yield from watched(sample, preview, LONGEST, "ask for fewer pictures, latents or steps")
+        each = zip(every, canvases, sizes, strict=True)
+        sessions = [Session(latents, tuple(labels), canvas, one) for latents, canvas, one in each]
+        yield replace(sessions[0], others=tuple(sessions[1:]))
+
+    def remarks(self, labels: Sequence[str]) -> list[str]:
+        """Return a sentence for each thing that the model does not read in these texts."""
+        return [] if self.labels or self.pipeline.text_encoder else self.pipeline.conditioner.remarks(labels)
+
+    def enlarged(self, picture: Image.Image) -> Image.Image:
+        """Return a small picture as large as the page shows it."""
+        height, width = _shown((picture.height, picture.width))
+        return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+    def preview(self, latents: Tensor, canvas: Canvas) -> list[Image.Image]:
+        """Return small pictures of standardised latents while they are sampled."""
+        size = fitted(canvas, self.preview_side)
+        return self.pipeline.decode(self.resampler.destandardise(latents.float()), size, canvas)
 
     def encode(self, path: str | None, latent_size: Size, size: Size) -> Session:
         """Return the session of an uploaded picture."""
@@ -161,59 +176,69 @@ class Studio:
         return Session(latent, (), (levels.shape[-2], levels.shape[-1]), size)
 
     def pictures(self, session: Session) -> list[Image.Image]:
-        """Decode all pictures of a session at its size."""
-        check_decoded(session.size, len(session.latents))
-        began, (height, width) = time.monotonic(), session.size
+        """Decode all pictures of a session at its sizes."""
+        for one in session.canvases:
+            check_decoded(one.size, session.count)
+        began = time.monotonic()
+        with self.quickly():
+            return by_label([self._decoded(one, began) for one in session.canvases])
+
+    def _decoded(self, session: Session, began: float) -> list[Image.Image]:
+        """Decode the pictures of one canvas, in bands of rows, until LONGEST after `began`."""
+        height, width = session.size
         rows, pictures = max(1, BAND // width), []
-        with self._quickly():
-            for latent in session.latents.split(max(1, BAND // (height * width))):
-                field, bands = self.resampler.field(latent, session.canvas), []
-                for top in range(0, height, rows):
-                    if time.monotonic() - began > LONGEST:
-                        raise InputError(f"this takes more than {LONGEST:.0f} s; ask for a smaller size")
-                    bands.append(field.render(session.size, (top, 0, min(top + rows, height), width)))
-                pictures += as_output(torch.cat(bands, dim=-2), "pil")
+        for latent in session.latents.split(max(1, BAND // (height * width))):
+            field, bands = self.resampler.field(latent, session.canvas), []
+            for top in range(0, height, rows):
+                if time.monotonic() - began > LONGEST:
+                    raise InputError(f"this takes more than {LONGEST:.0f} s; ask for a smaller size")
+                bands.append(field.render(session.size, (top, 0, min(top + rows, height), width)))
+            pictures += as_output(torch.cat(bands, dim=-2), "pil")
         return pictures
 
     def look(self, session: Session) -> Image.Image:
         """Render the visible part of the picked picture from the field, as large as the page shows it."""
-        top, left, bottom, right = session.view
-        height, width = session.size
-        scale = SHOWN / max((bottom - top) * height, (right - left) * width)
-        whole = max(1, round(height * scale)), max(1, round(width * scale))
+        one = session.picked_one
+        top, left, bottom, right = one.view
+        shown = _shown(((bottom - top) * one.size[0], (right - left) * one.size[1]))
+        whole = max(1, round(shown[0] / (bottom - top))), max(1, round(shown[1] / (right - left)))
         first = min(round(top * whole[0]), whole[0] - 1), min(round(left * whole[1]), whole[1] - 1)
         last = max(round(bottom * whole[0]), first[0] + 1), max(round(right * whole[1]), first[1] + 1)
-        with self._quickly():
-            field = self.resampler.field(session.latents[session.picked : session.picked + 1], session.canvas)
-            return as_output(field.render(whole, (*first, *last)), "pil")[0]
+        with self.quickly():
+            return as_output(self.resampler.field(one.latents, one.canvas).render(whole, (*first, *last)), "pil")[0]
 
     def overview(self, session: Session, pictures: Sequence[Image.Image]) -> Image.Image:
         """Return the whole picked picture as large as the page shows it, from `pictures` if they are large enough."""
-        if max(session.size) < SHOWN:
+        size = session.picked_one.size
+        height, width = _shown(size)
+        if max(size) < max(height, width):
             return self.look(replace(session, view=WHOLE))
-        height, width = _fitted(session.size, SHOWN)
         return pictures[session.picked].resize((width, height), Image.Resampling.LANCZOS)
+
+    def picture(self, session: Session) -> Image.Image:
+        """Return the whole picked picture at its size, decoded in float32."""
+        one = session.picked_one
+        return self.pipeline.decode(one.latents, one.size, one.canvas)[0]
 
     def channels(self, session: Session) -> Image.Image:
         """Return the picked latent, channel by channel."""
-        latent = session.latents[session.picked][:, None]
+        latent = session.picked_one.latents[0][:, None]
         return enlarged(contact_sheet(as_output(latent, "pil"), columns=16))
 
     def files(self, session: Session) -> tuple[Path, Path]:
-        """Write the picked picture as PNG, decoded in float32, and all latents of the session; return both paths."""
+        """Write the picked picture as PNG, decoded in float32, and all latents of its canvas; return both paths."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         self._keep_newest()
-        latent = session.latents[session.picked : session.picked + 1]
-        picture = self.pipeline.decode(latent, session.size, session.canvas)[0]
-        label = f"-{file_name(session.labels[session.picked])}" if session.labels else ""
-        picture.save(folder / f"r2id{label}-{size_text(session.size)}.png")
-        latents = Latents(session.latents, session.canvas, session.labels, self.resampler.checksum(), session.size)
+        one, canvas = session.picked_one, session.canvases[session.picked % len(session.canvases)]
+        label = f"-{file_name(one.labels[0])}" if one.labels else ""
+        self.picture(session).save(folder / f"r2id{label}-{size_text(one.size)}.png")
+        latents = Latents(canvas.latents, canvas.canvas, canvas.labels, self.resampler.checksum(), canvas.size)
         latents.save(folder / f"latents{SUFFIX}")
         picture_file, latents_file = sorted(folder.iterdir(), key=lambda path: path.suffix)
         return picture_file, latents_file
 
     @contextmanager
-    def _quickly(self) -> Iterator[None]:
+    def quickly(self) -> Iterator[None]:
         """Compute in bfloat16 where the device has it: a third of the time, and pictures differ by a level or
         two of 255."""
         with torch.inference_mode(), autocast("bf16", self.pipeline.device):
@@ -227,15 +252,6 @@ def keep_newest(folder: Path, most: int) -> None:
     """Remove all but the newest subfolders."""
     for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-most]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def zoomed(view: View, part: View) -> View:
-    """Return `part` of the part `view`, each (top, left, bottom, right) from 0 to 1; never thinner than 1e-6."""
-    top, left, bottom, right = (min(1.0, max(0.0, float(edge))) for edge in part)
-    height, width = view[2] - view[0], view[3] - view[1]
-    if (bottom - top) * height < 1e-6 or (right - left) * width < 1e-6:
-        return view
-    return view[0] + top * height, view[1] + left * width, view[0] + bottom * height, view[1] + right * width
 
 
 def check_number(name: str, value: float | None, least: float, most: float) -> None:
@@ -272,7 +288,24 @@ def check_decoded(size: Size, count: int) -> None:
         )
 
 
-def _fitted(size: Size, longest: int) -> Size:
+def check_sampling(num_inference_steps: int, guidance_scale: float, seed: int) -> None:
+    """Raise InputError for settings of sampling beyond the page's limits."""
+    check_number("the number of steps", num_inference_steps, 1, MOST_STEPS)
+    check_number("guidance", guidance_scale, 1, 20)
+    check_number("the seed", seed, 0, 2**31)
+
+
+def by_label(canvases: Sequence[Sequence[Image.Image]]) -> list[Image.Image]:
+    """Return the pictures of all canvases, ordered as in a `Session`."""
+    return [picture for one in zip(*canvases, strict=True) for picture in one]
+
+
+def fitted(size: Sequence[float], longest: int) -> Size:
     """Return a size in the proportions of `size` whose longer side is `longest`."""
     scale = longest / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _shown(size: Sequence[float]) -> Size:
+    """Return the size of the large view of a picture; one much longer than high is wider."""
+    return fitted(size, round(SHOWN * min(max(1, max(size) / min(size) / 2.5), 2)))

@@ -118,9 +118,17 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         An unknown word is read as the known one that is spelled most like it, or left out; at most MOST_WORDS words are
         read. The log has one sentence for each.
         """
-        rows = [[0, *self._indices(text)] for text in texts]
+        read = [self._read(text) for text in texts]
+        for _, remarks in read:
+            for remark in remarks:
+                self._tell(remark)
+        rows = [[0, *indices] for indices, _ in read]
         longest = max(map(len, rows), default=1)
         return torch.tensor([row + [PADDING] * (longest - len(row)) for row in rows])
+
+    def remarks(self, texts: Sequence[str | int | None]) -> list[str]:
+        """Return a sentence for each thing in the texts that is not read, or read as another."""
+        return list(dict.fromkeys(remark for text in texts for remark in self._read(text)[1]))
 
     def forward(self, words: Tensor) -> Tensor:
         """Map indices of words [B, L] from `read` to tokens [B, num_tokens, dim]."""
@@ -133,26 +141,31 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
             x = block(x, present)
         return self.reader(x, present)
 
-    def _indices(self, text: str | int | None) -> list[int]:
+    def _read(self, text: str | int | None) -> tuple[list[int], list[str]]:
+        """Return the indices of the words of a text, and the remarks on it."""
         if text is None:
-            return []
-        words = words_of(str(text))
+            return [], []
+        words, found, remarks = words_of(str(text)), [], []
         if len(words) > MOST_WORDS:
-            self._tell(f"a text has {len(words)} words, and the first {MOST_WORDS} are read")
-        found = [index for word in words[:MOST_WORDS] if (index := self._index(word)) is not None]
+            remarks.append(f"a text has {len(words)} words, and the first {MOST_WORDS} are read")
+        for word in words[:MOST_WORDS]:
+            known = self._known(word)
+            if known is not None:
+                found.append(self.vocabulary[known])
+            if known != word and word != ARTICLE:
+                how = f"read as {known!r}" if known else "left out"
+                remarks.append(f"the word {word[:40]!r} is not known, and {how}")
         if not found:
-            self._tell(f"no word of the text {str(text)[:40]!r} is known, so the picture may show anything")
-        return found
+            remarks.append(f"no word of the text {str(text)[:40]!r} is known, so the picture may show anything")
+        return found, remarks
 
-    def _index(self, word: str) -> int | None:
-        """Return the index of a word, or of the one that is spelled most like it; None if none is alike."""
+    def _known(self, word: str) -> str | None:
+        """Return a word, or the known one that is spelled most like it; None if none is alike."""
         if word in self.vocabulary:
-            return self.vocabulary[word]
-        if word == ARTICLE:
+            return word
+        if word == ARTICLE or len(word) < SHORTEST_ALIKE:
             return None
-        alike = difflib.get_close_matches(word, self.vocabulary, 1, ALIKE) if len(word) >= SHORTEST_ALIKE else []
-        self._tell(f"the word {word[:40]!r} is not known, and " + (f"read as {alike[0]!r}" if alike else "left out"))
-        return self.vocabulary[alike[0]] if alike else None
+        return next(iter(difflib.get_close_matches(word, self.vocabulary, 1, ALIKE)), None)
 
     def _tell(self, sentence: str) -> None:
         """Log a sentence once."""

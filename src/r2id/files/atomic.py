@@ -21,7 +21,9 @@ TEMPORARY = ".writing-"
 
 def file_name(text: str) -> str:
     """Return a label or text as part of a file name; "T-shirt/top" must not name a subfolder."""
-    return re.sub(r"[^\w.-]+", "_", text)[:80]
+    name = re.sub(r"[^\w.-]+", "_", text)[:80]
+    # Names are limited in bytes, of which a letter has up to four.
+    return name.encode()[:160].decode(errors="ignore")
 
 
 def make_folder(folder: Path) -> None:

@@ -62,7 +62,7 @@ def alike_size(size: Size, target: Size, step: int | None = None) -> Size:
     return _rounded((area * ratio) ** 0.5, step), _rounded((area / ratio) ** 0.5, step)
 
 
-def in_proportion(latent_size: Size, canvas: Sequence[float]) -> Size:
+def in_proportion(latent_size: Sequence[float], canvas: Sequence[float]) -> Size:
     """Return a latent grid as dense on `canvas` as `latent_size` on a square: (16, 16) gives (12, 21) for 9:16."""
     ratio = canvas[0] / canvas[1]
     return _rounded(latent_size[0] * ratio**0.5), _rounded(latent_size[1] / ratio**0.5)

@@ -1,0 +1,21 @@
+"""What the tests of the page share."""
+
+import pytest
+import torch
+
+from r2id.conditioning.word_vectors import WordVectors
+from r2id.conditioning.words import WordConditioner
+from r2id.diffusion.pipeline import R2Pipeline
+
+
+@pytest.fixture(scope="session")
+def word_pipeline(make_diffuser, make_pyramid) -> R2Pipeline:
+    """A pipeline of tiny untrained models for prompts, in colour, that takes any proportions."""
+    torch.manual_seed(0)
+    words = ("red", "green", "blue", "heart", "rocket", "sky")
+    vectors = WordVectors(words, torch.randn(len(words), 6).half())
+    conditioner = WordConditioner.of(vectors, [], text_dim=8, num_blocks=1, num_tokens=3, dim=8, num_heads=2).eval()
+    defaults = {"size": (64, 64), "latent_size": (4, 4), "num_inference_steps": 4}
+    pipeline = R2Pipeline(make_diffuser(channels=24), conditioner, make_pyramid(), generation_defaults=defaults)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
