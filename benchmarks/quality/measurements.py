@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from r2id.diffusion.defaults import GenerationDefaults
-from r2id.evaluation.evaluate import Plan
+from r2id.evaluation.plan import Plan
 from r2id.evaluation.report import Rows, read_evaluation
 from r2id.geometry.sizes import Size, size_text
 

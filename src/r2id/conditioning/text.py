@@ -41,7 +41,7 @@ class TextConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         # Larger ones would drown what they read, and all texts would be alike at first.
         self.queries = nn.Parameter(0.1 * torch.randn(num_tokens, dim))
         self.attention = nn.MultiheadAttention(dim, num_heads, batch_first=True)
-        self.out = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
+        self.out: Any = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
         # Tokens are as large as those of labels.
         nn.init.normal_(self.out[1].weight, std=dim**-0.5)
 
