@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from r2id.diffusion.defaults import GenerationDefaults
-from r2id.evaluation.plan import Plan
+from r2id.evaluation.plan import COLOUR_ONLY, Plan
 from r2id.evaluation.report import Rows, read_evaluation
 from r2id.geometry.sizes import Size, size_text
 
@@ -69,6 +69,7 @@ def kept_rows(folder: Path, plan: Plan | None, weights: int | None) -> Rows:
         return {}
     settings, rows = read_evaluation(path)
     wanted = {} if plan is None else json.loads(json.dumps(asdict(plan)))
+    wanted = {name: value for name, value in wanted.items() if name not in COLOUR_ONLY}
     wanted |= {} if weights is None else {"weights": weights}
     return rows if all(settings.get(name) == value for name, value in wanted.items() if name != "precision") else {}
 
