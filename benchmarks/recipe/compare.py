@@ -31,6 +31,7 @@ from r2id.evaluation.generation import frechet_distance
 from r2id.files.contact_sheets import contact_sheet
 from r2id.files.images import as_output
 from r2id.training.conditioners import conditioning_parts
+from r2id.training.latent_statistics import COARSENESS
 from r2id.training.objectives import DiffusionObjective
 from r2id.training.settings import DiffuserTraining
 
@@ -45,8 +46,8 @@ Judge = Callable[[Tensor], Tensor]
 """Gives features [N, D] of pictures [N, 3, H, W] in [−1, 1]."""
 
 MODEL: dict[str, Any] = {
-    "dim": 192, "encoder_blocks": 3, "decoder_blocks": 3, "prediction_type": "sample", "noise_reference_size": 8,
-    "radius": 1.5 / 8, "basis": 4, "local_radius": 1.5 / 8,
+    "dim": 192, "encoder_blocks": 3, "decoder_blocks": 3, "noise_reference_size": 8, "radius": 1.5 / 8, "basis": 4,
+    "local_radius": 1.5 / 8, "attention": "softmax", "pooled_tokens": True,
 }  # fmt: skip
 
 
@@ -58,6 +59,7 @@ class Choice:
         codec: "latents", or "patches" of principal components.
         side: pixels along a side for each sample.
         channels: of patches.
+        coarseness: power of a channel's share of the picture that the scale of latents is in proportion to.
         model: arguments of R2ID that differ from MODEL.
         settings: of the training that differ from the defaults.
         crop: height and width of windows of the samples; a quarter of the steps then learns whole pictures of as many
@@ -67,6 +69,7 @@ class Choice:
     codec: str = "latents"
     side: int = 8
     channels: int = 192
+    coarseness: float = COARSENESS
     model: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     crop: int | None = None
@@ -91,6 +94,8 @@ QUESTIONS: dict[str, dict[str, Choice]] = {
         for kind in ("linear", "softmax")
     },
     "optimiser": {"AdamW": Choice(), "Muon": Choice(settings={"optimizer": "muon"})},
+    "scales": {f"power {power:g}": Choice(coarseness=power) for power in (0.0, 0.5, 1.0)},
+    "pooling": {"mean of the tokens": Choice(), "none": Choice(model={"pooled_tokens": False})},
     "times": {"uniform": Choice(), "logit-normal": Choice(settings={"times": "logit-normal"})},
     "crops": {"whole pictures": Choice(side=4), "windows": Choice(side=4, crop=8)},
     "samples": {"latents of pictures": Choice(), "pixel patches": Choice("patches", 8, 192)},
@@ -107,14 +112,17 @@ class Pictures:
     test_labels: Tensor
     names: tuple[str, ...]
     has_captions: bool
-    encoded: dict[tuple[str, int, int], tuple[Codec, Tensor]] = field(default_factory=dict)
+    encoded: dict[tuple[str, int, float], tuple[Codec, Tensor]] = field(default_factory=dict)
 
-    def samples(self, codec: str, side: int, channels: int) -> tuple[Codec, Tensor]:
-        """Return a codec, "latents" or "patches", and its samples of all training pictures, which are kept."""
-        key = (codec, side, channels)
+    def samples(self, choice: Choice, side: int | None = None) -> tuple[Codec, Tensor]:
+        """Return the codec of a choice and its samples of all training pictures, of `side` pixels or the choice's own.
+        They are kept."""
+        latents, side = choice.codec == "latents", side or choice.side
+        key = (choice.codec, side, choice.coarseness if latents else choice.channels)
         if key not in self.encoded:
-            latents = codec == "latents"
-            made: Codec = Latents(side, (SIDE, SIDE)) if latents else Patches(self.train, side, channels)
+            made: Codec = (
+                Latents(self.train, side, choice.coarseness) if latents else Patches(self.train, side, choice.channels)
+            )
             self.encoded[key] = (made, made.encode(self.train))
         return self.encoded[key]
 
@@ -144,11 +152,11 @@ class Training(Turns):
     ) -> None:
         torch.manual_seed(seed)
         self.choice, self.data = choice, data
-        self.codec, samples = data.samples(choice.codec, choice.side, choice.channels)
+        self.codec, samples = data.samples(choice)
         self.sets = [samples]
         if choice.crop:
             # The same pictures, with as many samples as a window has.
-            self.sets.append(data.samples(choice.codec, SIDE // choice.crop, choice.channels)[1])
+            self.sets.append(data.samples(choice, SIDE // choice.crop)[1])
         self.size = (self.sets[0].shape[-2], self.sets[0].shape[-1])
         config = DiffuserTraining(batch_size=batch, warmup_steps=50, beta2=0.98, **choice.settings)
         channels = self.sets[0].shape[1]

@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from r2id import R2IR
+from r2id.data.dataset import ImageDataset
 from r2id.geometry.canvas import plain
+from r2id.training.latent_statistics import COARSENESS, PIXELS, adapt_to
 
 AT_ONCE = 32
 
@@ -52,17 +54,21 @@ class Patches:
 
 
 class Latents:
-    """Standardised latents of an R2IR.
+    """Latents of an R2IR, at the scales that `r2id train` gives them.
 
     Args:
+        pictures: [N, 3, H, W] in [−1, 1], whose latents of 8×8 pixels give the scales.
         side: pixels along a side for each latent.
-        size: height and width of the pictures.
+        coarseness: as for `adapt_to`.
         model: name, folder or hub id.
     """
 
-    def __init__(self, side: int, size: tuple[int, int], model: str = "pictures") -> None:
-        self.side, self.size = side, size
+    def __init__(self, pictures: Tensor, side: int, coarseness: float = COARSENESS, model: str = "pictures") -> None:
+        self.side, self.size = side, (pictures.shape[-2], pictures.shape[-1])
         self.resampler = R2IR.from_pretrained(model).eval()
+        levels = ((pictures + 1) * 127.5).round().byte()
+        grid = (self.size[0] // PIXELS, self.size[1] // PIXELS)
+        adapt_to(self.resampler, [ImageDataset(levels, None, (), None, "pictures")], [grid], coarseness)
 
     @torch.inference_mode()
     def encode(self, pictures: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def test_all_choices_build_and_make_steps(small, tmp_path):
     for question, choices in small.QUESTIONS.items():
         for name, choice in choices.items():
             if choice.codec == "latents":
-                choice = small.Choice("patches", 4, 12, choice.model, choice.settings, choice.crop and 2)
+                choice = small.Choice("patches", 4, 12, 1.0, choice.model, choice.settings, choice.crop and 2)
             elif "attention" in choice.model and choice.side == 2:
                 continue
             one = small.Training(choice, data, 1e-6, 4, 0, "cpu", tmp_path / f"{question}-{name}.pt".replace(" ", "-"))
