@@ -41,9 +41,9 @@ class TextConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         # Larger ones would drown what they read, and all texts would be alike at first.
         self.queries = nn.Parameter(0.1 * torch.randn(num_tokens, dim))
         self.attention = nn.MultiheadAttention(dim, num_heads, batch_first=True)
-        self.out: Any = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
+        self.out = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
         # Tokens are as large as those of labels.
-        nn.init.normal_(self.out[1].weight, std=dim**-0.5)
+        nn.init.normal_(self.out.get_parameter("1.weight"), std=dim**-0.5)
 
     def forward(self, states: Tensor, present: Tensor) -> Tensor:
         """Map states [B, L, text_dim] where `present`, bool [B, L], is true to tokens [B, num_tokens, dim]."""
