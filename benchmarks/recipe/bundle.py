@@ -10,20 +10,20 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from r2id import R2Pipeline
 from r2id.geometry.sizes import with_longer_side
 
 
-def bundled(pipeline: R2Pipeline, resampler: str, longer_side: int, guidance_scale: float | None) -> R2Pipeline:
+def bundled(pipeline: R2Pipeline, resampler: str, longer_side: int, **guidance: Any) -> R2Pipeline:
     """Return the pipeline in half precision, without the R2IR that is bundled as `resampler`.
 
-    `longer_side`, in pixels, and `guidance_scale` become defaults of generation.
+    `longer_side`, in pixels, and `guidance` become defaults of generation.
     """
     pipeline.diffuser.register_to_config(latents_of=pipeline.resampler.described(resampler))
-    defaults = asdict(pipeline.generation_defaults)
+    defaults = asdict(pipeline.generation_defaults) | guidance
     defaults["size"] = with_longer_side(longer_side, defaults["size"])
-    defaults["guidance_scale"] = guidance_scale or defaults["guidance_scale"]
     pipeline.register_to_config(generation_defaults=defaults)
     pipeline.diffuser.half()
     pipeline.conditioner.half()
@@ -37,10 +37,15 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("--resampler", default="pictures", help="name of the bundled R2IR")
     parser.add_argument("--size", type=int, default=256, help="longer side of the pictures by default, in pixels")
-    parser.add_argument("--guidance", type=float, help="guidance scale by default; by default the pipeline's own")
+    parser.add_argument("--guidance-scale", type=float, default=3.0)
+    parser.add_argument(
+        "--guidance-interval", type=float, nargs=2, default=(0.1, 1.0),
+        help="from the first step on, as noise hides the coarse last",
+    )  # fmt: skip
     options = parser.parse_args()
+    guidance = {"guidance_scale": options.guidance_scale, "guidance_interval": tuple(options.guidance_interval)}
     pipeline = R2Pipeline.from_pretrained(options.pipeline)
-    bundled(pipeline, options.resampler, options.size, options.guidance).save_pretrained(options.target)
+    bundled(pipeline, options.resampler, options.size, **guidance).save_pretrained(options.target)
 
 
 if __name__ == "__main__":

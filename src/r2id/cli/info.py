@@ -50,6 +50,8 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
                 print(f"  of which training kept those that tell {own['sample_size']} apart")
         hidden = ("training", "label_names")
         settings = {key: value for key, value in own.items() if key not in hidden and not key.startswith("_")}
+        if settings.get("latents_of"):
+            settings["latents_of"] = settings["latents_of"]["model"]
         _print_settings("settings", settings)
         for turn, record in trainings(part.config.get("training")):
             _print_settings(f"training{turn}", record)

@@ -101,7 +101,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
     ) -> None:
         super().__init__()
         if resampler is None and diffuser.config.latents_of:
-            resampler = R2IR.of_description(diffuser.config.latents_of).to(diffuser.device, diffuser.dtype)
+            resampler = R2IR.of_description(diffuser.config.latents_of, diffuser.dtype).to(diffuser.device)
         defaults = GenerationDefaults.of(diffuser, resampler, generation_defaults)
         self.register_to_config(generation_defaults=asdict(defaults))
         # At pure noise, a velocity says something of the picture, and predicted noise nothing, so its first step starts

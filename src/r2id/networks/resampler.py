@@ -308,8 +308,9 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         return {"model": name, "checksum": self.checksum(), "mean": mean, "std": std}
 
     @classmethod
-    def of_description(cls, description: Mapping[str, Any]) -> R2IR:
-        """Load the R2IR that `described` tells of. Raises InputError if the weights of that name are others now."""
+    def of_description(cls, description: Mapping[str, Any], dtype: torch.dtype | None = None) -> R2IR:
+        """Load the R2IR that `described` tells of, with weights in `dtype`. Raises InputError if the weights of that
+        name are others now."""
         resampler = cls.from_pretrained(description["model"])
         if resampler.checksum() != description["checksum"]:
             raise InputError(
@@ -318,7 +319,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             )
         resampler.latent_mean.copy_(torch.tensor(description["mean"]))
         resampler.latent_std.copy_(torch.tensor(description["std"]))
-        return resampler
+        # diffusers would warn of modules that stay in float32, of which this has none.
+        return resampler if dtype in (None, resampler.dtype) else torch.nn.Module.to(resampler, dtype)
 
     def take_statistics(self, other: R2IR) -> None:
         """Standardise latents as another R2IR does."""
