@@ -58,6 +58,12 @@ def picture(browser: WebDriver) -> numpy.ndarray:
     return numpy.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))).astype(int)
 
 
+def is_another(browser: WebDriver, size: str, before: numpy.ndarray) -> bool:
+    """Whether the page shows another finished picture of that size. Those of steps on the way have other sizes."""
+    present = picture(browser)
+    return sign(browser) == size and present.shape == before.shape and bool((present != before).any())
+
+
 def scale(browser: WebDriver) -> float:
     """Pixels of the page to one of the picture."""
     image = browser.find_element(By.CSS_SELECTOR, "#easel .sheet img")
@@ -103,7 +109,7 @@ def test_an_edge_that_is_dragged_continues_the_picture_there(visit, photograph, 
     assert sign(browser) == "60x120"
 
     press(browser, "#again")
-    until(browser, lambda: sign(browser) == "60x120" and (picture(browser) != wide).any())
+    until(browser, lambda: is_another(browser, "60x120", wide))
     assert (picture(browser)[:, :80] == given).all()
     press(browser, "#undo")
     until(browser, lambda: sign(browser) == "60x80")
@@ -144,7 +150,7 @@ def test_a_part_that_is_painted_over_is_made_anew(visit, photograph, tmp_path):
     ActionChains(browser).move_to_element(mask).click_and_hold().move_by_offset(round(16 * unit), 0).release().perform()
     screenshot(browser, "inpaint-mask")
     press(browser, "#easel [data-do=paint]")
-    until(browser, lambda: sign(browser) == "60x80" and (picture(browser) != numpy.asarray(photograph)).any())
+    until(browser, lambda: is_another(browser, "60x80", numpy.asarray(photograph)))
     until(browser, lambda: "the word 'qwxzz' is not known" in body(browser))
     changed = (picture(browser) != numpy.asarray(photograph)).any(2)
     rows, columns = numpy.nonzero(changed)
@@ -179,7 +185,7 @@ def test_a_finger_drags_an_edge_and_paints(visit, photograph, tmp_path):
     swipe("#easel .mask", (20 * scale(browser), 10 * scale(browser)))
     screenshot(browser, "inpaint-phone")
     press(browser, "#easel [data-do=paint]")
-    until(browser, lambda: sign(browser) == "75x80" and (picture(browser) != tall).any())
+    until(browser, lambda: is_another(browser, "75x80", tall))
     # It has no need to scroll sideways.
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
