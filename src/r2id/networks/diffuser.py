@@ -66,7 +66,7 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             cross-attention.
         qk_norm: RMS norm of queries and keys.
         pooled_tokens: whether the mean of the tokens also joins the time embedding of the decoder, and so scales and
-            shifts every sample (Peebles & Xie 2023, arXiv:2212.09748). Texts are learnt sooner with it.
+            shifts every sample (Peebles & Xie 2023, arXiv:2212.09748).
         augmentations: numbers that tell how training changed a picture, such as 1 for a mirrored one, so that sampling
             without them gives unchanged ones (Karras et al. 2022, arXiv:2206.00364, appendix F.2).
         canvas: proportions (height, width) of the training pictures, None if they had several.

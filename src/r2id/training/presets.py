@@ -99,8 +99,7 @@ _DIFFUSER = DiffuserTraining(
     model=("encoder_blocks=4", "decoder_blocks=4", "sample_size=16", "basis=10"),
 )
 
-# With 64 channels in 256 a network has room for the noise, and learns the velocity several times faster than the clean
-# sample.
+# With 64 channels in 256 a network has room for the noise, and learns the velocity sooner than the clean sample.
 _FLOWERS = DiffuserTraining(
     resampler="pictures",
     steps=20_000,

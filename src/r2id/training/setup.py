@@ -84,10 +84,11 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     mirrored = config.flips or any(one.mirrored for one in data)
     canvas = data[0].canvas if len({one.canvas for one in data}) == 1 else None
     start = R2Pipeline.from_pretrained(config.init_from) if config.init_from else None
-    if start and start.resampler and resampler:
-        resampler.take_statistics(start.resampler)
-    elif resampler and resampler.is_pyramid:
-        adapt_to(resampler, data, [latent_sizes(config, data, one)[0] for one in data])
+    if resampler and resampler.is_pyramid:
+        if start and start.resampler and start.resampler.checksum() == resampler.checksum():
+            resampler.take_statistics(start.resampler)
+        else:
+            adapt_to(resampler, data, [latent_sizes(config, data, one)[0] for one in data])
     torch.manual_seed(config.seed)
     if start:
         diffuser = start.diffuser
