@@ -1,4 +1,5 @@
-"""Write a trained pipeline as it is bundled: in half precision, and with the name of its R2IR in place of the weights.
+"""Write a trained pipeline as it is bundled: in half precision, and with the names of its R2IR and of its word vectors
+in place of their values.
 
     python benchmarks/recipe/bundle.py runs/diffuser/pipeline src/r2id/pretrained/emoji --size 256
 
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from r2id import R2Pipeline
+from r2id.conditioning.words import WordConditioner
 from r2id.geometry.sizes import with_longer_side
 
 
 def bundled(pipeline: R2Pipeline, resampler: str, longer_side: int, **guidance: Any) -> R2Pipeline:
-    """Return the pipeline in half precision, without the R2IR that is bundled as `resampler`.
+    """Return the pipeline in half precision, without the R2IR that is bundled as `resampler` and the bundled word
+    vectors.
 
     `longer_side`, in pixels, and `guidance` become defaults of generation.
     """
@@ -25,6 +28,8 @@ def bundled(pipeline: R2Pipeline, resampler: str, longer_side: int, **guidance: 
     defaults = asdict(pipeline.generation_defaults) | guidance
     defaults["size"] = with_longer_side(longer_side, defaults["size"])
     pipeline.register_to_config(generation_defaults=defaults)
+    if isinstance(pipeline.conditioner, WordConditioner):
+        pipeline.conditioner.share_vectors()
     pipeline.diffuser.half()
     pipeline.conditioner.half()
     pipeline.register_modules(resampler=None)
@@ -37,6 +42,7 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("--resampler", default="pictures", help="name of the bundled R2IR")
     parser.add_argument("--size", type=int, default=256, help="longer side of the pictures by default, in pixels")
+    parser.add_argument("--latents", type=int, nargs=2, help="height and width of the latents by default")
     parser.add_argument("--guidance-scale", type=float, default=3.0)
     parser.add_argument(
         "--guidance-interval", type=float, nargs=2, default=(0.1, 1.0),
@@ -45,6 +51,10 @@ def main() -> None:
     options = parser.parse_args()
     guidance = {"guidance_scale": options.guidance_scale, "guidance_interval": tuple(options.guidance_interval)}
     pipeline = R2Pipeline.from_pretrained(options.pipeline)
+    if options.latents:
+        guidance["latent_size"] = tuple(options.latents)
+    # Configs keep the name that a model was loaded by.
+    pipeline.register_to_config(_name_or_path=options.target.name)
     bundled(pipeline, options.resampler, options.size, **guidance).save_pretrained(options.target)
 
 

@@ -217,3 +217,39 @@ class TestTraining:
         assert {"quokkaish", "glorbish"} < set(after.vocabulary) and after.config.learned_words == 3
         old, new = (one.learned[one.vocabulary["quokkaish"]] for one in (before, after))
         torch.testing.assert_close(new, old, atol=0.05, rtol=0.05)
+
+
+class TestSharedVectors:
+    TEXTS = ("a red heart", "quokka", "blue quokkas")
+
+    @pytest.fixture
+    def bundled(self) -> WordConditioner:
+        return WordConditioner.of(load_word_vectors(), ["red quokka"], **SHAPE).eval()
+
+    def test_weights_saved_without_the_bundled_vectors_read_the_same(self, bundled, tmp_path):
+        words = bundled.read(self.TEXTS)
+        expected = bundled(words)
+        bundled.share_vectors()
+        bundled.save_pretrained(tmp_path)
+        assert sum(file.stat().st_size for file in tmp_path.iterdir()) < bundled.fixed.nbytes / 10
+        loaded = WordConditioner.from_pretrained(tmp_path).eval()
+        assert torch.equal(loaded.read(self.TEXTS), words)
+        torch.testing.assert_close(loaded(words), expected)
+
+    def test_they_learn_further_words(self, bundled):
+        words = bundled.read(self.TEXTS)
+        bundled.share_vectors()
+        extended = bundled.with_words(["wombat"])
+        assert "wombat" in extended.vocabulary and extended.config.vectors_of == bundled.config.vectors_of
+        torch.testing.assert_close(extended(extended.read(self.TEXTS)), bundled(words))
+
+    def test_other_vectors_are_not_shared(self, conditioner, bundled, tmp_path):
+        with pytest.raises(InputError, match=r"bundled as 'words'; they must be those"):
+            conditioner.share_vectors()
+        bundled.share_vectors()
+        bundled.save_pretrained(tmp_path)
+        config = json.loads((tmp_path / "config.json").read_text())
+        config["vectors_of"]["checksum"] += 1
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match="word vectors 'words' are not those"):
+            WordConditioner.from_pretrained(tmp_path)

@@ -9,6 +9,7 @@ import difflib
 import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -16,7 +17,9 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from r2id.conditioning.text import TextConditioner
-from r2id.conditioning.word_vectors import WordVectors, words_of
+from r2id.conditioning.word_vectors import WordVectors, load_word_vectors, word_vector_folder, words_of
+from r2id.errors import InputError
+from r2id.files.checksums import checksum
 from r2id.networks.layers import MLPBlock
 from r2id.networks.loading import CheckedLoading
 
@@ -47,6 +50,7 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         text_dim, num_blocks: channels and blocks of the transformer.
         num_tokens, dim: shape of the tokens of one text.
         num_heads: heads of the attention; must divide `text_dim` and `dim`.
+        vectors_of: the bundled word vectors that weights saved without any take, by `share_vectors`.
     """
 
     label_names: tuple[str, ...] = ()
@@ -63,10 +67,12 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         num_tokens: int = 8,
         dim: int = 192,
         num_heads: int = 4,
+        vectors_of: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("spelling", torch.zeros(spelling_bytes, dtype=torch.uint8))
-        self.register_buffer("fixed", torch.zeros(fixed_words, word_dim, dtype=torch.float16))
+        fixed = shared_vectors(vectors_of) if vectors_of else torch.zeros(fixed_words, word_dim, dtype=torch.float16)
+        self.register_buffer("fixed", fixed, persistent=not vectors_of)
         # The first begins every text, and is all of the empty one.
         self.learned = nn.Parameter(torch.randn(1 + learned_words, word_dim))
         self.position = nn.Parameter(0.1 * torch.randn(1 + MOST_WORDS, text_dim))
@@ -76,7 +82,7 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         self._told: set[str] = set()
 
     @classmethod
-    def of(cls, vectors: WordVectors, texts: Iterable[str], **shape: int) -> WordConditioner:
+    def of(cls, vectors: WordVectors, texts: Iterable[str], **shape: Any) -> WordConditioner:
         """Return an untrained conditioner that knows these vectors and all words of `texts`.
 
         `shape` are further arguments, such as `num_tokens` and `dim`.
@@ -90,6 +96,17 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         conditioner.fixed.copy_(vectors.vectors)
         return conditioner
 
+    def share_vectors(self, name: str = "words") -> None:
+        """Save no fixed vectors from now on: they are those bundled as `name`, and are loaded from there.
+
+        Raises InputError if they differ.
+        """
+        folder = word_vector_folder(name)
+        if folder is None or not torch.equal(load_word_vectors(folder).vectors, self.fixed.cpu()):
+            raise InputError(f"vectors are bundled as {name!r}; they must be those of this conditioner")
+        self.register_to_config(vectors_of={"name": name, "checksum": checksum([self.fixed])})
+        self.register_buffer("fixed", self.fixed, persistent=False)
+
     def with_words(self, texts: Iterable[str]) -> WordConditioner:
         """Return this conditioner, or one with its weights that also knows all words of `texts`."""
         new = sorted({word for text in texts for word in words_of(text)} - self.vocabulary.keys())
@@ -97,7 +114,8 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
             return self
         before = list(self.vocabulary)
         known = WordVectors(tuple(before[self.config.learned_words :]), self.fixed)
-        shape = {name: self.config[name] for name in ("text_dim", "num_blocks", "num_tokens", "dim", "num_heads")}
+        shapes = ("text_dim", "num_blocks", "num_tokens", "dim", "num_heads", "vectors_of")
+        shape = {name: self.config[name] for name in shapes}
         learned = before[: self.config.learned_words]
         extended = WordConditioner.of(known, [*learned, *new], **shape)
         state = self.state_dict() | {"spelling": extended.spelling, "learned": extended.learned.detach().clone()}
@@ -172,6 +190,18 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         if sentence not in self._told:
             self._told.add(sentence)
             logger.warning(sentence)
+
+
+def shared_vectors(of: dict[str, Any]) -> Tensor:
+    """Return the vectors that `WordConditioner.share_vectors` told of. Raises InputError if they are not there, or
+    others."""
+    folder = word_vector_folder(of["name"])
+    vectors = load_word_vectors(folder).vectors if folder else torch.empty(0)
+    if checksum([vectors]) != of["checksum"]:
+        raise InputError(
+            f"word vectors {of['name']!r} are not those that this model was trained with; install its version of r2id"
+        )
+    return vectors
 
 
 class TextBlock(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -123,10 +122,14 @@ class LatentDataset:
 
     def batch(self, indices: torch.Tensor | Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
         """Return the latents at `indices` as float32 [B, C, h, w] on their canvas."""
-        ends = list(accumulate(map(len, self.parts)))
-        # Indices from the end of a file do not depend on the files before it.
-        places = ((bisect_right(ends, index), index) for index in map(int, indices))
-        values = torch.stack([self.parts[part][index - ends[part]] for part, index in places])
+        indices = torch.as_tensor(indices)
+        ends = torch.tensor(list(accumulate(map(len, self.parts))))
+        of_part = torch.bucketize(indices, ends, right=True)
+        values = self.parts[0].new_empty(len(indices), *self.parts[0].shape[1:])
+        for part in of_part.unique().tolist():
+            here = of_part == part
+            # Indices from the end of a file do not depend on the files before it.
+            values[here] = self.parts[part][indices[here] - ends[part]]
         return LatentTensor.of(values.to(device).float(), self.canvas)
 
 
