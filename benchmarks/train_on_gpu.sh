@@ -3,10 +3,10 @@
 #
 #     bash benchmarks/train_on_gpu.sh pictures|emoji|flowers DATA OUTPUT [SECONDS [OPTION...]]
 #
-# DATA is, for pictures, what benchmarks/pictures/collect.py packed, and else latents of `r2id encode`. OUTPUT gets the
-# trained model in OUTPUT/resampler or OUTPUT/pipeline, checkpoints and log.txt. The same command goes on with a training
-# that was cut off. Further options are those of `r2id train`. If compiling fails, the rest of the time goes to training
-# without it.
+# DATA is, for pictures, what benchmarks/pictures/collect.py packed, and else latents of benchmarks/recipe/variants.py.
+# OUTPUT gets the trained model in OUTPUT/resampler or OUTPUT/pipeline, checkpoints and log.txt. The same command goes on
+# with a training that was cut off. Further options are those of `r2id train`. If compiling fails, the rest of the time
+# goes to training without it.
 #
 #     FROM=FOLDER     weights to go on from in place of the bundled ones; empty for none
 #     WHEELS=FOLDER   wheels of what is missing beside torch, numpy, Pillow and safetensors, to install without a network
@@ -33,8 +33,8 @@ if [ "$name" = pictures ]; then
     drawings=("$data"/drawings/*)
     [ ! -e "${drawings[0]}" ] || options=(--drawings "${drawings[@]}" "${options[@]}")
 else
-    # A GPU takes many more pictures at a time, and is busy only with compiled steps.
-    command=(diffuser "${PRESET:-$name}" --data "$data" --batch-size 512 --compile)
+    # With 256 pictures a step, an H200 was 8 % busy. Compiling for four canvases took longer than ten minutes win back.
+    command=(diffuser "${PRESET:-$name}" --data "$data" --batch-size 1024 --learning-rate 2e-3 --ema-decay 0.9995)
 fi
 from=${FROM-$name}
 [ -z "$from" ] || options=(--init-from "$from" "${options[@]}")

@@ -251,5 +251,5 @@ class TestSharedVectors:
         config = json.loads((tmp_path / "config.json").read_text())
         config["vectors_of"]["checksum"] += 1
         (tmp_path / "config.json").write_text(json.dumps(config))
-        with pytest.raises(InputError, match="word vectors 'words' are not those"):
+        with pytest.raises(InputError, match="the word vectors words are not those"):
             WordConditioner.from_pretrained(tmp_path)

@@ -99,7 +99,7 @@ _DIFFUSER = DiffuserTraining(
     model=("encoder_blocks=4", "decoder_blocks=4", "sample_size=16", "basis=10"),
 )
 
-# With 64 channels in 256 a network has room for the noise, and learns the velocity sooner than the clean sample.
+# With 64 channels in 288 a network has room for the noise, and learns the velocity sooner than the clean sample.
 _FLOWERS = DiffuserTraining(
     resampler="pictures",
     steps=20_000,
@@ -108,21 +108,23 @@ _FLOWERS = DiffuserTraining(
     learning_rate=1.5e-3,
     final_learning_rate=2e-5,
     warmup_steps=200,
+    weight_decay=0.1,
     beta2=0.98,
     times="logit-normal",
-    time_mean=0.2,
-    time_std=1.2,
+    time_mean=0.6,
+    time_std=1.3,
     precision="bf16",
     portable=True,
     num_tokens=4,
     model=(
-        "dim=256",
-        "num_heads=4",
+        "dim=288",
+        "num_heads=6",
         "encoder_blocks=3",
-        "decoder_blocks=3",
+        "decoder_blocks=4",
         "attention=softmax",
         "basis=4",
         "local_radius=0.1875",
+        "pooled_tokens=True",
     ),
 )
 
@@ -133,8 +135,8 @@ DIFFUSER_PRESETS = {
         _FLOWERS,
         text_encoder="words",
         background=255,
-        time_mean=1.5,
-        model=(*_FLOWERS.model, "pooled_tokens=True"),
+        time_mean=1.0,
+        time_std=1.4,
     ),
     "mnist": _DIFFUSER,
     # One grid cannot teach the noise of an area on others, so the noise is the schedule's own. Rows and columns move,
