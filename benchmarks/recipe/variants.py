@@ -3,10 +3,11 @@
     python benchmarks/recipe/variants.py photographs FOLDER latents
     python benchmarks/recipe/variants.py drawings FOLDER latents --background 255
 
-Canvases have 8×8, 8×12, 12×8 and 16×16 cells of 8 pixels. The first variant of a photograph is its middle, the others
+Canvases have 8×8, 8×12, 12×8 and 16×16 cells of 8 pixels; with `--varied`, each variant has a random one of many. The
+first variant of a photograph is its middle, the others
 are random parts of it. The first of a drawing is the drawing as it is, the others are smaller and moved on the
 background. Some variants are mirrored, which training tells the network.
-OUTPUT has a folder of latents for each canvas and variant, for `r2id train diffuser flowers|emoji --data OUTPUT`.
+OUTPUT has folders of latents for each canvas and variant, for `r2id train diffuser flowers|emoji --data OUTPUT`.
 """
 
 from __future__ import annotations
@@ -94,15 +95,42 @@ PLANS: dict[str, Plan] = {
 }
 
 
-def variants(content: Content, index: int, kind: str, variant: Variant) -> dict[tuple[Size, int], numpy.ndarray | None]:
-    """Return all variants of a picture. Their random numbers follow from its index."""
+VARIED: tuple[Size, ...] = tuple(
+    (CELL * height, CELL * width)
+    for height, width in (
+        (8, 8), (7, 9), (9, 7), (7, 11), (11, 7), (6, 10), (10, 6), (6, 12), (12, 6), (8, 8), (10, 10), (12, 12),
+        (12, 16), (16, 12), (9, 16), (16, 9), (16, 16), (12, 20), (20, 12),
+    )
+)  # fmt: skip
+"""Canvases of `--varied`."""
+
+Made = dict[tuple[Size, int, bool], numpy.ndarray]
+"""Variants of a picture by size, number and whether they are to be mirrored."""
+
+
+def planned(content: Content, index: int, kind: str, variant: Variant) -> Made:
+    """Return all variants of the plan that suit a picture. Their random numbers follow from its index."""
     picture, random = prepared(content, index, kind), numpy.random.default_rng(index)
-    return {
-        # A mirrored variant is never the first, so that none is the mirror of another.
-        (size, number): variant(picture, size, number == 0, random)
-        for size, (plain_ones, mirrored) in PLANS[kind].items()
-        for number in range(plain_ones + mirrored)
-    }
+    made: Made = {}
+    for size, (plain_ones, mirrored) in PLANS[kind].items():
+        for number in range(plain_ones + mirrored):
+            # A mirrored variant is never the first, so that none is the mirror of another.
+            one = variant(picture, size, number == 0, random)
+            if one is not None:
+                made[size, number, number >= plain_ones] = one
+    return made
+
+
+def varied(content: Content, index: int, kind: str, variant: Variant, count: int) -> Made:
+    """Return `count` variants of a picture, each at a random canvas that suits it and half of them mirrored."""
+    picture, random = prepared(content, index, kind), numpy.random.default_rng(index)
+    made: Made = {}
+    while len(made) < count:
+        size, mirrored = VARIED[random.integers(len(VARIED))], bool(random.integers(2))
+        one = variant(picture, size, False, random)
+        if one is not None:
+            made[size, len(made), mirrored] = one
+    return made
 
 
 @torch.inference_mode()
@@ -124,23 +152,29 @@ def main() -> None:
     parser.add_argument("data", help="folder with train and perhaps test, with captions or a subfolder for each class")
     parser.add_argument("output", type=Path)
     parser.add_argument("--background", type=int, default=0, help="grey level, 0 to 255, behind transparent pixels")
+    parser.add_argument("--varied", type=int, help="random variants of each picture, in place of those of the plan")
     parser.add_argument("--most", type=int, help="pictures to take; by default all")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     content = find_content(options.data, "train", options.background, None)
     count = min(content.count, options.most or content.count)
     variant: Variant = photograph if options.kind == "photographs" else partial(drawing, grey=options.background)
+
+    def of(index: int) -> Made:
+        if options.varied:
+            return varied(content, index, options.kind, variant, options.varied)
+        return planned(content, index, options.kind, variant)
+
+    made: list[Made] = []
     with ThreadPoolExecutor() as threads, progress(count, "reading") as advance:
-        made = []
-        for one in threads.map(lambda index: variants(content, index, options.kind, variant), range(count)):
+        for one in threads.map(of, range(count)):
             made.append(one)
             advance(1)
     resampler = R2IR.from_pretrained("pictures").to(options.device)
     labels = None if content.labels is None else [content.label_names[label] for label in content.labels]
-    for size, number in made[0]:
-        some = [index for index, one in enumerate(made) if one[size, number] is not None]
-        mirrored = number >= PLANS[options.kind][size][0]
-        pictures = [picture for index in some if (picture := made[index][size, number]) is not None]
+    for size, number, mirrored in sorted({key for one in made for key in one}):
+        some = [index for index, one in enumerate(made) if (size, number, mirrored) in one]
+        pictures = [made[index][size, number, mirrored] for index in some]
         values, canvas = encoded(resampler, pictures, mirrored)
         Latents(
             values,

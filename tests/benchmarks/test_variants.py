@@ -64,3 +64,16 @@ def test_the_first_variant_of_a_drawing_is_the_drawing_on_its_background(tmp_pat
     # White at both sides, and the square in the middle.
     assert decoded[..., :16].mean() > 0.95 and decoded[..., -16:].mean() > 0.95
     assert decoded[0, 1, 30:40, 34:54].mean() < -0.5
+
+
+def test_varied_photographs_have_canvases_in_their_own_direction(tmp_path, made):
+    for name, size in (("wide", (180, 140)), ("high", (140, 180))):
+        folder = tmp_path / "data" / "train" / name
+        folder.mkdir(parents=True)
+        Image.effect_noise(size, 80).convert("RGB").save(folder / "one.png")
+    sets = made("photographs", "--varied", "6").values()
+    assert sum(map(len, sets)) == 12 and len(sets) > 4
+    for one in sets:
+        height, width = one.size
+        names = {one.label_names[label] for label in one.labels}
+        assert height == width or names == {"wide" if width > height else "high"}
