@@ -253,3 +253,12 @@ class TestSharedVectors:
         (tmp_path / "config.json").write_text(json.dumps(config))
         with pytest.raises(InputError, match="the word vectors words are not those"):
             WordConditioner.from_pretrained(tmp_path)
+
+
+def test_info_tells_of_bundled_parts_by_name_and_counts_what_was_learnt(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["r2id", "info", "emoji"])
+    main()
+    shown = capsys.readouterr().out
+    learnt = sum(one.numel() for one in R2Pipeline.from_pretrained("emoji").conditioner.parameters())
+    assert "vectors_of=words" in shown and "latents_of=pictures" in shown
+    assert f"conditioner: WordConditioner, {learnt:,} parameters" in shown

@@ -50,8 +50,10 @@ def info(config: tyro.conf.OmitArgPrefixes[Info]) -> None:
                 print(f"  of which training kept those that tell {own['sample_size']} apart")
         hidden = ("training", "label_names")
         settings = {key: value for key, value in own.items() if key not in hidden and not key.startswith("_")}
-        if settings.get("latents_of"):
-            settings["latents_of"] = settings["latents_of"]["model"]
+        # The rest of what is told of bundled parts are checksums and statistics.
+        for key, name in (("latents_of", "model"), ("vectors_of", "name")):
+            if settings.get(key):
+                settings[key] = settings[key][name]
         _print_settings("settings", settings)
         for turn, record in trainings(part.config.get("training")):
             _print_settings(f"training{turn}", record)

@@ -199,7 +199,8 @@ def shared_vectors(of: dict[str, Any]) -> Tensor:
     vectors = load_word_vectors(folder).vectors if folder else torch.empty(0)
     if checksum([vectors]) != of["checksum"]:
         raise InputError(
-            f"word vectors {of['name']!r} are not those that this model was trained with; install its version of r2id"
+            f"the word vectors {of['name']} are not those that this model learnt texts by; "
+            "take the version of r2id that it came with"
         )
     return vectors
 

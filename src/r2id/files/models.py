@@ -20,7 +20,7 @@ NETWORKS = ("resampler", "diffuser", "conditioner")
 PART_OF_CLASS = {"R2IR": "resampler", "R2ID": "diffuser"}
 """The part of a pipeline that a class is; the others are conditioners."""
 
-STATISTICS = ("latent_mean", "latent_std")
+NO_PARAMETERS = ("latent_mean", "latent_std", "spelling", "fixed")
 """Tensors beside the weights that are no parameters."""
 
 
@@ -74,7 +74,7 @@ def read_part(folder: Path) -> Part:
             raise InputError(f"{path} is damaged ({error}); give safetensors of save_pretrained") from error
     if not shapes:
         raise InputError(f"{folder} holds no weights; give a folder written by save_pretrained")
-    return Part(config, sum(math.prod(shape) for name, shape in shapes.items() if name not in STATISTICS))
+    return Part(config, sum(math.prod(shape) for name, shape in shapes.items() if name not in NO_PARAMETERS))
 
 
 def _read_config(path: Path) -> dict[str, Any]:

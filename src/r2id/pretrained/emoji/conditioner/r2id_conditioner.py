@@ -1,0 +1,1 @@
+from r2id import WordConditioner  # noqa: F401
