@@ -18,16 +18,16 @@ from r2id.conditioning.words import WordConditioner
 from r2id.geometry.sizes import with_longer_side
 
 
-def bundled(pipeline: R2Pipeline, resampler: str, longer_side: int, **guidance: Any) -> R2Pipeline:
+def bundled(pipeline: R2Pipeline, resampler: str, longer_side: int, **defaults: Any) -> R2Pipeline:
     """Return the pipeline in half precision, without the R2IR that is bundled as `resampler` and the bundled word
     vectors.
 
-    `longer_side`, in pixels, and `guidance` become defaults of generation.
+    `longer_side`, in pixels, and `defaults` become defaults of generation.
     """
     pipeline.diffuser.register_to_config(latents_of=pipeline.resampler.described(resampler))
-    defaults = asdict(pipeline.generation_defaults) | guidance
-    defaults["size"] = with_longer_side(longer_side, defaults["size"])
-    pipeline.register_to_config(generation_defaults=defaults)
+    all_defaults = asdict(pipeline.generation_defaults) | defaults
+    all_defaults["size"] = with_longer_side(longer_side, all_defaults["size"])
+    pipeline.register_to_config(generation_defaults=all_defaults)
     if isinstance(pipeline.conditioner, WordConditioner):
         pipeline.conditioner.share_vectors()
     pipeline.diffuser.half()
@@ -43,19 +43,23 @@ def main() -> None:
     parser.add_argument("--resampler", default="pictures", help="name of the bundled R2IR")
     parser.add_argument("--size", type=int, default=256, help="longer side of the pictures by default, in pixels")
     parser.add_argument("--latents", type=int, nargs=2, help="height and width of the latents by default")
+    parser.add_argument("--example", action="append", default=[], help="label or text that shows the model; repeat it")
     parser.add_argument("--guidance-scale", type=float, default=3.0)
     parser.add_argument(
         "--guidance-interval", type=float, nargs=2, default=(0.1, 1.0),
         help="from the first step on, as noise hides the coarse last",
     )  # fmt: skip
     options = parser.parse_args()
-    guidance = {"guidance_scale": options.guidance_scale, "guidance_interval": tuple(options.guidance_interval)}
     pipeline = R2Pipeline.from_pretrained(options.pipeline)
-    if options.latents:
-        guidance["latent_size"] = tuple(options.latents)
+    defaults = {
+        "guidance_scale": options.guidance_scale,
+        "guidance_interval": tuple(options.guidance_interval),
+        "latent_size": tuple(options.latents or pipeline.generation_defaults.latent_size),
+        "examples": tuple(options.example),
+    }
     # Configs keep the name that a model was loaded by.
     pipeline.register_to_config(_name_or_path=options.target.name)
-    bundled(pipeline, options.resampler, options.size, **guidance).save_pretrained(options.target)
+    bundled(pipeline, options.resampler, options.size, **defaults).save_pretrained(options.target)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,14 @@ class TestDefaults:
         assert pipeline(["3"], guidance_scale=1, num_inference_steps=2).images[0].size == (64, 64)
         assert pipeline.num_timesteps == 2 and pipeline.guidance_scale == 1
 
+    def test_a_model_is_shown_by_its_examples_or_else_by_its_first_labels(self, make_pipeline, tmp_path):
+        pipeline = with_defaults(make_pipeline(canvas=(64, 64)), **STORED, examples=["7", "no label", "3"])
+        pipeline.save_pretrained(tmp_path)
+        defaults, labels = R2Pipeline.from_pretrained(tmp_path).generation_defaults, tuple("0123456789")
+        assert defaults.shown(labels, 2) == ["7", "3"] and defaults.shown(labels, 1) == ["7"]
+        assert defaults.shown((), 3) == ["7", "no label", "3"]
+        assert GenerationDefaults(**STORED).shown(labels, 2) == ["0", "1"]
+
     def test_of_an_old_model_they_follow_from_its_networks(self, make_pipeline, make_resampler, tmp_path):
         resampler = make_resampler(sample_size=64, latent_size=16)
         make_pipeline(resampler, canvas=(64, 32)).save_pretrained(tmp_path)

@@ -144,13 +144,21 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
             with gradio.Tab("Generate"):
                 if not studio.labels:
                     labels: Any = gradio.Textbox(
-                        label="Prompts, one in a line", lines=2, placeholder="red heart", elem_id="texts"
+                        "\n".join(defaults.shown((), 2)),
+                        label="Prompts, one in a line",
+                        lines=2,
+                        placeholder="red heart",
+                        elem_id="texts",
                     )
                 elif len(studio.labels) <= FEW_LABELS:
                     labels = gradio.CheckboxGroup(studio.labels, value=studio.labels[:10], label="Labels")
                 else:
                     labels = gradio.Dropdown(
-                        studio.labels, value=studio.labels[:2], multiselect=True, label="Classes", elem_id="classes"
+                        studio.labels,
+                        value=defaults.shown(studio.labels, 2),
+                        multiselect=True,
+                        label="Classes",
+                        elem_id="classes",
                     )
                 with gradio.Row():
                     steps = gradio.Slider(

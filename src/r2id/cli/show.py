@@ -22,7 +22,8 @@ class Demo(GeneratorChoice):
     output: Path = Path("out")
     """Folder to write to."""
     labels: str | None = None
-    """Labels, separated by commas; 0-9 is a range. By default all that the model knows, at most ten."""
+    """Labels, separated by commas; 0-9 is a range. By default the model's examples, or all that it knows; at most
+    ten."""
     seed: int = 1
     """Seed of the pictures."""
     precision: Literal["fp32", "bf16"] = "bf16"
@@ -38,7 +39,8 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
     check_seed(config.seed)
     pipeline = load_pipeline(config.model, config.device, config.precision)
     known = pipeline.conditioner.label_names
-    labels = parse_labels(config.labels, known) if config.labels is not None else known[:10]
+    shown = pipeline.generation_defaults.shown(known, 10)
+    labels = parse_labels(config.labels, known) if config.labels is not None else shown
     with autocast(config.precision, pipeline.device):
         page = write_gallery(pipeline, labels, config.seed, config.output)
     print(f"open {page}, or look at the pictures beside it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import Any
@@ -30,6 +30,7 @@ class GenerationDefaults:
         size: height and width of the pictures; for a model of many proportions, those of a square picture.
         latent_size: height and width of the latents; for a model of pixels, those of the generated image.
         num_inference_steps, guidance_scale, guidance_interval: as for a call of the pipeline.
+        examples: labels or texts that show what the model can do; empty for the first labels.
     Raises:
         InputError: for a value that a call would refuse.
     """
@@ -39,6 +40,7 @@ class GenerationDefaults:
     num_inference_steps: int = 20
     guidance_scale: float = 4.0
     guidance_interval: tuple[float, float] = (0.3, 0.8)
+    examples: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_size(self.size, "the default size")
@@ -53,6 +55,11 @@ class GenerationDefaults:
     def fill(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return arguments of a call, by name, with the defaults in place of None."""
         return {name: getattr(self, name) if given is None else given for name, given in arguments.items()}
+
+    def shown(self, label_names: Sequence[str], count: int) -> list[str]:
+        """Return at most `count` labels or texts to show a model of these labels by."""
+        known = [one for one in self.examples if one in label_names or not label_names]
+        return list(known or label_names)[:count]
 
     def on(self, canvas: Canvas) -> GenerationDefaults:
         """Return the defaults in the proportions of a canvas, for a model of many proportions."""

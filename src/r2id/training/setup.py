@@ -148,6 +148,8 @@ def _generation_defaults(config: DiffuserTraining, size: Size | None, start: R2P
     `size` is the common size of the pictures, or None.
     """
     how = asdict(start.generation_defaults) if start else {}
+    # The data may show other things.
+    how.pop("examples", None)
     if size is None and config.image_size:
         size = (round(math.prod(config.image_size) ** 0.5),) * 2
     # Quality is best in the middle of the training grids. Grids of other proportions than the first are exceptions.
