@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from browsing import browsers
 from r2id.conditioning.word_vectors import WordVectors
 from r2id.conditioning.words import WordConditioner
 from r2id.diffusion.pipeline import R2Pipeline
@@ -19,3 +20,10 @@ def word_pipeline(make_diffuser, make_pyramid) -> R2Pipeline:
     pipeline = R2Pipeline(make_diffuser(channels=24), conditioner, make_pyramid(), generation_defaults=defaults)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+@pytest.fixture
+def visit(port, tmp_path):
+    """Opens the page that a test file serves at its `port`."""
+    with browsers(port, tmp_path, "generate") as open_page:
+        yield open_page

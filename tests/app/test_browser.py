@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from browsing import IN_A_BROWSER, browsers, free_port, look_like_a_phone, screenshot, until
+from browsing import IN_A_BROWSER, free_port, look_like_a_phone, screenshot, until
 from r2id import R2Pipeline
 from r2id.app.page import build, launch
 from r2id.app.studio import Studio
@@ -26,12 +26,6 @@ def port():
     page = launch(build(Studio(pipeline)), number)
     yield number
     page.close()
-
-
-@pytest.fixture
-def visit(port, tmp_path):
-    with browsers(port, tmp_path, "generate") as open_page:
-        yield open_page
 
 
 def line(browser: WebDriver) -> str:

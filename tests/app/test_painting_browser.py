@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from browsing import IN_A_BROWSER, browsers, free_port, look_like_a_phone, screenshot, until
+from browsing import IN_A_BROWSER, free_port, look_like_a_phone, screenshot, until
 from r2id.app.page import build, launch
 from r2id.app.studio import Studio
 
@@ -24,12 +24,6 @@ def port(word_pipeline):
     page = launch(build(Studio(word_pipeline)), number)
     yield number
     page.close()
-
-
-@pytest.fixture
-def visit(port, tmp_path):
-    with browsers(port, tmp_path, "generate") as open_page:
-        yield open_page
 
 
 @pytest.fixture
