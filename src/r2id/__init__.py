@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from r2id.diffusion.pipeline import R2Pipeline
     from r2id.errors import InputError
     from r2id.fields.image_field import ImageField
+    from r2id.fields.splats import SplatField
     from r2id.files.latents import Latents
+    from r2id.geometry.splats import Splats
     from r2id.networks.diffuser import R2ID
     from r2id.networks.resampler import R2IR
 
@@ -35,6 +37,8 @@ __all__ = [
     "LabelConditioner",
     "Latents",
     "R2Pipeline",
+    "SplatField",
+    "Splats",
     "TextConditioner",
     "WordConditioner",
     "upscale",
@@ -48,6 +52,8 @@ _HOMES = {
     "LabelConditioner": "r2id.conditioning.labels",
     "Latents": "r2id.files.latents",
     "R2Pipeline": "r2id.diffusion.pipeline",
+    "SplatField": "r2id.fields.splats",
+    "Splats": "r2id.geometry.splats",
     "TextConditioner": "r2id.conditioning.text",
     "WordConditioner": "r2id.conditioning.words",
     "upscale": "r2id.batch.resampling",
