@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from r2id.geometry.splats import Splats
     from r2id.networks.diffuser import R2ID
     from r2id.networks.resampler import R2IR
+    from r2id.networks.splat_resampler import SplatResampler
 
 # No telemetry. diffusers imports ONNX Runtime where it is installed, which would contact a server at once. Both read
 # these names on import.
@@ -38,6 +39,7 @@ __all__ = [
     "Latents",
     "R2Pipeline",
     "SplatField",
+    "SplatResampler",
     "Splats",
     "TextConditioner",
     "WordConditioner",
@@ -53,6 +55,7 @@ _HOMES = {
     "Latents": "r2id.files.latents",
     "R2Pipeline": "r2id.diffusion.pipeline",
     "SplatField": "r2id.fields.splats",
+    "SplatResampler": "r2id.networks.splat_resampler",
     "Splats": "r2id.geometry.splats",
     "TextConditioner": "r2id.conditioning.text",
     "WordConditioner": "r2id.conditioning.words",

@@ -113,6 +113,11 @@ class ResamplerTraining(ImageTraining):
 
 
 @dataclass(frozen=True)
+class SplatTraining(ResamplerTraining):
+    """Train SplatResampler to encode images as splats."""
+
+
+@dataclass(frozen=True)
 class PictureTraining(Training):
     """Train the pyramid form of R2IR on photographs and drawings of any size."""
 

@@ -20,6 +20,7 @@ from r2id.geometry.sizes import Size, with_longer_side
 from r2id.networks.arguments import check_arguments
 from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
+from r2id.networks.splat_resampler import SplatResampler
 from r2id.training.batch_order import latent_sizes
 from r2id.training.checking import check_training
 from r2id.training.conditioners import conditioning_parts
@@ -28,7 +29,7 @@ from r2id.training.loading import load_labelled_images, load_pictures, load_resa
 from r2id.training.loop import train
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
 from r2id.training.pictures import PictureObjective
-from r2id.training.settings import DiffuserTraining, PictureTraining, ResamplerTraining
+from r2id.training.settings import DiffuserTraining, PictureTraining, ResamplerTraining, SplatTraining
 
 
 def train_resampler(config: ResamplerTraining | PictureTraining) -> Path:
@@ -42,11 +43,12 @@ def train_resampler(config: ResamplerTraining | PictureTraining) -> Path:
     data = load_pictures(config) if isinstance(config, PictureTraining) else load_labelled_images(config)
     channels = data[0].images.shape[1]
     torch.manual_seed(config.seed)
+    kind = SplatResampler if isinstance(config, SplatTraining) else R2IR
     if config.init_from:
-        resampler = load_resampler(config.init_from, None if pictures else channels)
+        resampler = load_resampler(config.init_from, None if pictures else channels, kind)
     else:
         resampler = _build(
-            R2IR,
+            kind,
             {
                 "image_channels": channels,
                 "sample_size": max(max(one.images.shape[-2:]) for one in data),
