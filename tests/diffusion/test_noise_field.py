@@ -1,5 +1,7 @@
 """Noise belongs to the picture: every grid samples one white field, and no grid averages it away."""
 
+import math
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
@@ -83,6 +85,21 @@ class TestField:
         """Pictures of a seed, and every figure measured, depend on them."""
         field = field_noise(1, 1, size, seeded())[0, 0]
         torch.testing.assert_close(field.diagonal()[:4], torch.tensor(numbers), rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize("size", [(1,), (7,), (300,), (3, 4, 5), (2, 9, 1)])
+    def test_signals_and_volumes_have_a_field(self, size):
+        samples = field_noise(2_000, 10, size, seeded()).flatten(2).flatten(0, 1).double()
+        assert samples.shape == (20_000, math.prod(size))
+        covariance = samples.mT @ samples / len(samples)
+        assert (covariance - torch.eye(len(covariance))).abs().max() < 0.05
+
+    @pytest.mark.parametrize("size", [(1,), (8,), (2, 2, 2), (4, 4, 4)])
+    def test_a_sample_is_the_sum_of_those_that_share_its_place_on_any_number_of_axes(self, size):
+        coarse = field_noise(2, 3, size, seeded())
+        fine = field_noise(2, 3, [2 * side for side in size], seeded())
+        for axis in range(-len(size), 0):
+            fine = fine.unflatten(axis, (-1, 2)).sum(axis)
+        torch.testing.assert_close(fine / 2 ** (len(size) / 2), coarse)
 
 
 class TestShift:

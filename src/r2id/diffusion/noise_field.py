@@ -3,64 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
 from itertools import pairwise
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from r2id.geometry.sizes import Size
-
 Generators = torch.Generator | list[torch.Generator] | tuple[torch.Generator, ...] | None
 
 
-def finest_grid(size: Size) -> Size:
-    """Return the grid that `field_noise` draws before averaging, with fewer than 16 samples per sample of `size`.
+def finest_grid(size: Sequence[int]) -> tuple[int, ...]:
+    """Return the grid that `field_noise` draws before averaging; of a picture, it has fewer than 16 samples per sample.
 
-    It is a square of the longer side. A longer side above four times the shorter starts from a square of four times the
-    shorter side, and splits further along the longer side only.
+    It has the longest side along every axis. A longest side above four times the shortest starts from four times the
+    shortest, and splits further along the longer axes only.
     """
-    square = min(max(size), 4 * min(size))
-    height, width = (_power_of_two(max(square, side)) for side in size)
-    return height, width
+    even = min(max(size), 4 * min(size))
+    return tuple(_power_of_two(max(even, side)) for side in size)
 
 
-def field_noise(batch: int, channels: int, size: Size, generator: Generators = None) -> Tensor:
-    """Return independent standard normal noise [B, C, h, w]; one generator gives one field, sampled at any size.
+def field_noise(batch: int, channels: int, size: Sequence[int], generator: Generators = None) -> Tensor:
+    """Return independent standard normal noise [B, C, *size]; one generator gives one field, sampled at any size.
 
     White noise on the canvas is defined by its averages over areas, which are drawn from coarse to fine. A Haar wavelet
-    transform splits each area in four with three new numbers, up to `finest_grid`'s square. Then one new number splits
-    each area in two along the longer side. Samples are averages over their own cells, scaled to variance 1.
+    transform halves each area along every axis; of a picture, it makes four of one by three new numbers. Once the
+    shortest axis of `finest_grid` is reached, one new number splits each area in two along the others.
 
     With one generator, a sample of a 4×4 grid is exactly half the sum of the four samples of an 8×8 grid in its area.
     Other sizes agree as far as their cells do. Time and memory are linear in the samples.
 
     Args:
-        batch, channels, size: shape of the result.
+        batch, channels, size: shape of the result; `size` has a length for each axis, such as (h, w).
         generator: one for the whole batch, or one for each item.
     """
     generator = list(generator) if isinstance(generator, tuple) else generator
     first = generator[0] if isinstance(generator, list) else generator
     device = first.device if first else None
-    field = randn_tensor((batch, channels, 1, 1), generator, device)
-    finest = finest_grid(size)
+    finest, axes = finest_grid(size), range(-len(size), 0)
+    field = randn_tensor((batch, channels, *[1] * len(size)), generator, device)
     while field.shape[-1] < min(finest):
-        across, down, diagonal = randn_tensor((batch, channels, 3, *field.shape[-2:]), generator, device).unbind(2)
-        above = torch.stack([field + across + down + diagonal, field - across + down - diagonal], dim=-1)
-        below = torch.stack([field + across - down - diagonal, field - across - down + diagonal], dim=-1)
-        field = torch.stack([above.flatten(-2), below.flatten(-2)], dim=-2).flatten(-3, -2) / 2
-    for axis in (-2, -1):
+        changes = randn_tensor((batch, channels, 2 ** len(size) - 1, *field.shape[2:]), generator, device)
+        field = _halved(field, changes)
+    for axis in axes:
         while field.shape[axis] < finest[axis]:
             change = randn_tensor(tuple(field.shape), generator, device)
-            halves = torch.stack([field + change, field - change], dim=-1 if axis == -1 else -2)
+            halves = torch.stack([field + change, field - change], dim=axis)
             field = halves.flatten(axis - 1, axis) / 2**0.5
-    for axis in (-2, -1):
+    for axis in axes:
         field = _averaged(field, size[axis], axis)
     return field
 
 
-def same_field(batch: int, channels: int, sizes: Sequence[Size], generator: Generators = None) -> list[Tensor]:
+def same_field(batch: int, channels: int, sizes: Sequence[Sequence[int]], generator: Generators = None) -> list[Tensor]:
     """Return `field_noise` of one field at several sizes; without a generator, torch's own is used."""
     own = [generator] if isinstance(generator, torch.Generator) else list(generator or [torch.default_generator])
     states = [one.get_state() for one in own]
@@ -70,6 +65,23 @@ def same_field(batch: int, channels: int, sizes: Sequence[Size], generator: Gene
             one.set_state(state)
         noises.append(field_noise(batch, channels, size, generator))
     return noises
+
+
+def _halved(field: Tensor, changes: Tensor) -> Tensor:
+    """Return [B, C, 2·h, …] of a field [B, C, h, …] on D axes and the changes [B, C, 2^D − 1, h, …] inside its areas.
+
+    A bit of a change's number, from 1, stands for an axis, the lowest for the last; its sign turns between the halves
+    along each axis whose bit is set.
+    """
+    parts = [field, *changes.unbind(2)]
+    areas = [
+        reduce(torch.add, (-part if (number & area).bit_count() % 2 else part for number, part in enumerate(parts)))
+        for area in range(len(parts))
+    ]
+    for axis in range(-1, 1 - field.ndim, -1):
+        pairs = zip(areas[::2], areas[1::2], strict=True)
+        areas = [torch.stack(pair, dim=axis).flatten(axis - 1, axis) for pair in pairs]
+    return areas[0] / len(parts) ** 0.5
 
 
 def _power_of_two(count: int) -> int:
@@ -82,7 +94,7 @@ BLOCK = 256
 
 
 def _averaged(field: Tensor, count: int, axis: int) -> Tensor:
-    """Return averages over `count` cells along axis -2 or -1, whose length is a power of two of at least `count`.
+    """Return averages over `count` cells along an axis, whose length is a power of two of at least `count`.
 
     Longer rows are averaged in blocks, whose edges move to the nearest cell edges.
     """
@@ -91,7 +103,8 @@ def _averaged(field: Tensor, count: int, axis: int) -> Tensor:
     averages = []
     for (begin, end), piece in zip(pairwise(edges), field.chunk(blocks, dim=axis), strict=True):
         weights = _cell_averages(end - begin, piece.shape[axis]).to(field.device)
-        averages.append(weights @ piece if axis == -2 else piece @ weights.mT)
+        # Matrices multiply one of the last two axes, so earlier ones take turns.
+        averages.append(piece @ weights.mT if axis == -1 else (weights @ piece.movedim(axis, -2)).movedim(-2, axis))
     return torch.cat(averages, dim=axis)
 
 
