@@ -150,6 +150,17 @@ class TestJudge:
         with pytest.raises(InputError, match=r"the data \(colours 0\) has no captions"):
             judging(replace(train, captions=None), test).judge(text_pipeline, test)
 
+    @pytest.mark.parametrize("kind", ["classes", "texts"])
+    def test_it_is_the_same_for_a_pipeline_that_is_measured_in_bfloat16(self, of_colours, text_pipeline, kind):
+        train, test = coloured(240, 0), coloured(60, 1)
+        if kind == "texts":
+            train, test = of_texts(train), of_texts(test)
+        pipeline = text_pipeline if kind == "texts" else of_colours()
+        exact = Reference.of(judging(train, test).judge(pipeline, test), test, (8, 8))
+        with torch.autocast("cpu", torch.bfloat16):
+            same = Reference.of(judging(train, test).judge(pipeline, test), test, (8, 8))
+        assert torch.equal(same.judged.taken_for, exact.judged.taken_for) and same.row(60) == exact.row(60)
+
     def test_digits_have_their_own_judge(self, of_colours, make_pipeline):
         digits = replace(coloured(10, 0), label_names=tuple("0123456789"), labels=torch.arange(10))
         grey = replace(digits, images=digits.images[:, :1])

@@ -67,6 +67,11 @@ class ColourJudging:
         Raises:
             InputError: the training pictures have no labels or captions that fit.
         """
+        # In float32, whatever the precision that the pipeline is measured in.
+        with torch.autocast(self.device.type, enabled=False):
+            return self._judge(pipeline, data, on_batch)
+
+    def _judge(self, pipeline: R2Pipeline, data: ImageDataset, on_batch: Callable[[int], object]) -> ColourJudge:
         seen = []
         for indices in torch.arange(len(self.train)).split(BATCH):
             seen.append(self.features(self.train.batch(indices).to(self.device)).float().cpu())
