@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "files": ("errors", "geometry", "runtime"),
     "fields": ("errors", "geometry"),
     "networks": ("errors", "geometry", "runtime", "files", "fields"),
-    "conditioning": ("errors", "networks"),
+    "conditioning": ("errors", "files", "networks"),
     "diffusion": ("errors", "geometry", "runtime", "files", "networks", "conditioning"),
     "data": ("errors", "geometry", "files", "conditioning"),
     "evaluation": ("errors", "geometry", "runtime", "files", "networks", "conditioning", "diffusion", "data"),
