@@ -1,5 +1,6 @@
 """Given pictures continue: their own pixels stay, and the rest goes on from them."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from r2id.conditioning.labels import LabelConditioner
 from r2id.data.loading import load_images
 from r2id.diffusion.inpainting import KnownPicture, filled, known_cells
 from r2id.diffusion.pipeline import R2Pipeline
+from r2id.diffusion.prediction import perfect_prediction, predicted_sample
+from r2id.diffusion.schedule import cosine_alpha_bar
+from r2id.diffusion.windows import Windows
 from r2id.errors import InputError
 from r2id.evaluation.canvases import seam_ratio
 from r2id.evaluation.classifier import load_classifier
@@ -101,6 +105,73 @@ class TestKnownLatents:
         expected[1, 2] = 0
         assert torch.equal(known_cells(known, (4, 3))[0, 0], expected)
         assert known_cells(known, (16, 12)).sum() == 16 * 12 - 4
+
+
+class TestExactDenoiser:
+    """Rows of a Gaussian process, whose denoiser and whose conditional mean have a closed form."""
+
+    @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+    def test_what_is_sampled_goes_on_from_what_is_known(self, kind):
+        count, half, steps = 16, 8, 20
+        places = torch.arange(count) / 4
+        covariance = torch.exp(-(places[:, None] - places).square() / 2) + 0.01 * torch.eye(count)
+        rows = (torch.randn(500, count) @ torch.linalg.cholesky(covariance).mT)[:, None, None]
+        known = torch.ones(1, 1, 1, count)
+        known[..., half:] = 0
+        picture = KnownPicture(None, rows, known, (1, count), (1, count))
+
+        def network(samples, alpha_bars):
+            alpha_bar = alpha_bars[0]
+            noisy_covariance = alpha_bar * covariance + (1 - alpha_bar) * torch.eye(count)
+            denoised = alpha_bar.sqrt() * samples[0] @ torch.linalg.solve(noisy_covariance, covariance)
+            return [perfect_prediction(denoised, samples[0], alpha_bar, kind)]
+
+        sample, levels = torch.randn(rows.shape), cosine_alpha_bar(torch.linspace(0.99, 0, steps + 1), (1, 1), None)
+        for step, (now, then) in enumerate(pairwise(levels.split(1))):
+            prediction = picture.predict(network, sample, now, kind, step / steps)
+            clean = predicted_sample(prediction, sample, now, kind)
+            noise = perfect_prediction(clean, sample, now, "epsilon")
+            sample = then.sqrt() * clean + (1 - then).sqrt() * noise
+
+        torch.testing.assert_close(sample[..., :half], rows[..., :half], rtol=0, atol=1e-4)
+        # Without the guidance of the known samples' error it is 5.9.
+        assert seam_ratio(sample, [half]) < 1.5
+        weights = torch.linalg.solve(covariance[:half, :half], covariance[:half, half:])
+        expected = rows[..., :half] @ weights
+        least = (rows[..., half:] - expected).square().mean()
+        assert (sample[..., half:] - expected).square().mean() < 1.75 * least
+
+
+class TestGradients:
+    """The guidance takes gradients, wherever a pipeline is called."""
+
+    @pytest.mark.parametrize("autocast", [False, True])
+    def test_inference_mode_and_earlier_samples_change_nothing(self, make_pipeline, autocast):
+        pipeline, image = make_pipeline(radius=0.5, local_radius=0.5), noise_image(8, 12)
+        precision = torch.autocast("cpu", torch.bfloat16, enabled=autocast)
+
+        def paint():
+            return pipeline.outpaint(image, [3], left=4, generator=seeded(), output_type="pt", **FEW).images
+
+        with precision:
+            expected = paint()
+        with torch.inference_mode(), precision:
+            pipeline([3], latent_size=(4, 8), generator=seeded(), **FEW)
+            assert torch.equal(paint(), expected)
+        assert all(parameter.grad is None for parameter in pipeline.diffuser.parameters())
+
+    def test_a_model_that_was_made_in_inference_mode_has_none(self, make_pipeline):
+        with torch.inference_mode():
+            pipeline = make_pipeline()
+        with pytest.raises(InputError, match="loaded in torch.inference_mode"):
+            pipeline.outpaint(noise_image(8, 8), [3], left=4, **FEW)
+
+    def test_windows_have_them_too(self, make_pipeline):
+        pipeline = make_pipeline(canvas=(1, 1))
+        windows = Windows.over((8, 32), (1, 1), (4, 4))
+        how = {"latent_size": windows.grid, "windows": windows, "generator": seeded()}
+        picture = pipeline.outpaint(noise_image(8, 8), [3], right=24, **how, **FEW).images[0]
+        assert picture.size == (32, 8)
 
 
 class TestFilling:

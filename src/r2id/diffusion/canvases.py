@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -18,8 +19,8 @@ from r2id.diffusion.windows import Windows
 from r2id.errors import InputError
 from r2id.files.images import as_output, check_output_type
 from r2id.geometry.canvas import Canvas, check_canvas, plain
-from r2id.geometry.sizes import Size, check_size, first_given, in_proportion, listed
-from r2id.runtime.memory import check_fits_in_memory
+from r2id.geometry.sizes import Size, check_size, first_given, in_proportion, listed, size_text
+from r2id.runtime.memory import check_bytes_fit, check_fits_in_memory
 
 MOST_GROWTH = 4
 """Times the side of a picture that outpainting makes it at most. Beyond, hardly any of the latents are known."""
@@ -158,13 +159,22 @@ class Canvases:
             labels, arguments = [None], {"guidance_scale": 1.0} | arguments
         canvas = check_canvas(first_given(arguments.get("canvas"), self.diffuser.config.canvas, size))
         latent_size = check_size(first_given(arguments.get("latent_size"), self._latents_on(canvas)), "the latent size")
-        check_fits_in_memory([latent_size], 1, 4 * self.diffuser.config.dim)
+        # Gradients need some 30 features of each sample in each block, in float32.
+        config = self.diffuser.config
+        features = 30 * config.dim * (config.encoder_blocks + 2 * config.decoder_blocks)
+        check_bytes_fit(4 * features * math.prod(latent_size), f"{size_text(latent_size)} latents with gradients")
+        if next(self.diffuser.parameters()).is_inference():
+            raise InputError(
+                "the model was loaded in torch.inference_mode, which leaves no gradients; load it outside of it"
+            )
         device = self._execution_device
-        known_picture = KnownPicture(self.resampler, picture.to(device), known.to(device), latent_size, canvas)
         arguments |= {"canvas": canvas, "latent_size": latent_size, "output_type": "latent"}
-        result = self(labels, known=known_picture, **arguments)
-        pictures = self.decode(result.latents, size, canvas, "pt")
-        result.images = as_output(known_picture.completed(pictures.float()), output_type)
+        # Tensors that are made in inference mode never have the gradients that guide the unknown part.
+        with torch.inference_mode(False), torch.no_grad():
+            known_picture = KnownPicture(self.resampler, picture.to(device), known.to(device), latent_size, canvas)
+            result = self(labels, known=known_picture, **arguments)
+            pictures = self.decode(result.latents, size, canvas, "pt")
+            result.images = as_output(known_picture.completed(pictures.float()), output_type)
         return result
 
     def _latents_on(self, canvas: Canvas) -> Size:

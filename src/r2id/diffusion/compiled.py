@@ -49,6 +49,9 @@ def replay_steps(network: R2ID) -> None:
 
 
 def _guidance_branches(network: R2ID, *inputs: Any) -> tuple[torch.Tensor, ...]:
+    if torch.is_grad_enabled():
+        # A graph with gradients would take those of all weights too.
+        return R2ID.guidance_branches(network, *inputs)
     return tuple(branch.clone() for branch in _graphed("guidance_branches")(network, *inputs))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from r2id.diffusion.canvases import Canvases
 from r2id.diffusion.compiled import Compiled
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.folders import add_code, fetch, importable
-from r2id.diffusion.guidance import check_guidance, guide, is_guided
+from r2id.diffusion.guidance import check_guidance, is_guided
 from r2id.diffusion.inpainting import KnownPicture
 from r2id.diffusion.noise_field import same_field
 from r2id.diffusion.sampling import Trajectory, predict
@@ -305,7 +306,6 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         check_callback_tensors(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
         tokens, no_tokens = self.tokens(labels), self.tokens([None] * len(labels))
-        dtype = self.diffuser.dtype
         noises = [latents] if latents is not None else same_field(len(labels), channels, latent_sizes, generator)
         reference, device = self.diffuser.config.noise_reference_size, self._execution_device
         ratios = [density(windows.size if windows else one.shape[-2:], reference) for one in noises]
@@ -320,17 +320,15 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
             if self._interrupt:
                 break
             noisy, alpha_bars = zip(*(path.noisy(step) for path in paths), strict=True)
-            samples = [one.to(dtype) for one in noisy]
             time = float(timestep) / paths[0].scheduler.config.num_train_timesteps
             guided = is_guided(time, self.guidance_scale, guidance_interval)
             branches = [tokens, no_tokens] if guided else [tokens]
-            predictions, *unconditional = predict(self.diffuser, samples, alpha_bars, branches, canvases, windows)
-            if guided:
-                both = zip(predictions, unconditional[0], strict=True)
-                predictions = [guide(one, other, self.guidance_scale) for one, other in both]
+            network = partial(predict, self.diffuser, branches, self.guidance_scale, canvases, windows)
             if known:
                 kind, done = self.diffuser.config.prediction_type, step / len(timesteps)
-                predictions = [known.keep(predictions[0], noisy[0], alpha_bars[0], kind, done)]
+                predictions = [known.predict(network, noisy[0], alpha_bars[0], kind, done)]
+            else:
+                predictions = network(noisy, alpha_bars)
             for path, prediction in zip(paths, predictions, strict=True):
                 path.advance(step, prediction, self.diffuser.config.prediction_type)
             if callback_on_step_end:
@@ -340,7 +338,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
                 for path, sample in zip(paths, present if joint else [present], strict=True):
                     path.sample = sample
 
-        clean = [path.sample.to(dtype) for path in paths]
+        clean = [path.sample.to(self.diffuser.dtype) for path in paths]
         if self.resampler:
             clean = [self.resampler.destandardise(sample) for sample in clean]
         results = [LatentTensor.of(sample, canvas) for sample, canvas in zip(clean, canvases, strict=True)]

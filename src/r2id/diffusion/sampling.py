@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from r2id.diffusion.guidance import guide
 from r2id.diffusion.noise_field import Generators
 from r2id.diffusion.prediction import velocity_of_sample
 from r2id.diffusion.schedule import alpha_bar_of_step, start_scheduler
@@ -63,15 +64,26 @@ class Trajectory:
 @nothing_queued_after_errors()
 def predict(
     diffuser: R2ID,
+    branches: Sequence[Tensor],
+    guidance_scale: float,
+    canvases: Sequence[Canvas],
+    windows: Windows | None,
     samples: Sequence[Tensor],
     alpha_bars: Sequence[Tensor],
-    branches: Sequence[Tensor],
-    canvases: Sequence[Canvas],
-    windows: Windows | None = None,
-) -> Sequence[Sequence[Tensor]]:
-    """Return predictions for each canvas, for each set of tokens in `branches`; `windows` are those of one canvas."""
+) -> Sequence[Tensor]:
+    """Return a prediction for each canvas; `windows` are those of one canvas.
+
+    Args:
+        branches: tokens of the conditions, and with guidance those of no condition too.
+        samples, alpha_bars: x_t [B, C, h, w] and its ᾱ [1] of each canvas.
+    """
+    samples = [sample.to(diffuser.dtype) for sample in samples]
     if windows:
-        return windows.predict(diffuser, samples[0], alpha_bars[0], branches)
-    if len(samples) > 1:
-        return diffuser.joint_branches(samples, alpha_bars, branches, canvases)
-    return [[one] for one in diffuser.guidance_branches(samples[0], alpha_bars[0], branches, canvases[0])]
+        predictions = windows.predict(diffuser, samples[0], alpha_bars[0], branches)
+    elif len(samples) > 1:
+        predictions = diffuser.joint_branches(samples, alpha_bars, branches, canvases)
+    else:
+        predictions = [[one] for one in diffuser.guidance_branches(samples[0], alpha_bars[0], branches, canvases[0])]
+    if len(branches) == 1:
+        return predictions[0]
+    return [guide(one, other, guidance_scale) for one, other in zip(*predictions, strict=True)]
