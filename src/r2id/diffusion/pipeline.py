@@ -326,7 +326,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
             network = partial(predict, self.diffuser, branches, self.guidance_scale, canvases, windows)
             if known:
                 kind, done = self.diffuser.config.prediction_type, step / len(timesteps)
-                predictions = [known.predict(network, noisy[0], alpha_bars[0], kind, done)]
+                predictions: Sequence[Tensor] = [known.predict(network, noisy[0], alpha_bars[0], kind, done)]
             else:
                 predictions = network(noisy, alpha_bars)
             for path, prediction in zip(paths, predictions, strict=True):
