@@ -43,3 +43,8 @@ def strokes() -> Iterator[ModuleType]:
 @pytest.fixture
 def showcase() -> Iterator[ModuleType]:
     yield from script("showcase")
+
+
+@pytest.fixture
+def splat_figures() -> Iterator[ModuleType]:
+    yield from script("splats", "measure.py")
