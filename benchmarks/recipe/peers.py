@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from compare import MODEL, feature_distance
+from compare import MODEL, feature_distance, features_of
 from peer_denoisers import DiT, Peer, UNet
 from peer_pictures import Real
 from torch import Tensor, nn
-from turns import Turns, take_turns
+from turns import Turns, parser_of, take_turns
 
 from r2id import R2ID, R2IR, R2Pipeline
 from r2id.data.captions import one_of_each
@@ -158,11 +158,6 @@ def draws_of(trainings: dict[str, Training], names: Sequence[str]) -> dict[str, 
 # What is measured.
 
 
-@torch.inference_mode()
-def features_of(features: Features, pictures: Tensor) -> Tensor:
-    return torch.cat([features(some).float().cpu() for some in pictures.split(BATCH)])
-
-
 def measure(
     trainings: dict[str, Training],
     data: Real,
@@ -249,23 +244,11 @@ def command_of(arguments: Sequence[str], pairs: Sequence[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER")
-    parser.add_argument("--seconds", type=float, default=3600, help="for each network")
-    parser.add_argument("--turn", type=float, default=20, help="seconds of one after another")
-    parser.add_argument("--batch", type=int, default=32)
+    parser = parser_of(__doc__, seconds=3600, output=Path("out/peers"), results=RESULTS)
     parser.add_argument("--model", action="append", default=[], metavar="NAME=VALUE", help="arguments of R2ID")
     parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="of R2ID's training")
     parser.add_argument("--peer-rate", type=float, default=5e-4, help="learning rate of the UNet and the DiT")
-    parser.add_argument("--most", type=int, help="pictures to train on, and as many to test on; by default all")
-    parser.add_argument("--count", type=int, default=500, help="generated pictures of each network and size")
-    parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--interval", type=float, nargs=2, default=(0.0, 1.0), help="times that are guided")
-    parser.add_argument("--inference-steps", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="one, where others run too")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--output", type=Path, default=Path("out/peers"), help="folder of states and sheets")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     features = ColourFeatures().to(options.device)

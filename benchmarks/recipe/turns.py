@@ -5,6 +5,7 @@ A second is one of processor time for each thread, or on a GPU one of the clock.
 
 from __future__ import annotations
 
+import argparse
 import math
 import time
 from collections.abc import Mapping
@@ -106,3 +107,21 @@ def take_turns(trainings: Mapping[str, Turns], turn: float) -> None:
             if one.spent < one.seconds:
                 loss = one.turn(turn)
                 print(f"{name}: {one.spent:.0f} s, {one.steps} steps, loss {loss:.4f}", flush=True)
+
+
+def parser_of(description: str | None, *, seconds: float, output: Path, results: Path) -> argparse.ArgumentParser:
+    """Return a parser of the options of every comparison by turns, of which these are defaults."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--seconds", type=float, default=seconds, help="for each training")
+    parser.add_argument("--turn", type=float, default=20, help="seconds of one after another")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--most", type=int, help="pictures to train on, and as many to test on; by default all")
+    parser.add_argument("--count", type=int, default=500, help="generated pictures of each training and size")
+    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--inference-steps", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="one, where others run too")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--output", type=Path, default=output, help="folder of states and sheets")
+    parser.add_argument("--results", type=Path, default=results, help="folder of the figures")
+    return parser

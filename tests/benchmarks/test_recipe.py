@@ -99,7 +99,8 @@ def test_errors_of_every_prediction_are_of_the_clean_sample(small, tmp_path, mon
 def test_a_run_writes_sheets_figures_and_a_table(small, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(small, "load_pictures", lambda folder, most: data_of(small))
     monkeypatch.setattr(small, "QUESTIONS", {"prediction": {"clean sample, 16 channels": small._of(16, "sample")}})
-    monkeypatch.setattr(small, "efficientnet", lambda: lambda pictures: pictures.flatten(1)[:, :70])
+    monkeypatch.setattr(small, "PACKAGES", ())
+    monkeypatch.setattr(small, "ColourFeatures", lambda: lambda pictures: pictures.flatten(1)[:, :70])
     arguments = [
         "--data",
         "waves=folder",

@@ -166,7 +166,12 @@ def check_command(words: list[str], monkeypatch) -> None:
     elif program == "python" and arguments[0] == "-c":
         ast.parse(arguments[1])
     elif program == "python" and arguments[0].endswith(".py"):
-        source = (ROOT / arguments[0]).read_text(encoding="utf-8")
+        script = ROOT / arguments[0]
+        source = script.read_text(encoding="utf-8")
+        # Scripts of a folder may share options, in a module beside them.
+        for name in re.findall(r"^from (\w+) import", source, re.MULTILINE):
+            if (beside := script.with_name(f"{name}.py")).exists():
+                source += beside.read_text(encoding="utf-8")
         assert all(f'"{word}"' in source for word in arguments[1:] if word.startswith("--")), words
     elif program == "hf":
         known = subprocess.run(
