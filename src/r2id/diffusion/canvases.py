@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from r2id.diffusion.arguments import given_mask, given_picture, labels_of
 from r2id.diffusion.inpainting import KnownPicture
+from r2id.diffusion.parts import Parts
 from r2id.diffusion.windows import Windows
 from r2id.errors import InputError
 from r2id.files.images import as_output, check_output_type
@@ -26,17 +27,10 @@ MOST_GROWTH = 4
 """Times the side of a picture that outpainting makes it at most. Beyond, hardly any of the latents are known."""
 
 
-class Canvases:
+class Canvases(Parts):
     """Methods of `R2Pipeline` for given pictures and for panoramas."""
 
-    diffuser: Any
-    resampler: Any
-    conditioner: Any
-    generation_defaults: Any
-    decode: Any
-    defaults_on: Any
-    _execution_device: Any
-    __call__: Any
+    __call__: Callable[..., Any]
 
     @torch.no_grad()
     def inpaint(
@@ -143,11 +137,6 @@ class Canvases:
         else:
             result.images = self.decode(result.latents, size, output_type=output_type)
         return result
-
-    @property
-    def image_channels(self) -> int:
-        """1 for grey pictures, 3 for RGB."""
-        return self.resampler.config.image_channels if self.resampler else self.diffuser.config.channels
 
     def _continued(
         self, picture: Tensor, known: Tensor, labels: Any, output_type: str, arguments: dict[str, Any]

@@ -9,15 +9,13 @@ from typing import Any
 
 import torch
 
+from r2id.diffusion.parts import Parts
 from r2id.networks.compiling import check_compiler, compile_network
 from r2id.networks.diffuser import R2ID
 
 
-class Compiled:
+class Compiled(Parts):
     """Method of `R2Pipeline` that compiles its diffuser."""
-
-    diffuser: Any
-    _execution_device: Any
 
     def compile(self) -> None:
         """Compile the denoising step of later calls by torch.compile, on the device where the pipeline now is.

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from huggingface_hub import ModelCard
 from torch import Tensor
 
 from r2id.conditioning.labels import LabelConditioner
-from r2id.conditioning.text import TextConditioner, text_states
+from r2id.conditioning.text import TextConditioner
 from r2id.conditioning.words import WordConditioner
 from r2id.diffusion.arguments import (
     check_callback_tensors,
@@ -38,20 +37,17 @@ from r2id.diffusion.guidance import check_guidance, is_guided
 from r2id.diffusion.inpainting import KnownPicture
 from r2id.diffusion.noise_field import same_field
 from r2id.diffusion.sampling import Trajectory, predict
-from r2id.diffusion.schedule import check_scheduler, scheduler_prediction
+from r2id.diffusion.schedule import scheduler_prediction
 from r2id.diffusion.windows import Windows
 from r2id.files.atomic import fill_folder
 from r2id.files.cards import write_card
-from r2id.files.checksums import checksum
-from r2id.files.images import as_output, check_output_type
-from r2id.geometry.canvas import Canvas, LatentTensor, canvas_of, check_canvas, plain
+from r2id.files.images import check_output_type
+from r2id.geometry.canvas import Canvas, LatentTensor, canvas_of, check_canvas
 from r2id.geometry.density import density
 from r2id.geometry.sizes import Size, check_size, first_given, in_proportion, listed
-from r2id.networks.batches import decode_some_at_once
 from r2id.networks.diffuser import R2ID
 from r2id.networks.loading import PipelineSwitches, Publishing, check_variant, for_upload, load_pretrained
 from r2id.networks.resampler import R2IR
-from r2id.runtime.memory import check_fits_in_memory
 
 
 @dataclass
@@ -181,38 +177,6 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
         if push_to_hub:
             self.push_to_hub(card=card, **uploading)
 
-    @property
-    def generation_defaults(self) -> GenerationDefaults:
-        """Defaults of a call; `register_to_config(generation_defaults=…)` changes them."""
-        return GenerationDefaults.of(self.diffuser, self.resampler, self.config["generation_defaults"])
-
-    def defaults_on(self, canvas: Canvas | None) -> GenerationDefaults:
-        """Return the defaults for a canvas, which sets the sizes of a model of many proportions."""
-        defaults = self.generation_defaults
-        return defaults.on(canvas) if canvas and self.diffuser.config.canvas is None else defaults
-
-    @property
-    def shows_texts(self) -> bool:
-        """Whether a call takes any text, in place of labels."""
-        return not self.conditioner.label_names
-
-    def checksum(self) -> int:
-        """Return a checksum of all weights."""
-        networks = (self.diffuser, self.conditioner, self.resampler, self.text_encoder)
-        return checksum(chain.from_iterable(network.state_dict().values() for network in networks if network))
-
-    @torch.no_grad()
-    def tokens(self, labels: Sequence[str | int | None]) -> Tensor:
-        """Return tokens [B, T, token_dim] of labels or texts; None means no label or text.
-
-        Raises InputError for a label that the model does not know.
-        """
-        if self.text_encoder is not None:
-            texts = ["" if label is None else str(label) for label in labels]
-            states, present = text_states(self.tokenizer, self.text_encoder, texts)
-            return self.conditioner(states.to(self._execution_device), present.to(self._execution_device))
-        return self.conditioner(self.conditioner.read(labels).to(self._execution_device))
-
     # no_grad, as in all of diffusers' pipelines: results may enter a training, which tensors of inference_mode may not.
     # A caller may use inference_mode, which saves a few per cent of the time of a single digit.
     @torch.no_grad()
@@ -260,15 +224,15 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
                 set `pipeline._interrupt` to stop. A `PipelineCallback` of diffusers, or several, works too.
             callback_on_step_end_tensor_inputs: tensors for the callback; only "latents" exists.
             prompt: one text or several, in place of `class_labels`, as in other pipelines.
-            joint: sample a canvas for each `size`, in its proportions, all as one picture: the canvases start from the
+            joint: sample a canvas for each `size`, in its proportions, all as one picture. The canvases start from the
                 same field of noise and see each other in every step (design §5). `latent_size` is then that of a square
                 canvas, others get as many samples.
             known: a picture whose known part stays, on the same canvas, as `inpaint` and `outpaint` make it.
             windows: those in which a large canvas is predicted, as `panorama` makes them.
             return_dict: False returns a tuple of pictures and latents.
         Raises:
-            InputError: for an unknown label or argument, a size below 1, an invalid canvas, another number of
-                generators than of labels, or pictures that exceed the memory.
+            InputError: for an unknown label or argument, a size below 1, or an invalid canvas. Also for another number
+                of generators than of labels, or pictures that exceed the memory.
         """
         check_known(unknown, self.__call__)
         labels, (sizes, several) = labels_of(class_labels, prompt, self.conditioner.label_names), sizes_of(size)
@@ -354,31 +318,6 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
         # The annotation leaves out the tuple, which few callers ask for.
         return result if return_dict else result.to_tuple()  # type: ignore[return-value]
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor, size: Size, canvas: Canvas | None = None, output_type: str = "pil") -> Any:
-        """Decode latents of a call at another size, without sampling again.
-
-        Args:
-            latents: [B, C, h, w], as in `R2PipelineOutput.latents`.
-            size: height and width of the pictures.
-            canvas: proportions of the picture. The default is the canvas of the latents, or else that of training or,
-                if training had many, the proportions of `size`.
-            output_type: "pil", "np" or "pt", as in `R2PipelineOutput.images`.
-        Raises:
-            InputError: for a size below 1, an invalid canvas, another output_type, or pictures that exceed the
-                memory.
-        """
-        check_output_type(output_type)
-        size = check_size(size)
-        canvas = check_canvas(first_given(canvas, canvas_of(latents), self.diffuser.config.canvas, size))
-        latents = plain(latents)
-        check_fits_in_memory([size], len(latents), self.image_channels)
-        if self.resampler is None:
-            resized = torch.nn.functional.interpolate(latents, size, mode="bicubic", antialias=True)
-            return as_output(resized.clamp(-1, 1), output_type)
-        pictures = list(decode_some_at_once(self.resampler, latents, size, canvas))
-        return as_output(torch.cat(pictures) if len(pictures) > 1 else pictures[0], output_type)
-
     @property
     def num_timesteps(self) -> int:
         """Steps of the current or last call, for callbacks."""
@@ -393,7 +332,3 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
     def interrupt(self) -> bool:
         """Whether a callback has stopped the current call."""
         return self._interrupt
-
-    def check_scheduler(self, num_inference_steps: int) -> None:
-        """Raise InputError if the scheduler cannot sample the diffuser in this number of steps."""
-        check_scheduler(self.scheduler, self.diffuser.config.prediction_type, num_inference_steps)

@@ -43,6 +43,7 @@ from r2id.evaluation.report import CALLED, Report
 from r2id.files.atomic import check_writable
 from r2id.files.checksums import checksum
 from r2id.geometry.sizes import Size, size_text
+from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_fits_in_memory
 from r2id.runtime.precision import autocast, usable_precision
 from r2id.runtime.progress import Progress, unseen
@@ -101,10 +102,10 @@ def evaluate(
         check_writable(output / "evaluation.json")
     evaluation = _Evaluation(pipeline, data, plan, report, resume, progress, colour)
     try:
-        if plan.limit:
-            evaluation.reconstruction()
+        if plan.limit and pipeline.resampler:
+            evaluation.reconstruction(pipeline.resampler)
             if plan.consistency:
-                evaluation.consistency()
+                evaluation.consistency(pipeline.resampler)
         with autocast(plan.precision, pipeline.device):
             if plan.count:
                 evaluation.generation()
@@ -164,7 +165,7 @@ def _check_fits_in_memory(pipeline: R2Pipeline, data: ImageDataset, plan: Plan) 
     # Features of a sample in a block, four times as many in the feed-forward.
     features = 4 * pipeline.diffuser.config.dim
     denoised = max(min(generation.BATCH, plan.count), min(denoising_error.BATCH, plan.denoising_error))
-    if plan.limit:
+    if plan.limit and pipeline.resampler:
         images = min(reconstruction.BATCH, plan.limit)
         check_fits_in_memory([*plan.size, (4 * height, 4 * width)], images, channels)
         for latent_size in plan.latent_size:
@@ -197,20 +198,20 @@ class _Evaluation:
         there = {row["latents"] for row in self.report.rows.get(section, ())}
         return [size for size in self.plan.latent_size if size_text(size) not in there]
 
-    def reconstruction(self) -> None:
+    def reconstruction(self, resampler: R2IR) -> None:
         """Measure reconstruction through each latent size, at every picture size."""
-        resampler, data = self.pipeline.resampler, self.data.some(self.plan.limit or 0)
+        data = self.data.some(self.plan.limit or 0)
         for latent_size in self.missing("reconstruction"):
             with self.progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
                 rows = measure_reconstruction(resampler, data, latent_size, self.plan.size, on_batch)
                 self.report.add("reconstruction", list(rows))
 
-    def consistency(self) -> None:
+    def consistency(self, resampler: R2IR) -> None:
         """Measure the agreement of sizes."""
         data = self.data.some(self.plan.limit or 0).some(self.plan.consistency or 0)
         for latent_size in self.missing("consistency"):
             with self.progress(len(data), f"latents {size_text(latent_size)}") as on_batch:
-                row = measure_consistency(self.pipeline.resampler, data, latent_size, on_batch)
+                row = measure_consistency(resampler, data, latent_size, on_batch)
                 self.report.add("consistency", [row])
 
     def generation(self) -> None:

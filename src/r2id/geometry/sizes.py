@@ -54,8 +54,8 @@ def check_lengths(size: Sequence[float]) -> tuple[int, ...]:
 def alike_size(size: Size, target: Size, step: int | None = None) -> Size:
     """Return a size with the proportions of `size` and about as many pixels as `target`.
 
-    Sides are multiples of `step`, by default a sixteenth of the side of a square with that many pixels, which gives few
-    sizes for many shapes.
+    Sides are multiples of `step`, by default a sixteenth of the side of a square with that many pixels. Many shapes
+    then have few sizes.
     """
     area, ratio = target[0] * target[1], size[0] / size[1]
     step = step or max(1, round(area**0.5 / 16))
@@ -103,9 +103,9 @@ def check_region(region: Region, size: Size) -> Region:
     return region
 
 
-def size_text(size: Size) -> str:
+def size_text(size: Sequence[int]) -> str:
     """(27, 18) → "27x18"."""
-    return f"{size[0]}x{size[1]}"
+    return "x".join(map(str, size))
 
 
 def resolution_limit(num_high: int) -> int:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import psutil
 
 from r2id.errors import InputError
-from r2id.geometry.sizes import Size, size_text
+from r2id.geometry.sizes import size_text
 
 CHUNK_PIXELS = 1 << 18
 """Pixels of an image that are encoded at once."""
 
 
-def check_fits_in_memory(sizes: Sequence[Size], count: int, channels: int) -> None:
+def check_fits_in_memory(sizes: Sequence[Sequence[int]], count: int, channels: int) -> None:
     """Raise InputError if `count` pictures of every size, as float32, joined and as bytes, exceed free memory."""
-    needed = sum(height * width for height, width in sizes) * count * channels * (4 + 4 + 1)
+    needed = sum(map(math.prod, sizes)) * count * channels * (4 + 4 + 1)
     check_bytes_fit(needed, f"{count} times {', '.join(map(size_text, sizes))}")
 
 
