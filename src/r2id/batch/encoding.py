@@ -34,8 +34,9 @@ def encode(
     pixels_per_cell: float | None = None,
     mirrored: bool = False,
 ) -> tuple[int, int]:
-    """Encode this process's share of a data set to a file per batch; returns the numbers of images that were encoded
-    and that the share has.
+    """Encode this process's share of a data set to a file per batch.
+
+    Returns the number of images that were encoded, and that of the share.
 
     Args:
         resampler: the encoder.

@@ -57,8 +57,8 @@ class _Near:
 class PictureField:
     """A picture as a function of coordinates, in the levels of its file: any region, at any size.
 
-    Colours are multiplied by alpha, and put on the mean colour of what is seen around them: what is transparent has no
-    colour of its own, and where it begins there is no edge in the colours. R2IR reads alpha like a grey picture.
+    Colours are multiplied by alpha, and put on the mean colour of what is seen around them. A transparent place has no
+    colour of its own, and the colours have no edge where it begins. R2IR reads alpha like a grey picture.
 
     Args:
         network: a pyramid that takes RGB.

@@ -332,8 +332,8 @@ def upscale(image: Image.Image, scale: float) -> Image.Image:
 
     The result is upright, in mode L, LA, RGB, RGBA or I;16, with the ICC profile and the EXIF data of the image.
 
-    Raises InputError for what is no Pillow image, a scale that is not a number above 0, an animation, pixels of 32
-    bits, and CMYK without a profile.
+    Raises InputError for a scale that is not a number above 0, and for what is no Pillow image. It refuses animations,
+    pixels of 32 bits and CMYK without a profile too.
     """
     if not isinstance(image, Image.Image):
         raise InputError(f"image is of type {type(image).__name__}; it must be a Pillow image, as of PIL.Image.open")

@@ -120,7 +120,7 @@ def given_picture(image: Any, channels: int) -> Tensor:
 
 
 def given_mask(mask: Any, size: Size) -> Tensor:
-    """Return a PIL image, or a tensor [H, W] from 0 to 1, as [1, 1, H, W] of 1 where it is at least half white."""
+    """Return a mask [1, 1, H, W] that is 1 where a PIL image, or a tensor [H, W] from 0 to 1, is half white or more."""
     if isinstance(mask, Image.Image):
         mask = torch.from_numpy(pixels(in_channels(flatten(mask, 0, "the mask"), 1)))[0] / 255
     if not isinstance(mask, Tensor) or mask.ndim != 2:

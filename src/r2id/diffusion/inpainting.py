@@ -108,8 +108,8 @@ def known_cells(known: Tensor, size: Size) -> Tensor:
 def filled(picture: Tensor, known: Tensor) -> Tensor:
     """Return a picture [B, C, H, W] whose unknown pixels continue the known ones smoothly, from coarse to fine.
 
-    Each level averages the known pixels of 2×2, and its own unknown ones are interpolated from the next level ("pull
-    and push", Gortler et al. 1996, "The Lumigraph"). Time and memory are linear in the pixels.
+    Each level averages the known pixels of 2×2. Its own unknown ones are interpolated from the next level ("pull and
+    push", Gortler et al. 1996, "The Lumigraph"). Time and memory are linear in the pixels.
 
     Args:
         picture: anything where it is unknown.

@@ -70,8 +70,8 @@ def same_field(batch: int, channels: int, sizes: Sequence[Sequence[int]], genera
 def _halved(field: Tensor, changes: Tensor) -> Tensor:
     """Return [B, C, 2·h, …] of a field [B, C, h, …] on D axes and the changes [B, C, 2^D − 1, h, …] inside its areas.
 
-    A bit of a change's number, from 1, stands for an axis, the lowest for the last; its sign turns between the halves
-    along each axis whose bit is set.
+    Changes are numbered from 1. Each bit of the number stands for an axis, the lowest for the last. A change turns its
+    sign between the halves along each axis whose bit is set.
     """
     parts = [field, *changes.unbind(2)]
     areas = [

@@ -115,8 +115,9 @@ def logit_normal_time(share: Tensor, mean: float, std: float) -> Tensor:
     """Return the times in [0, 1] below which a `share` of a logit-normal distribution lies (Esser et al. 2024,
     arXiv:2403.03206).
 
-    The logit of their time, of a mixture (1 − τ)·x + τ·ε, is the logarithm of the ratio of noise to signal, with mean
-    `mean` and standard deviation `std`. Here that ratio is tan(πt/2), so t = (2/π)·arctan exp(mean + std·Φ⁻¹(share)).
+    Their time is that of a mixture (1 − τ)·x + τ·ε. Its logit is the logarithm of the ratio of noise to signal, with
+    mean `mean` and standard deviation `std`. Here that ratio is tan(πt/2), so
+    t = (2/π)·arctan exp(mean + std·Φ⁻¹(share)).
     """
     return torch.arctan(torch.exp(mean + std * torch.special.ndtri(share))) * (2 / math.pi)
 

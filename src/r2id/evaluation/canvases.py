@@ -120,8 +120,8 @@ def measure_joint(
 ) -> list[dict[str, object]]:
     """Return rows on pictures of a size and of both other `proportions`, sampled jointly and each by itself.
 
-    "same subject" is the share whose three pictures the judge takes for the same label or caption, and "right subject"
-    that of those it takes for the given one. Pictures sampled by themselves show what is due to the joint sample.
+    "same subject" is the share whose three pictures the judge takes for the same label or caption. "right subject" is
+    the share that it takes for the given one. Pictures sampled by themselves show what is due to the joint sample.
 
     Args:
         size: height and width of the first picture.

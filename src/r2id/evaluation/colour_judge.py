@@ -99,7 +99,7 @@ class ColourJudge:
     """A `Judge` of colour pictures.
 
     For classes, pictures are taken for the class that a linear probe finds. For texts, they are taken for the best of
-    ten captions, which are their own and nine others, of pictures with the same label if the data has labels.
+    ten captions: their own and nine others. If the data has labels, these are of pictures with the same label.
 
     Attributes:
         source: the judge's parts.

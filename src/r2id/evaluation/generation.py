@@ -34,8 +34,10 @@ KEEP_EVERY = 60.0
 
 @dataclass(frozen=True)
 class Judged:
-    """Results of a judge for pictures: features [N, D], values [N, E] whose distance tells pictures of one label apart,
-    true labels [N] and predicted labels [N]."""
+    """Results of a judge for pictures: features [N, D], values [N, E], true labels [N] and predicted labels [N].
+
+    Distances of the values tell pictures of one label apart.
+    """
 
     features: Tensor
     pixels: Tensor

@@ -8,7 +8,7 @@ The colour at a place p is, over the splats n with weights w_n, colours c_n and 
 Order plays no role. A splat adds exactly nothing beyond its reach, so leaving it out there changes nothing. The
 background c_0 with its small weight ε shows where no splat reaches.
 
-A pixel is the mean over its area. The mean of a Gaussian over it is a wider Gaussian: the variance of the area,
+A pixel is the mean over its area. The mean of a Gaussian over it is a wider Gaussian. The variance of the area,
 side²/12, adds to the splat's covariance, and its weight falls as its own area grows. The mean of a quotient is not the
 quotient of means, so pixels larger than `sample_size` asks for are means of several samples.
 """

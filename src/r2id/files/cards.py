@@ -103,8 +103,10 @@ def read_card(path: Path) -> str | None:
 
 
 def write_card(model: Any, card: ModelCard | None, folder: Path, temporary: Path) -> None:
-    """Write the card that goes with a model to `temporary`, whose files then go to `folder`: the one that is given, or
-    one from what is known, unless somebody's own is in `folder`."""
+    """Write the card that goes with a model to `temporary`, whose files then go to `folder`.
+
+    It is the one that is given, or one from what is known. Somebody's own in `folder` stays.
+    """
     written = card_to_write(model, card, read_card(folder / CARD))
     if written:
         written.save(temporary / CARD)

@@ -81,8 +81,8 @@ Entry = tuple[int, int, bytes]
 def add_exif(path: Path, exif: bytes) -> None:
     """Add `kept_exif` to a little-endian TIFF of one page.
 
-    They go to the end of the file with a copy of its directory, where they take the place of what the writer noted of
-    itself. The place of the directory is written last: until then, the file is as it was.
+    They go to the end of the file with a copy of its directory. In the copy, they take the place of what the writer
+    noted of itself. The place of the directory is written last: until then, the file is as it was.
     """
     block = io.BytesIO(exif.removeprefix(b"Exif\0\0"))
     with path.open("r+b") as file:

@@ -48,7 +48,7 @@ def check_output(path: Path, size: Size, form: PixelFormat) -> None:
     """Check, before any work, that a picture can be written to `path`, and leave nothing there.
 
     Raises InputError for another suffix, a size over the format's limit, a folder, or too little disk space for a large
-    picture; OSError if the system refuses.
+    picture. Raises OSError if the system refuses.
     """
     check_suffix(path, size)
     check_writable(path)

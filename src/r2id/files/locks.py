@@ -1,8 +1,8 @@
 """File locks between processes, which end with the process that holds them.
 
 They are advisory locks on a hidden file (`flock`), between all processes of a machine, and of several machines if the
-file system supports it. Without them, as on Windows, nothing is held and nothing is refused. filelock is no substitute:
-it has no shared locks, by which several processes write the pictures of one folder together.
+file system supports it. Without them, as on Windows, nothing is held and nothing is refused. filelock is no substitute.
+It has no shared locks, by which several processes write the pictures of one folder together.
 """
 
 from __future__ import annotations

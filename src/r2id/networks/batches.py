@@ -23,8 +23,11 @@ def decode_some_at_once(resampler: R2IR, latents: Tensor, size: Size, canvas: tu
 
 @torch.no_grad()
 def clean_samples(resampler: R2IR | None, images: Tensor, size: Size | Grid) -> Tensor:
-    """Return the clean samples of images [B, C, H, W] for diffusion: standardised latents of `size` or on that grid, or
-    without a resampler the images at that size. Latents that come with their canvas are encoded already."""
+    """Return the clean samples of images [B, C, H, W] for diffusion.
+
+    They are standardised latents of `size` or on that grid; without a resampler, the images at that size. Latents that
+    come with their canvas are encoded already.
+    """
     if resampler and canvas_of(images):
         return resampler.standardise(plain(images))
     if resampler:

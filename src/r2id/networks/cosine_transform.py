@@ -1,6 +1,6 @@
 """The cosine transform that a pyramid is before it is trained (design §3).
 
-On each lattice, channels hold the cosine transform of the square of pixels that a point stands for, and of its colours
+On each lattice, a point stands for a square of pixels. Channels hold the cosine transform of these and of their colours
 (Ahmed, Natarajan & Rao 1974). Of three colours, that gives their mean and two opponents. Each coefficient is divided by
 its spread in photographs, so that all channels are about as large. Where channels are fewer than coefficients, the ones
 of least spread are left out. A merge computes a coarser lattice's coefficients from those of four points.

@@ -49,8 +49,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         time_dim: channels of the time embedding that drives AdaLN.
         feature_map: of the linear attention, "softmax" or "elu".
         prediction_type: "epsilon" for the noise ε, "v_prediction" for the velocity √ᾱ·ε − √(1 − ᾱ)·x_0
-            (Salimans & Ho 2022, arXiv:2202.00512), "sample" for x_0, which leaves out the noise that a network with
-            few channels has no room for (Li & He 2025; design §4).
+            (Salimans & Ho 2022, arXiv:2202.00512), "sample" for x_0. The last leaves out the noise, for which a network
+            with few channels has no room (Li & He 2025; design §4).
         num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
         jitter: jitter of the positions in training, as in R2IR.
         sample_size: samples along the longer side of the finest grid whose positions are told apart, with expected
@@ -65,10 +65,10 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         attention: "linear", or "softmax", whose cost grows with the square of the samples; of self- and
             cross-attention.
         qk_norm: RMS norm of queries and keys.
-        pooled_tokens: whether the mean of the tokens also joins the time embedding of the decoder, and so scales and
+        pooled_tokens: whether the mean of the tokens also joins the time embedding of the decoder. It then scales and
             shifts every sample (Peebles & Xie 2023, arXiv:2212.09748).
-        augmentations: numbers that tell how training changed a picture, such as 1 for a mirrored one, so that sampling
-            without them gives unchanged ones (Karras et al. 2022, arXiv:2206.00364, appendix F.2).
+        augmentations: numbers that tell how training changed a picture, such as 1 for a mirrored one. Sampling without
+            them gives unchanged ones (Karras et al. 2022, arXiv:2206.00364, appendix F.2).
         canvas: proportions (height, width) of the training pictures, None if they had several.
         latents_of: the bundled R2IR that a pipeline saved without one takes, by `R2IR.described`.
         training: record of the training, kept with the weights.

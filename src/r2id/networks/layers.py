@@ -141,7 +141,7 @@ def global_attention(
 class EncoderBlock(nn.Module):
     """AdaLN → self-attention → residual; AdaLN → feed-forward → residual. It sees no conditioning.
 
-    Samples interact through the summary only, and `answer` treats each on its own; with `local_basis`, the feed-forward
+    Samples interact through the summary only, and `answer` treats each on its own. With `local_basis`, the feed-forward
     reads neighbours too, and all samples of a canvas come in one chunk. Call a block as a whole, never its parts:
     weights that are sharded over processes are gathered for the call.
 

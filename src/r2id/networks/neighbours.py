@@ -4,8 +4,8 @@ For a sample at p and all samples x_n with values v_n, offsets δ_n = (x_n − p
 
     out(p) = Σ_n w(δ_n) Σ_k φ_k(δ_n) W_k ⊙ v_n / Σ_n w(δ_n)
 
-Window w, basis φ and the least R are those of `LocalKernelAttention`, so weights W_k, one number for each channel, mean
-the same on a grid of any density and at scattered samples. The offsets are found once and serve all blocks.
+Window w, basis φ and the least R are those of `LocalKernelAttention`. Weights W_k, one number for each channel, then
+mean the same on a grid of any density and at scattered samples. The offsets are found once and serve all blocks.
 """
 
 from __future__ import annotations

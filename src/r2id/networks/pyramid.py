@@ -1,9 +1,9 @@
 """The pyramid form of R2IR: a picture on lattices of 8, 4, 2 and 1 points a cell, and one latent for each cell (§3).
 
 A canvas is measured in *cells*. Its lattices belong to the canvas, not to the pixels. The density of pixels enters at
-the two ends alone: one kernel reads pixels to a lattice of 16 points a cell, another reads any place of what was
-decoded. The body between them is convolutional and has a fixed reach, so a window of cells with a margin is encoded and
-decoded exactly as in the whole.
+the two ends alone. One kernel reads pixels to a lattice of 16 points a cell, another reads any place of what was
+decoded. The body between them is convolutional and has a fixed reach. A window of cells with a margin is therefore
+encoded and decoded exactly as in the whole.
 
 Untrained, encoding is a cosine transform cut off after `latent_channels` coefficients, and decoding is its inverse.
 """

@@ -17,9 +17,9 @@ REPLACED = "this device does not multiply in bfloat16, and computes in float32 i
 def usable_precision(precision: str, device: torch.device | str) -> str:
     """Return the precision to compute in when `precision`, "fp32" or "bf16", is requested on a device.
 
-    "bf16" is kept on GPUs from Ampere on, and on CPUs with bfloat16 units and a torch with oneDNN: x86 with
-    AVX512_BF16 or AMX, Arm with BF16. "fp32" replaces it elsewhere. An old torch that cannot name the units of a CPU
-    counts any AVX-512 as one.
+    "bf16" is kept on GPUs from Ampere on, and on CPUs with bfloat16 units and a torch with oneDNN. These are x86 with
+    AVX512_BF16 or AMX, and Arm with BF16. "fp32" replaces it elsewhere. An old torch that cannot name the units of a
+    CPU counts any AVX-512 as one.
     """
     return precision if precision == "fp32" or _multiplies_bfloat16(torch.device(device)) else "fp32"
 

@@ -116,8 +116,8 @@ class DiffusionObjective(Objective):
         captions: conditioner in place of the pipeline's, if labels are indices of captions.
         times: mean and standard deviation of a logit-normal distribution of the noise (`logit_normal_time`); None for a
             uniform one.
-        crop: height and width of a window of the latents, which lies anywhere in a larger grid and keeps its
-            coordinates there (design §4); None for whole grids.
+        crop: height and width of a window of the latents; None for whole grids. It lies anywhere in a larger grid and
+            keeps its coordinates there (design §4).
         flips: whether to mirror half of the images, and tell the diffuser which.
     """
 

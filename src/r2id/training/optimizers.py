@@ -53,8 +53,8 @@ def hidden_matrices(objective: nn.Module) -> list[nn.Parameter]:
 class Muon(torch.optim.AdamW):
     """Momentum whose matrix has all singular values near 1, for hidden matrices, and AdamW for all others.
 
-    A step is scaled by 0.2·√(longer side), so that it is as large as one of AdamW and learning rate and weight decay
-    are the same for both (Liu et al. 2025, arXiv:2502.16982). torch's own Muon always iterates in bfloat16, which takes
+    A step is scaled by 0.2·√(longer side), which makes it as large as one of AdamW (Liu et al. 2025, arXiv:2502.16982).
+    Learning rate and weight decay are then the same for both. torch's own Muon always iterates in bfloat16, which takes
     some 15 times as long as float32 on a CPU without units for it.
 
     Args:
