@@ -70,7 +70,7 @@ COMMAND_WIDTH = 90
 
 DENOISING_ERROR_CAPTION = (
     "error of the noise predicted from noisy latents of {denoising_error} test images, with the label (solid) and "
-    "without it (dotted); at t = 1 the latent is pure noise, and nothing is left to predict"
+    "without it (dotted). At t = 1, the latent is pure noise, and nothing is left to predict"
 )
 
 RECONSTRUCTION_NOTE = (

@@ -93,10 +93,10 @@ def load_sizes(
               `train-labels-idx1-ubyte.gz`, and `t10k-...` for the split "test". Without a labels file the
               images have no labels.
             - a folder of images in any of the `FORMATS`, whatever their suffix, flat or with one subfolder per
-              label, and either of these also inside one subfolder per split (`train`, `test`, ...). A folder
-              without such subfolders is the split "train". A `metadata.jsonl` or `metadata.csv` beside the
-              images decides which are loaded: each row has a `file_name` relative to it, and may have a
-              caption and a `label`. Without metadata, captions are texts beside the images: `name.txt` or
+              label. Either may also lie inside one subfolder per split (`train`, `test`, ...). A folder without
+              such subfolders is the split "train". A `metadata.jsonl` or `metadata.csv` beside the images
+              decides which are loaded: each row has a `file_name` relative to it, and may have a caption and a
+              `label`. Without metadata, captions are texts beside the images: `name.txt` or
               `name.caption` for `name.png`.
             - the id of a data set on the Hugging Face hub, when no local path has that name. The images are
               its first image column, the labels its first class label column (or the integers in `label`).
@@ -116,8 +116,8 @@ def load_sizes(
         caption_column: column of the captions, in metadata or on the hub. None, the default, is `text`,
             `caption` or `prompt`, or on the hub the only column of strings. A list holds several captions.
         num_workers: threads that decode images; 0, the default, uses only the caller's.
-        pixels: a new file for the pixels, which other processes may map (`map_pixels`); by default a temporary file in
-            the folder of the environment variable TMPDIR.
+        pixels: a new file for the pixels, which other processes may map (`map_pixels`). The default is a temporary
+            file in the folder of the environment variable TMPDIR.
 
     Raises:
         InputError: an argument is invalid, there is nothing to load, or a file is damaged.

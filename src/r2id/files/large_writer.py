@@ -87,8 +87,8 @@ def write_large(
         progress: display of the progress.
         form: what the field's channels mean; by default 8 bits of grey or RGB.
     Raises:
-        InputError: for another suffix or size, too little disk space, tiles that are damaged or of another picture, or
-            another process that writes the same file.
+        InputError: for another suffix or size, too little disk space, or another process that writes the same file.
+            Also for tiles that are damaged or of another picture.
         OSError: if the disk is full or the system refuses.
         KeyboardInterrupt: at Ctrl-C.
     """

@@ -148,8 +148,8 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             alpha_bar: ᾱ of each sample in [0, 1], [B], or [1] if all share it, which is faster.
             tokens: [B, T, token_dim].
             canvas: proportions of the picture, by default those of training, or else those of H × W.
-            grid: places of the samples, by default even rows and columns of the canvas; or windows of an even grid, one
-                for each of the batch.
+            grid: places of the samples, by default even rows and columns of the canvas. Windows of an even grid have
+                one for each of the batch.
             augmentation: how each picture was changed, [B, augmentations]; None if none was.
         Returns:
             [B, C, H, W].

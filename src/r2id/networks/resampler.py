@@ -39,13 +39,13 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     Args:
         image_channels: 1 for grey, 3 for RGB.
         latent_channels: channels of the latent.
-        attention: "local" for neighbourhoods of a fixed size (design §2), "global" for the published design, "pyramid"
-            for lattices of a canvas measured in cells, for photographs (design §3).
+        attention: "local" for neighbourhoods of a fixed size (design §2), "global" for the published design. "pyramid",
+            for photographs, has lattices of a canvas measured in cells (design §3).
         feature_map: feature map of the global linear attention, "softmax" or "elu".
         dim, num_heads, num_blocks: channels, heads and transformer blocks of each direction.
         num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
-        jitter: jitter of the positions, half a pixel: "sampled" moves the samples in training; "expected" averages
-            over the jitter in closed form, in training and after; "none".
+        jitter: jitter of the positions, half a pixel, or "none". "sampled" moves the samples in training. "expected"
+            averages over the jitter in closed form, in training and after.
         sample_size: pixels along the longer side of the training images, their finest detail. A pyramid, whose pictures
             have no size of their own, uses neither this nor the next.
         latent_size: latents along the longer side for images of `sample_size`.
@@ -149,8 +149,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         Without a size, the pyramid makes one latent for each `pixels_per_cell` pixels along a side, so a larger picture
         has more latents. The canvas, in cells, travels with them.
 
-        Raises InputError for other channels than the model's, an empty size, a missing one that the form needs, or an
-        argument that it does not take: a pyramid no `canvas`, another form no `pixels_per_cell`.
+        Raises InputError for other channels than the model's, an empty size, or a missing one that the form needs. A
+        pyramid takes no `canvas`, and another form no `pixels_per_cell`.
         """
         if self.is_pyramid:
             if canvas is not None:
@@ -260,8 +260,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """A picture as a function of coordinates, encoded where it is asked and kept nowhere.
 
         Args:
-            image: [1, C, H, W] in [−1, 1], or a function that gives the pixels of a region, such as of a file larger
-                than memory.
+            image: [1, C, H, W] in [−1, 1]; or a function that gives the pixels of a region, as of a huge file.
             size: (H, W) of the image.
             pixels_per_cell: pixels a cell, along a side; fewer keep more detail.
         Raises:
@@ -287,8 +286,10 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.config.attention == "pyramid"
 
     def longer_side(self, latent_size: Size, canvas: tuple[float, float] | None = None) -> int:
-        """Return the pixels along the longer side of a picture that is as dense in latents (h, w) as in training: a
-        pyramid's cell has `pixels_per_cell`, any other canvas has `sample_size`."""
+        """Return the pixels along the longer side of a picture that is as dense in latents (h, w) as in training.
+
+        A pyramid's cell has `pixels_per_cell`, any other canvas has `sample_size`.
+        """
         if self.is_pyramid:
             return max(1, round(max(cells_of(latent_size, canvas)) * self.config.pixels_per_cell))
         return self.config.sample_size
@@ -329,8 +330,11 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @apply_forward_hook
     def standardise(self, latent: Tensor) -> Tensor:
-        """Return the latent as R2ID sees it, with mean 0 and mean variance 1 over its training set: every channel has
-        standard deviation 1, or in a pyramid one by its share of the picture (`training.latent_statistics`)."""
+        """Return the latent as R2ID sees it, with mean 0 and mean variance 1 over its training set.
+
+        Every channel has standard deviation 1, or in a pyramid one by its share of the picture
+        (`training.latent_statistics`).
+        """
         return (latent - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 
     @apply_forward_hook
