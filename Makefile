@@ -10,6 +10,7 @@ DATA ?= ylecun/mnist
 .PHONY: demo test test-browser test-wheel docs bench clean
 
 demo: .venv/installed
+	$(BIN)/r2id sample --model flowers --class lotus_lotus,hibiscus,rose,sunflower --size 256x256 --size 160x288 --size 288x160 --joint --precision bf16 --output out/flowers
 	$(BIN)/r2id demo --output out
 
 test: .venv/installed-test
