@@ -72,7 +72,7 @@ def photograph(picture: Image.Image, size: Size, first: bool, random: numpy.rand
     scale = min(picture.height / height, picture.width / width)
     if not first:
         # There are few more pixels than the largest canvas takes.
-        scale *= random.uniform(0.94 if min(size) >= 2 * 8 * CELL else 0.82, 1.0)
+        scale *= random.uniform(0.94 if min(size) >= 16 * CELL else 0.82, 1.0)
     rows, columns = height * scale, width * scale
     down, right = (0.5, 0.5) if first else (random.uniform(0.25, 0.75), random.uniform(0.25, 0.75))
     top, left = (picture.height - rows) * down, (picture.width - columns) * right

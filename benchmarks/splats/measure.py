@@ -17,6 +17,7 @@ from torch import Tensor
 from r2id.data.loading import load_images
 from r2id.geometry.sizes import Size
 from r2id.networks.splat_resampler import NUMBERS, SplatResampler
+from r2id.training.latent_statistics import spread_over
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def measure(config: Measure) -> dict[str, float]:
     """Return the number of splats and the mean PSNR of all images, and of the refined ones before and after."""
     resampler = SplatResampler.from_pretrained(config.model)
     data = load_images(config.data, "test", image_size=config.image_size)
-    images = data.batch(torch.linspace(0, len(data) - 1, config.count).long())
+    images = data.batch(spread_over(data, config.count))
     with torch.inference_mode():
         latents = torch.cat([resampler.encode(some, config.latent_size) for some in images.split(50)])
         pictures = torch.cat([resampler.decode(some, config.image_size) for some in latents.split(50)])
@@ -61,7 +62,7 @@ def measure(config: Measure) -> dict[str, float]:
     splats = latents[0].numel() // (NUMBERS + images.shape[1])
     return {
         "splats": splats,
-        "images": config.count,
+        "images": len(images),
         "one pass": round(one_pass.mean().item(), 2),
         "refined images": config.refined,
         "of these in one pass": round(one_pass[: config.refined].mean().item(), 2),

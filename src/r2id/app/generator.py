@@ -151,7 +151,9 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
                         elem_id="texts",
                     )
                 elif len(studio.labels) <= FEW_LABELS:
-                    labels = gradio.CheckboxGroup(studio.labels, value=studio.labels[:10], label="Labels")
+                    labels = gradio.CheckboxGroup(
+                        studio.labels, value=defaults.shown(studio.labels, 10), label="Labels"
+                    )
                 else:
                     labels = gradio.Dropdown(
                         studio.labels,

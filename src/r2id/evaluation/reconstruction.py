@@ -45,10 +45,10 @@ def measure_reconstruction(
 ) -> Iterator[dict[str, object]]:
     """Yield rows of errors of images encoded to `latent_size` and decoded at each of `sizes`, in [−1, 1].
 
-    The reference at a size is the source resized by `lanczos`. METHODS has two baselines. One
-    decodes at the source's size and resizes the result; the other resizes the source to as many values as the latent
-    has, and back. PSNR and SSIM are means
-    over the images; PSNR is infinite for an exact copy. `on_batch` receives the number of images of each batch.
+    The reference at a size is the source resized by `lanczos`. METHODS has two baselines. One decodes at the
+    source's size and resizes the result; the other resizes the source to as many values as the latent has, and back.
+    PSNR and SSIM are means over the images; PSNR is infinite for an exact copy. `on_batch` receives the number of
+    images of each batch.
     """
     source_size = (data.images.shape[-2], data.images.shape[-1])
     values_per_point = resampler.config.latent_channels / resampler.config.image_channels
