@@ -48,3 +48,8 @@ def showcase() -> Iterator[ModuleType]:
 @pytest.fixture
 def splat_figures() -> Iterator[ModuleType]:
     yield from script("splats", "measure.py")
+
+
+@pytest.fixture
+def recipe_variants() -> Iterator[ModuleType]:
+    yield from script("recipe", "variants.py")

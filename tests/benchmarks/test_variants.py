@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,18 +11,13 @@ from r2id import R2IR
 from r2id.data.latents import load_latents
 from r2id.data.loading import load_images
 
-RECIPE = Path(__file__).parents[2] / "benchmarks" / "recipe"
-
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(RECIPE))
-    import variants
-
+def made(recipe_variants, tmp_path, monkeypatch):
     def run(kind: str, *options: str) -> dict:
         arguments = [kind, tmp_path / "data", tmp_path / "out", "--device", "cpu", *options]
         monkeypatch.setattr(sys, "argv", ["variants.py", *map(str, arguments)])
-        variants.main()
+        recipe_variants.main()
         sets = load_latents(sorted((tmp_path / "out").rglob("*.safetensors")))
         return {(one.size, one.mirrored): one for one in sets}
 
