@@ -14,18 +14,19 @@ import torch
 import tyro
 from torch import Tensor
 
+from r2id import R2IR
 from r2id.data.loading import load_images
 from r2id.geometry.sizes import Size
-from r2id.networks.splat_resampler import NUMBERS, SplatResampler
+from r2id.networks.refinement import refine
 from r2id.training.latent_statistics import spread_over
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure a trained SplatResampler."""
+    """Measure a trained R2IR of splats."""
 
     model: str
-    """Folder of the SplatResampler."""
+    """Folder of the R2IR."""
     data: str
     """A folder of images or of IDX files, with a test split."""
     image_size: Size = (32, 32)
@@ -49,7 +50,7 @@ def psnr(pictures: Tensor, images: Tensor) -> Tensor:
 
 def measure(config: Measure) -> dict[str, float]:
     """Return the number of splats and the mean PSNR of all images, and of the refined ones before and after."""
-    resampler = SplatResampler.from_pretrained(config.model)
+    resampler = R2IR.from_pretrained(config.model)
     data = load_images(config.data, "test", image_size=config.image_size)
     images = data.batch(spread_over(data, config.count))
     with torch.inference_mode():
@@ -57,9 +58,9 @@ def measure(config: Measure) -> dict[str, float]:
         pictures = torch.cat([resampler.decode(some, config.image_size) for some in latents.split(50)])
     one_pass = psnr(pictures, images)
     began, some = time.monotonic(), images[: config.refined]
-    refined = resampler.refine(latents[: config.refined].clone(), some, config.steps)
+    refined = refine(resampler, latents[: config.refined].clone(), some, config.steps)
     after = psnr(resampler.decode(refined, config.image_size), some)
-    splats = latents[0].numel() // (NUMBERS + images.shape[1])
+    splats = resampler.splats(latents[:1]).centres.shape[1]
     return {
         "splats": splats,
         "images": len(images),

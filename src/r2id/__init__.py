@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from r2id.files.latents import Latents
     from r2id.geometry.splats import Splats
     from r2id.networks.diffuser import R2ID
+    from r2id.networks.refinement import refine
     from r2id.networks.resampler import R2IR
-    from r2id.networks.splat_resampler import SplatResampler
 
 # No telemetry. diffusers imports ONNX Runtime where it is installed, which would contact a server at once. Both read
 # these names on import.
@@ -39,10 +39,10 @@ __all__ = [
     "Latents",
     "R2Pipeline",
     "SplatField",
-    "SplatResampler",
     "Splats",
     "TextConditioner",
     "WordConditioner",
+    "refine",
     "upscale",
 ]
 
@@ -55,10 +55,10 @@ _HOMES = {
     "Latents": "r2id.files.latents",
     "R2Pipeline": "r2id.diffusion.pipeline",
     "SplatField": "r2id.fields.splats",
-    "SplatResampler": "r2id.networks.splat_resampler",
     "Splats": "r2id.geometry.splats",
     "TextConditioner": "r2id.conditioning.text",
     "WordConditioner": "r2id.conditioning.words",
+    "refine": "r2id.networks.refinement",
     "upscale": "r2id.batch.resampling",
 }
 

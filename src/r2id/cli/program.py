@@ -25,7 +25,6 @@ from r2id.cli.train import train_diffuser, train_resampler
 from r2id.errors import InputError
 from r2id.runtime.freed_memory import keep_freed_memory
 from r2id.training.presets import DIFFUSER_PRESETS, PRESET_NOTES, RESAMPLER_PRESETS
-from r2id.training.settings import SplatTraining
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "sample": (Sample, sample),
@@ -81,8 +80,6 @@ def read(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
     match arguments:
         case ["train", network, preset, *options] if network in TRAININGS and preset in TRAININGS[network][0]:
             presets, command, source = TRAININGS[network]
-            if isinstance(presets[preset], SplatTraining):
-                source = ("splat_resampler.py", "SplatResampler")
             explain(type(presets[preset]), {"model": f"\n\n{network_options(*source)}"})
             how = {"default": presets[preset], "description": PRESET_NOTES[preset]}
             return command, _settings(type(presets[preset]), f"train {network} {preset}", options, **how)

@@ -9,7 +9,7 @@ import tyro
 
 from r2id.cli.models import hide_loading_bars
 from r2id.training.presets import DIFFUSER_PRESETS, PRESET_NOTES, RESAMPLER_PRESETS
-from r2id.training.settings import DiffuserTraining, PictureTraining, ResamplerTraining, SplatTraining
+from r2id.training.settings import DiffuserTraining, PictureTraining, ResamplerTraining
 
 
 def _choice_of(presets: Mapping[str, Any]) -> Any:
@@ -22,7 +22,7 @@ def _choice_of(presets: Mapping[str, Any]) -> Any:
 FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
 
 ResamplerPreset = Annotated[
-    ResamplerTraining | PictureTraining | SplatTraining,
+    ResamplerTraining | PictureTraining,
     tyro.conf.arg(constructor=_choice_of(RESAMPLER_PRESETS)),
     FLAT[0],
     FLAT[1],

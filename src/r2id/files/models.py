@@ -17,7 +17,7 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 NETWORKS = ("resampler", "diffuser", "conditioner")
 """Parts of a pipeline from this package."""
 
-PART_OF_CLASS = {"R2IR": "resampler", "SplatResampler": "resampler", "R2ID": "diffuser"}
+PART_OF_CLASS = {"R2IR": "resampler", "R2ID": "diffuser"}
 """The part of a pipeline that a class is; the others are conditioners."""
 
 NO_PARAMETERS = ("latent_mean", "latent_std", "spelling", "fixed")

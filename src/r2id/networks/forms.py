@@ -9,9 +9,11 @@ SHARED = ("image_channels", "latent_channels", "attention", "training")
 GLOBAL = (
     "feature_map", "dim", "num_heads", "num_blocks", "num_high", "num_low", "jitter", "sample_size", "latent_size",
 )  # fmt: skip
+LOCAL_ENCODER = ("radius", "basis", "value_dim")
 SETTINGS = {
     "global": (*SHARED, *GLOBAL),
-    "local": (*SHARED, *GLOBAL, "radius", "basis", "value_dim", "pixel_dim", "pixel_blocks"),
+    "local": (*SHARED, *GLOBAL, *LOCAL_ENCODER, "pixel_dim", "pixel_blocks"),
+    "splats": (*SHARED, *GLOBAL, *LOCAL_ENCODER),
     "pyramid": (
         *SHARED, "widths", "block_dim", "encoder_blocks", "decoder_blocks", "read_channels", "read_dim",
         "pixels_per_cell",

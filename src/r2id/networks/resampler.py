@@ -15,12 +15,14 @@ from torch import Tensor
 from r2id.errors import InputError
 from r2id.fields.cell_field import CellField
 from r2id.fields.image_field import ImageField
+from r2id.fields.splats import SplatField
 from r2id.files.checksums import checksum
 from r2id.geometry.canvas import LatentTensor, canvas_of, plain
 from r2id.geometry.cells import Cells, Window, cells_of
 from r2id.geometry.coordinates import Grid, Points, Samples
 from r2id.geometry.fourier import FourierPositionEmbedding, Jitter, check_jitter
 from r2id.geometry.sizes import Size, check_size, first_given, listed, size_text
+from r2id.geometry.splats import Splats
 from r2id.networks.attention import FeatureMap
 from r2id.networks.forms import settings_of_form
 from r2id.networks.lattices import POINTS, Pixels, regions_of
@@ -28,6 +30,7 @@ from r2id.networks.loading import CheckedLoading
 from r2id.networks.local import LocalDecoder, LocalEncoder
 from r2id.networks.published import GlobalDirection
 from r2id.networks.pyramid import PyramidDecoder, PyramidEncoder, encode_decode
+from r2id.networks.splats import SplatDecoder
 from r2id.runtime.memory import CHUNK_PIXELS
 
 
@@ -38,9 +41,10 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         image_channels: 1 for grey, 3 for RGB.
-        latent_channels: channels of the latent.
+        latent_channels: channels of the latent; of splats, 6 + `image_channels` for each splat of a latent.
         attention: "local" for neighbourhoods of a fixed size (design §2), "global" for the published design. "pyramid",
-            for photographs, has lattices of a canvas measured in cells (design §3).
+            for photographs, has lattices of a canvas measured in cells (design §3). "splats" has the local encoder, and
+            latents that are Gaussians, whose sum is the picture (design §6).
         feature_map: feature map of the global linear attention, "softmax" or "elu".
         dim, num_heads, num_blocks: channels, heads and transformer blocks of each direction.
         num_high, num_low: position frequencies π·2^k for k = −num_low … num_high − 1.
@@ -65,7 +69,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         self,
         image_channels: int = 1,
         latent_channels: int = 64,
-        attention: Literal["local", "global", "pyramid"] = "local",
+        attention: Literal["local", "global", "pyramid", "splats"] = "local",
         feature_map: FeatureMap = "softmax",
         dim: int = 192,
         num_heads: int = 6,
@@ -103,11 +107,20 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             self.decoder: Any = GlobalDirection(
                 latent_channels, image_channels, *shape, position(latent_size), position(sample_size)
             )
-        elif attention == "local":
+        elif attention in ("local", "splats"):
             kernel = (radius / latent_size, basis)
             self.encoder = LocalEncoder(
                 image_channels, latent_channels, value_dim, *shape, *kernel, position(latent_size)
             )
+        elif attention == "pyramid":
+            self.encoder = PyramidEncoder(image_channels, latent_channels, widths, encoder_blocks, block_dim)
+            self.decoder = PyramidDecoder(
+                image_channels, latent_channels, widths, decoder_blocks, block_dim, read_channels, read_dim
+            )
+        else:
+            names = "'local', 'global', 'pyramid' or 'splats'"
+            raise ValueError(f"attention is {attention!r}; it must be {names}")
+        if attention == "local":
             self.decoder = LocalDecoder(
                 image_channels,
                 latent_channels,
@@ -118,13 +131,11 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 position(latent_size),
                 position(sample_size, pixel_dim),
             )
-        elif attention == "pyramid":
-            self.encoder = PyramidEncoder(image_channels, latent_channels, widths, encoder_blocks, block_dim)
-            self.decoder = PyramidDecoder(
-                image_channels, latent_channels, widths, decoder_blocks, block_dim, read_channels, read_dim
-            )
-        else:
-            raise ValueError(f"attention is {attention!r}; it must be 'local', 'global' or 'pyramid'")
+        elif attention == "splats":
+            if jitter == "sampled":
+                raise ValueError("jitter is 'sampled'; with splats it must be 'expected' or 'none'")
+            self.decoder = SplatDecoder(image_channels, latent_channels, sample_size)
+            self.decoder.spread(self.encoder.out[1])
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
@@ -157,7 +168,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
                 raise InputError(
                     f"canvas is {canvas}; a pyramid takes the canvas from the picture and its cells, leave it out"
                 )
-            self._check_channels(image, self.config.image_channels, "an image")
+            self.check_channels(image, self.config.image_channels, "an image")
             return self.encode_regions(regions_of(image), (image.shape[-2], image.shape[-1]), size, pixels_per_cell)
         if pixels_per_cell is not None:
             raise InputError(
@@ -165,7 +176,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
             )
         if size is None:
             raise InputError(f"no latent size is given, which attention {self.config.attention!r} needs")
-        self._check_channels(image, self.config.image_channels, "an image")
+        self.check_channels(image, self.config.image_channels, "an image")
         height, width = image_size = (image.shape[-2], image.shape[-1])
         if len(image) * height * width > CHUNK_PIXELS and not torch.is_grad_enabled():
             step = max(1, CHUNK_PIXELS // (len(image) * width))
@@ -200,7 +211,7 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         canvas = first_given(canvas, image_size)
         source = query = summaries = None
         for rows, columns, pixels in chunks:
-            self._check_channels(pixels, self.config.image_channels, "a chunk")
+            self.check_channels(pixels, self.config.image_channels, "a chunk")
             if source is None or query is None:
                 source = Grid.of_size(image_size, canvas, pixels.device)
                 query = _latent_grid(size, canvas, pixels.device)
@@ -238,22 +249,33 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.encoder(colours, points, Grid.of_size(check_size(size), canvas, colours.device)).movedim(-1, 1)
 
     @apply_forward_hook
-    def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField | CellField:
+    def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField | CellField | SplatField:
         """Return the latent [B, latent_channels, h, w] as a function of coordinates.
 
         `canvas` is that of the latent's picture, as of a `LatentTensor`, by default what the latent carries, or else
         h × w. Raises InputError for other channels than the model's.
         """
-        self._check_channels(latent, self.config.latent_channels, "a latent")
+        self.check_channels(latent, self.config.latent_channels, "a latent")
         canvas, latent = listed(first_given(canvas, canvas_of(latent))), plain(latent)
         if self.is_pyramid:
             values = latent.movedim(1, -1)
             whole = Window(0, 0, latent.shape[-2], latent.shape[-1])
             return self._cell_field(lambda window: whole.crop(values, window, 1), cells_of(whole.size, canvas))
         source = Grid.of_size((latent.shape[-2], latent.shape[-1]), canvas, latent.device)
+        if self.has_splats:
+            return self.decoder.field(latent.movedim(1, -1), source)
         return ImageField(
             self.decoder, latent.movedim(1, -1), source, self.config.sample_size, self.config.image_channels
         )
+
+    def splats(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> Splats:
+        """Return the splats of a latent [B, latent_channels, h, w], which `files.splats` writes.
+
+        `canvas` is as for `field`. Raises InputError for other channels than the model's, or a model without splats.
+        """
+        if not self.has_splats:
+            raise InputError(f"attention is {self.config.attention!r}; only the latents of 'splats' are splats")
+        return self.field(latent, canvas).splats  # type: ignore[union-attr]
 
     @apply_forward_hook
     def field_of(self, image: Tensor | Pixels, size: Size, pixels_per_cell: float = 4) -> CellField:
@@ -284,6 +306,11 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
     def is_pyramid(self) -> bool:
         """Whether this is the form that measures a canvas in cells, and reads pictures region by region."""
         return self.config.attention == "pyramid"
+
+    @property
+    def has_splats(self) -> bool:
+        """Whether this is the form whose latents are Gaussians."""
+        return self.config.attention == "splats"
 
     def longer_side(self, latent_size: Size, canvas: tuple[float, float] | None = None) -> int:
         """Return the pixels along the longer side of a picture that is as dense in latents (h, w) as in training.
@@ -414,7 +441,8 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         return points.jittered() if self.training and self.config.jitter == "sampled" else points
 
     @staticmethod
-    def _check_channels(tensor: Tensor, channels: int, name: str) -> None:
+    def check_channels(tensor: Tensor, channels: int, name: str) -> None:
+        """Raise InputError unless a tensor is [B, channels, h, w]; `name` says in the error what it is."""
         if tensor.ndim != 4 or tensor.shape[1] != channels:
             raise InputError(
                 f"{name} of shape {tuple(tensor.shape)} does not fit this model; "

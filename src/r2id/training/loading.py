@@ -207,13 +207,13 @@ def _shared(load: Callable[[Path | None], list[ImageDataset]]) -> list[ImageData
     return data
 
 
-def load_resampler(name: str, channels: int | None = None, kind: type[R2IR] = R2IR) -> R2IR:
-    """Load a trained R2IR of a kind, alone or of a pipeline. Raises InputError if its images have other `channels`."""
+def load_resampler(name: str, channels: int | None = None) -> R2IR:
+    """Load a trained R2IR, alone or of a pipeline. Raises InputError if its images have other `channels`."""
     if name == DiffuserTraining.resampler and not Path(name).exists():
         raise InputError(
             f"the resampler {name} is not there; train it first by `r2id train resampler`, or give another"
         )
-    resampler: R2IR = load_part(kind, name, "resampler")
+    resampler: R2IR = load_part(R2IR, name, "resampler")
     if channels and resampler.config.image_channels != channels:
         raise InputError(
             f"the resampler {name} takes {resampler.config.image_channels} channels and the images "

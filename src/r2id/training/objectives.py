@@ -68,19 +68,27 @@ class Objective(nn.Module, ABC):
 class ReconstructionObjective(Objective):
     """E‖decode(encode(x) + σ·n) − x‖², over a random share of the image's rows and columns (design §1.3, §2).
 
+    With `two_tone` λ, λ·E[1 − c²] is added, over the colours c of the decoded field at random points.
+
     Args:
         resampler: the R2IR to train.
         latent_noise: σ.
         pixel_share: share of the rows, and of the columns, that are decoded.
         latent_jitter: standard deviation, in cells, of the jitter of latent rows and columns.
+        two_tone: λ, for images of two colours, whose pixels are grey only where an edge crosses them.
     """
 
     def __init__(
-        self, resampler: R2IR, latent_noise: float = 0.0, pixel_share: float = 1.0, latent_jitter: float = 0.0
+        self,
+        resampler: R2IR,
+        latent_noise: float = 0.0,
+        pixel_share: float = 1.0,
+        latent_jitter: float = 0.0,
+        two_tone: float = 0.0,
     ) -> None:
         super().__init__()
         self.resampler, self.latent_noise, self.pixel_share = resampler, latent_noise, pixel_share
-        self.latent_jitter = latent_jitter
+        self.latent_jitter, self.two_tone = latent_jitter, two_tone
 
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
         size, device = (images.shape[-2], images.shape[-1]), images.device
@@ -88,8 +96,13 @@ class ReconstructionObjective(Objective):
         noise_shape = (self.resampler.config.latent_channels, *latent_size)
         noise = self.latent_noise * self.draw(torch.randn, len(images), *noise_shape, device=device)
         some = Grid.of_size(size, device=device).crop(rows, columns)
-        decoded = self.resampler(images, self.latent_grid(latent_size, images), some, noise)
-        return (decoded.float() - images[:, :, rows][..., columns]).square().mean()
+        grid, truth = self.latent_grid(latent_size, images), images[:, :, rows][..., columns]
+        if not self.two_tone:
+            return (self.resampler(images, grid, some, noise).float() - truth).square().mean()
+        field: Any = self.resampler.field(self.resampler.encode(images, grid) + noise, size)
+        points = Grid(tuple(torch.rand_like(axis).sort().values - 0.5 for axis in some.axes), (0.0, 0.0), some.extent)
+        between = 1 - field.means(points).float().square()
+        return (field.means(some).float() - truth).square().mean() + self.two_tone * between.mean()
 
     def _some(self, count: int, device: torch.device) -> Tensor:
         kept = max(1, round(self.pixel_share * count))

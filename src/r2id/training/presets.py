@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from r2id.training.settings import DiffuserTraining, PictureTraining, ResamplerTraining, SplatTraining
+from r2id.training.settings import DiffuserTraining, PictureTraining, ResamplerTraining
 
 PRESET_NOTES = {
     "mnist": "Digits, in about five hours for both networks on 2 CPU cores that multiply in bfloat16.",
     "mnist-one-size": "The published claim put to the test: 4x4 latents of 32x32 images, and no other size.",
     "mnist-reference": "The published recipe, to compare with.",
-    "mnist-splats": "Digits as 128 Gaussian splats: SplatResampler, on 8x8 latents of two splats each.",
+    "mnist-splats": "Digits as 128 Gaussian splats, on 8x8 latents of two splats each.",
     "rgb-16x": "RGB pictures around 256x256, at a sixteenth of their height and width: 31 and 287 million parameters.",
     "flowers": "Photographs by class, on stored latents of R2IR's bundled pictures.",
     "emoji": "Drawings from words, on stored latents of R2IR's bundled pictures.",
@@ -54,14 +54,14 @@ _PICTURES = PictureTraining(
     precision="bf16",
 )
 
-RESAMPLER_PRESETS: dict[str, ResamplerTraining | PictureTraining | SplatTraining] = {
+RESAMPLER_PRESETS: dict[str, ResamplerTraining | PictureTraining] = {
     "mnist": _RESAMPLER,
     "mnist-one-size": replace(_RESAMPLER, latent_sizes=((4, 4),), steps=3_000),
     "mnist-reference": ResamplerTraining(
         model=("attention=global", "feature_map=elu", "jitter=sampled"),
     ),
     # Splats take no noise: a place is right to a tenth of a cell, or the stroke is blurred.
-    "mnist-splats": SplatTraining(
+    "mnist-splats": ResamplerTraining(
         latent_sizes=((8, 8), (8, 8), (8, 8), (8, 8), (6, 6), (10, 10)),
         steps=8_000,
         batch_size=32,
@@ -71,7 +71,7 @@ RESAMPLER_PRESETS: dict[str, ResamplerTraining | PictureTraining | SplatTraining
         ema_decay=0.995,
         latent_jitter=0.1,
         pixel_share=0.6,
-        model=("latent_channels=14",),
+        model=("attention=splats", "latent_channels=14", "num_blocks=1"),
     ),
     "rgb-16x": ResamplerTraining(
         **_RGB_IMAGES,

@@ -110,11 +110,9 @@ class ResamplerTraining(ImageTraining):
     """Standard deviation of the Gaussian noise added to the latent."""
     pixel_share: float = 1.0
     """Share of the rows, and of the columns, that a step decodes."""
-
-
-@dataclass(frozen=True)
-class SplatTraining(ResamplerTraining):
-    """Train SplatResampler to encode images as splats."""
+    two_tone: float = 0.0
+    """Weight of the mean of 1 − c² over points between the pixels, which moves their colours c to black or white. Ink
+    on paper is so, and pixels are means over its edges."""
 
 
 @dataclass(frozen=True)

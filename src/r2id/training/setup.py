@@ -20,7 +20,6 @@ from r2id.geometry.sizes import Size, with_longer_side
 from r2id.networks.arguments import check_arguments
 from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
-from r2id.networks.splat_resampler import SplatResampler
 from r2id.training.batch_order import latent_sizes
 from r2id.training.checking import check_training
 from r2id.training.conditioners import conditioning_parts
@@ -29,7 +28,7 @@ from r2id.training.loading import load_labelled_images, load_pictures, load_resa
 from r2id.training.loop import train
 from r2id.training.objectives import DiffusionObjective, Objective, ReconstructionObjective
 from r2id.training.pictures import PictureObjective
-from r2id.training.settings import DiffuserTraining, PictureTraining, ResamplerTraining, SplatTraining
+from r2id.training.settings import DiffuserTraining, PictureTraining, ResamplerTraining
 
 
 def train_resampler(config: ResamplerTraining | PictureTraining) -> Path:
@@ -43,12 +42,11 @@ def train_resampler(config: ResamplerTraining | PictureTraining) -> Path:
     data = load_pictures(config) if isinstance(config, PictureTraining) else load_labelled_images(config)
     channels = data[0].images.shape[1]
     torch.manual_seed(config.seed)
-    kind = SplatResampler if isinstance(config, SplatTraining) else R2IR
     if config.init_from:
-        resampler = load_resampler(config.init_from, None if pictures else channels, kind)
+        resampler = load_resampler(config.init_from, None if pictures else channels)
     else:
         resampler = _build(
-            kind,
+            R2IR,
             {
                 "image_channels": channels,
                 "sample_size": max(max(one.images.shape[-2:]) for one in data),
@@ -60,7 +58,9 @@ def train_resampler(config: ResamplerTraining | PictureTraining) -> Path:
     if isinstance(config, PictureTraining):
         objective: Objective = PictureObjective(resampler, config.tile_size, config.latent_noise, config.squared_from)
     else:
-        objective = ReconstructionObjective(resampler, config.latent_noise, config.pixel_share, config.latent_jitter)
+        objective = ReconstructionObjective(
+            resampler, config.latent_noise, config.pixel_share, config.latent_jitter, config.two_tone
+        )
 
     def save(record: dict[str, Any]) -> Path:
         # Compiled for other sizes, it would be compiled anew.

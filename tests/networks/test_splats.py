@@ -1,4 +1,4 @@
-"""SplatResampler: R2IR's interface, with splats in place of a decoder."""
+"""R2IR of splats: its latents are Gaussians, in place of a decoder with weights."""
 
 import pytest
 import torch
@@ -6,18 +6,19 @@ import torch
 from r2id.errors import InputError
 from r2id.geometry.coordinates import Grid
 from r2id.networks import resampler as resampler_file
-from r2id.networks.splat_resampler import SplatResampler
+from r2id.networks.refinement import refine
+from r2id.networks.resampler import R2IR
 
 SMALL = {
-    "dim": 16, "num_heads": 2, "num_high": 4, "num_low": 2, "sample_size": 16, "latent_size": 4, "basis": 4,
-    "value_dim": 4,
+    "attention": "splats", "latent_channels": 14, "num_blocks": 1, "dim": 16, "num_heads": 2, "num_high": 4,
+    "num_low": 2, "sample_size": 16, "latent_size": 4, "basis": 4, "value_dim": 4,
 }  # fmt: skip
 
 
 @pytest.fixture
-def resampler() -> SplatResampler:
+def resampler() -> R2IR:
     torch.manual_seed(0)
-    return SplatResampler(**SMALL).eval()
+    return R2IR(**SMALL).eval()
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_large_pictures_are_read_in_chunks(resampler, images, monkeypatch):
 
 
 def test_the_numbers_of_a_token_say_where_its_splats_are():
-    resampler = SplatResampler(**SMALL)
+    resampler = R2IR(**SMALL)
     latent = torch.zeros(1, 14, 2, 3)
     # The second splat of the token at row 1, column 2: half a cell down, a cell to the left, large and light.
     latent[0, 7:, 1, 2] = torch.tensor([0.5, -1.0, 0.4, 0.0, 0.0, 1.0, 0.8])
@@ -83,19 +84,19 @@ def test_refinement_comes_closer_to_each_picture(resampler, images):
     with torch.inference_mode():
         latent = resampler.encode(smooth, (4, 4))
         done = []
-        refined = resampler.refine(latent, smooth, steps=60, progress=done.append)
-        alone = resampler.refine(latent[1:], smooth[1:], steps=60)
+        refined = refine(resampler, latent, smooth, steps=60, progress=done.append)
+        alone = refine(resampler, latent[1:], smooth[1:], steps=60)
         errors = [(resampler.decode(one, (16, 16)) - smooth).square().mean((1, 2, 3)) for one in (latent, refined)]
     assert (errors[1] < 0.2 * errors[0]).all() and refined.abs().max() <= 1
     assert done == list(range(1, 61))
     torch.testing.assert_close(alone, refined[1:], rtol=0, atol=0.02)
-    close(resampler.refine(latent, smooth, steps=0), latent)
+    close(refine(resampler, latent, smooth, steps=0), latent)
 
 
 def test_it_is_saved_and_loaded(resampler, images, tmp_path):
     resampler.latent_std.fill_(2)
     resampler.save_pretrained(tmp_path)
-    loaded = SplatResampler.from_pretrained(tmp_path)
+    loaded = R2IR.from_pretrained(tmp_path)
     latent = loaded.encode(images, (4, 4))
     assert torch.equal(latent, resampler.encode(images, (4, 4)))
     assert loaded.checksum() == resampler.checksum()
@@ -108,12 +109,12 @@ def test_it_is_saved_and_loaded(resampler, images, tmp_path):
         ({"latent_channels": 15}, "latent_channels is 15; a splat has 7, of which it must be a multiple"),
         ({"image_channels": 3}, "latent_channels is 14; a splat has 9, of which it must be a multiple"),
         ({"jitter": "sampled"}, "jitter is 'sampled'; with splats it must be 'expected' or 'none'"),
-        ({"attention": "local"}, "attention is 'local'; with splats it must be 'splats'"),
+        ({"attention": "gaussians"}, "attention is 'gaussians'; it must be 'local', 'global', 'pyramid' or 'splats'"),
     ],
 )
 def test_what_cannot_be_built_is_named(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
-        SplatResampler(**arguments)
+        R2IR(**SMALL | arguments)
 
 
 def test_bad_calls_are_refused_in_a_sentence(resampler, images):
@@ -121,9 +122,9 @@ def test_bad_calls_are_refused_in_a_sentence(resampler, images):
     with pytest.raises(InputError, match="a latent of shape"):
         resampler.decode(latent[:, :7], (16, 16))
     with pytest.raises(InputError, match="an image of shape"):
-        resampler.refine(latent, images.expand(-1, 3, -1, -1))
+        refine(resampler, latent, images.expand(-1, 3, -1, -1))
     with pytest.raises(InputError, match="steps is -1; it must be at least 0"):
-        resampler.refine(latent, images, steps=-1)
+        refine(resampler, latent, images, steps=-1)
     with pytest.raises(InputError, match="the centres of splats hold nan"):
         resampler.field(latent * float("nan"))
     with pytest.raises(InputError, match="no latent size is given, which attention 'splats' needs"):
