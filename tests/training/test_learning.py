@@ -20,7 +20,6 @@ from r2id.conditioning.labels import LabelConditioner
 from r2id.data.loading import load_images
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.pipeline import R2Pipeline
-from r2id.errors import InputError
 from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
 from r2id.training.latent_statistics import measure_latents
@@ -147,8 +146,17 @@ class TestLearning:
         assert all(torch.equal(value, weights(again)[name]) for name, value in learnt.items())
         third = train_diffuser(diffuser_training(tmp_path / "fourth", resampler=str(pipeline), **unmoved))
         assert same_weights(third / "resampler", folder)
-        with pytest.raises(InputError, match="takes 4 channels and what it would learn has 1"):
-            train_diffuser(diffuser_training(tmp_path / "fifth", **unmoved))
+
+    def test_a_diffuser_goes_on_to_latents_of_other_channels(self, tmp_path):
+        first = train_diffuser(diffuser_training(tmp_path / "first", steps=3, learning_rate=1e-2))
+        resampler = train_resampler(resampler_training(tmp_path / "resampler", steps=2))
+        unmoved = {"steps": 1, "learning_rate": 0.0, "weight_decay": 0.0, "init_from": str(first)}
+        again = train_diffuser(diffuser_training(tmp_path / "again", resampler=str(resampler), **unmoved))
+        before, after = R2ID.from_pretrained(first / "diffuser"), R2ID.from_pretrained(again / "diffuser")
+        assert before.config.channels == 1 and after.config.channels == 4
+        weights = after.state_dict()
+        other = [name for name, one in before.state_dict().items() if not torch.equal(one, weights[name])]
+        assert {name.partition(".")[0] for name in other} == {"sample_in", "neighbourhood", "out"}
 
     def test_other_labels_than_those_of_the_start_are_learnt_anew(self, tmp_path):
         first = train_diffuser(diffuser_training(tmp_path / "first", steps=1))

@@ -132,6 +132,13 @@ class R2ID(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
+    def with_channels(self, channels: int) -> R2ID:
+        """Return this network for samples of another number of channels, whose first and last layers are new."""
+        other: R2ID = R2ID.from_config(self.config, channels=channels)
+        kept = {name: one for name, one in self.state_dict().items() if other.state_dict()[name].shape == one.shape}
+        other.load_state_dict(kept, strict=False)
+        return other
+
     def forward(
         self,
         sample: Tensor,

@@ -15,7 +15,7 @@ RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (
         (
             *("learning_rate", "final_learning_rate", "weight_decay", "gradient_clip"),
-            *("latent_noise", "latent_jitter", "time_std"),
+            *("latent_noise", "latent_jitter", "time_std", "two_tone", "picture_weight"),
         ),
         0,
         math.inf,
@@ -41,6 +41,11 @@ def check_training(config: Training) -> None:
         raise InputError("optimizer is muon and shard is on; muon needs whole matrices, so choose adamw")
     if isinstance(config, DiffuserTraining):
         check_crop(config)
+        if config.picture_weight and (config.crop or config.latent_jitter):
+            raise InputError(
+                f"picture_weight is {config.picture_weight}; pictures of crops or jittered latents are not compared, "
+                "so leave out crop and latent_jitter"
+            )
 
 
 def check_crop(config: DiffuserTraining) -> None:

@@ -11,14 +11,19 @@ from torch import Tensor, nn
 
 from r2id.data.captions import Captions, WordCaptions
 from r2id.diffusion.pipeline import R2Pipeline
-from r2id.diffusion.prediction import prediction_error, signal_and_spread
+from r2id.diffusion.prediction import LEAST_SPREAD, predicted_sample, prediction_error, signal_and_spread
 from r2id.diffusion.schedule import cosine_alpha_bar, logit_normal_time
-from r2id.geometry.canvas import canvas_of
+from r2id.geometry.canvas import Canvas, canvas_of
 from r2id.geometry.coordinates import Grid
-from r2id.geometry.sizes import Size
+from r2id.geometry.sizes import Size, with_longer_side
 from r2id.networks.batches import clean_samples
 from r2id.networks.resampler import R2IR
 from r2id.runtime.processes import Share
+
+DECODED = 4
+"""Of so many samples of a batch, one is decoded where pictures are compared."""
+DECODED_SHARE = 0.5
+"""Share of the rows, and of the columns, that these are decoded at."""
 
 
 class Objective(nn.Module, ABC):
@@ -92,7 +97,7 @@ class ReconstructionObjective(Objective):
 
     def forward(self, images: Tensor, labels: Tensor, latent_size: Size) -> Tensor:
         size, device = (images.shape[-2], images.shape[-1]), images.device
-        rows, columns = (self._some(side, device) for side in size)
+        rows, columns = (some_of(side, self.pixel_share, device) for side in size)
         noise_shape = (self.resampler.config.latent_channels, *latent_size)
         noise = self.latent_noise * self.draw(torch.randn, len(images), *noise_shape, device=device)
         some = Grid.of_size(size, device=device).crop(rows, columns)
@@ -103,10 +108,6 @@ class ReconstructionObjective(Objective):
         points = Grid(tuple(torch.rand_like(axis).sort().values - 0.5 for axis in some.axes), (0.0, 0.0), some.extent)
         between = 1 - field.means(points).float().square()
         return (field.means(some).float() - truth).square().mean() + self.two_tone * between.mean()
-
-    def _some(self, count: int, device: torch.device) -> Tensor:
-        kept = max(1, round(self.pixel_share * count))
-        return torch.randperm(count, device=device)[:kept].sort().values
 
     @torch.no_grad()
     def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:
@@ -121,6 +122,10 @@ class DiffusionObjective(Objective):
     With `noise_reference_size`, ᾱ is then shifted by the density of the grid. The target is ε, or the velocity
     √ᾱ·ε − √(1 − ᾱ)·x, of a clean sample too (`diffusion.prediction`).
 
+    With `picture_weight` λ, λ·E[ᾱ/(1 − ᾱ)·‖decode(x̂) − decode(x)‖²] is added, where x̂ is the predicted clean sample.
+    Its factor ᾱ is there as the picture of a mean of latents is no mean of pictures, which matters where noise is
+    strong.
+
     Args:
         pipeline: its diffuser and conditioner are trained together. Its frozen resampler makes the standardised
             latents x. Without a resampler, x are pixels, resized to the grid.
@@ -132,6 +137,7 @@ class DiffusionObjective(Objective):
         crop: height and width of a window of the latents; None for whole grids. It lies anywhere in a larger grid and
             keeps its coordinates there (design §4).
         flips: whether to mirror half of the images, and tell the diffuser which.
+        picture_weight: λ, for whole grids of a resampler that is no pyramid.
     """
 
     def __init__(
@@ -143,13 +149,14 @@ class DiffusionObjective(Objective):
         times: tuple[float, float] | None = None,
         crop: Size | None = None,
         flips: bool = False,
+        picture_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.pipeline, self.diffuser = pipeline, pipeline.diffuser
         self.conditioner: Any = captions or pipeline.conditioner
         self.resampler = pipeline.resampler.requires_grad_(False).eval() if pipeline.resampler else None
         self.label_dropout, self.latent_jitter = label_dropout, latent_jitter
-        self.times, self.crop, self.flips = times, crop, flips
+        self.times, self.crop, self.flips, self.picture_weight = times, crop, flips, picture_weight
 
     def train(self, mode: bool = True) -> DiffusionObjective:
         super().train(mode)
@@ -171,9 +178,25 @@ class DiffusionObjective(Objective):
         dropped = self.draw(torch.rand, count, device=device) < self.label_dropout
         tokens = self.conditioner(torch.where(dropped, self.conditioner.no_label, labels))
         told = {} if flipped is None else {"augmentation": flipped[:, None]}
-        prediction = self.diffuser(signal * clean + spread * noise, alpha_bar, tokens, canvas, grid, **told)
+        noisy = signal * clean + spread * noise
+        prediction = self.diffuser(noisy, alpha_bar, tokens, canvas, grid, **told)
         kind = self.diffuser.config.prediction_type
-        return prediction_error(prediction, clean, noise, alpha_bar, kind).square().mean()
+        error = prediction_error(prediction, clean, noise, alpha_bar, kind).square().mean()
+        if not self.picture_weight:
+            return error
+        some = slice(None, None, DECODED)
+        predicted = predicted_sample(prediction.float(), noisy, alpha_bar, kind)
+        pictures = self._decoded(torch.stack([predicted[some], clean[some]]), canvas)
+        weight = (signal / spread.clamp_min(LEAST_SPREAD))[some]
+        return error + self.picture_weight * (weight * (pictures[0] - pictures[1])).square().mean()
+
+    def _decoded(self, samples: Tensor, canvas: Canvas) -> Tensor:
+        """Return some of the pixels of samples [2, B, C, h, w], the same of all."""
+        assert self.resampler is not None
+        field: Any = self.resampler.field(self.resampler.destandardise(samples.flatten(0, 1)), canvas)
+        size = with_longer_side(self.resampler.config.sample_size, canvas)
+        pixels = (some_of(side, DECODED_SHARE, samples.device) for side in size)
+        return field.means(Grid.of_size(size, canvas, samples.device).crop(*pixels)).unflatten(0, samples.shape[:2])
 
     def _mirror(self, images: Tensor, mirrored: bool) -> tuple[Tensor, Tensor | None]:
         """Return images of which half are mirrored, and which [B] are; None if the network is told nothing of it.
@@ -224,6 +247,11 @@ class DiffusionObjective(Objective):
             generator=generator,
             output_type="pt",
         ).images[0]
+
+
+def some_of(count: int, share: float, device: torch.device) -> Tensor:
+    """Return a random share of `count` indices, in order."""
+    return torch.randperm(count, device=device)[: max(1, round(share * count))].sort().values
 
 
 def rows_and_columns_of_each(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -171,6 +171,8 @@ class DiffuserTraining(ImageTraining):
     whole_share: float | None = None
     """With crop, share of the steps that learn grids which fit in the window as a whole; by default as many as there
     are."""
+    picture_weight: float = 0.0
+    """Weight of the error of the decoded pictures, beside that of the latents. It decodes a fourth of each batch."""
     flips: bool = False
     """Mirror half of the images and tell the network which, so that it generates pictures that are not mirrored.
     `r2id encode --mirrored` mirrors those of stored latents, without this setting."""

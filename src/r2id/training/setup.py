@@ -84,6 +84,11 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     config, data, resampler = load_samples(config)
     channels = resampler.config.latent_channels if resampler else data[0].parts[0].shape[1]
     mirrored = config.flips or any(one.mirrored for one in data)
+    if config.picture_weight and (resampler is None or resampler.is_pyramid):
+        raise InputError(
+            f"picture_weight is {config.picture_weight}, and pictures of {config.resampler} cannot be compared; "
+            "give an R2IR that is no pyramid, or 0"
+        )
     canvas = data[0].canvas if len({one.canvas for one in data}) == 1 else None
     start = R2Pipeline.from_pretrained(config.init_from) if config.init_from else None
     if resampler and resampler.is_pyramid:
@@ -94,12 +99,9 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     torch.manual_seed(config.seed)
     if start:
         diffuser = start.diffuser
-        diffuser.register_to_config(canvas=canvas)
         if diffuser.config.channels != channels:
-            raise InputError(
-                f"the diffuser of {config.init_from} takes {diffuser.config.channels} channels and what it would "
-                f"learn has {channels}; give the resampler that it was trained with"
-            )
+            diffuser = diffuser.with_channels(channels)
+        diffuser.register_to_config(canvas=canvas)
         if mirrored and not diffuser.config.augmentations:
             raise InputError(f"the diffuser of {config.init_from} was not told of mirrored pictures; leave them out")
     else:
@@ -129,6 +131,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
         times=(config.time_mean, config.time_std) if config.times == "logit-normal" else None,
         crop=config.crop,
         flips=config.flips,
+        picture_weight=config.picture_weight,
     )
 
     def save(record: dict[str, Any]) -> Path:
