@@ -37,7 +37,7 @@ class Measure:
     """Test images that are encoded, evenly spaced."""
     refined: int = 20
     """Of these, the first that are refined too."""
-    steps: int = 300
+    steps: int = 100
     """Gradient steps of the refinement."""
     results: Path | None = None
     """File to write the figures to."""

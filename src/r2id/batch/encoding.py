@@ -17,9 +17,13 @@ from r2id.files.checksums import checksum, file_checksum
 from r2id.files.latents import SUFFIX, Latents
 from r2id.geometry.canvas import canvas_of, plain
 from r2id.geometry.sizes import Size
+from r2id.networks.refinement import refine
 from r2id.networks.resampler import R2IR
 from r2id.runtime.processes import Share, batches
 from r2id.runtime.progress import Progress
+
+REFINED_AT_ONCE = 50
+"""Images that are refined together, which bound the memory for gradients."""
 
 
 def encode(
@@ -33,6 +37,7 @@ def encode(
     dtype: str = "float16",
     pixels_per_cell: float | None = None,
     mirrored: bool = False,
+    refinement: int = 0,
 ) -> tuple[int, int]:
     """Encode this process's share of a data set to a file per batch.
 
@@ -47,6 +52,7 @@ def encode(
         dtype: of the numbers in the files, as for `Latents.save`.
         pixels_per_cell: pixels along a side for each latent of a pyramid, in place of `latent_size`.
         mirrored: mirror every image from left to right first.
+        refinement: gradient steps that refine each latent.
     Raises:
         InputError: if files in the folder, or of another process writing there, have other settings.
     """
@@ -56,6 +62,8 @@ def encode(
     cells = {"pixels_per_cell": pixels_per_cell} if latent_size is None else {"latent_size": latent_size}
     source = f"{data.source}, mirrored" if mirrored else data.source
     settings = {"data": source, "images": checksum([data.images]), **cells, "model": model}
+    if refinement:
+        settings["refine"] = refinement
     settings["labels_and_captions"] = zlib.crc32(json.dumps(about).encode())
     record = Record(folder / "encode.json", settings | {"batch_size": batch_size} | _type(dtype))
     every = list(batches(range(len(data)), batch_size))
@@ -70,17 +78,20 @@ def encode(
         with progress(total, "encoding", total - encoded) as advance:
             for batch in wanted:
                 # A pyramid takes photographs, of which a batch may not fit.
-                together = 1 if resampler.is_pyramid else len(batch)
+                together = 1 if resampler.is_pyramid else REFINED_AT_ONCE if refinement else len(batch)
                 with torch.inference_mode():
                     images = (
                         data.batch(batch[first : first + together]).to(resampler.device, resampler.dtype)
                         for first in range(0, len(batch), together)
                     )
                     parts = [
-                        resampler.encode(
-                            some.flip(-1) if mirrored else some, latent_size, pixels_per_cell=pixels_per_cell
+                        refine(
+                            resampler,
+                            resampler.encode(some, latent_size, pixels_per_cell=pixels_per_cell),
+                            some,
+                            refinement,
                         )
-                        for some in images
+                        for some in (one.flip(-1) if mirrored else one for one in images)
                     ]
                 values, canvas = torch.cat([plain(part) for part in parts]), canvas_of(parts[0]) or size
                 record.write()

@@ -6,20 +6,26 @@ import math
 from pathlib import Path
 
 import numpy
+import torch
 from torch import Tensor
 
 from r2id.errors import InputError
 from r2id.fields.cell_field import CellField
-from r2id.files.checksums import checksum
+from r2id.fields.splats import SplatField
+from r2id.files.atomic import check_writable
+from r2id.files.checksums import checksum, file_checksum
 from r2id.files.images import as_levels, as_output, as_values, is_large, read_image, save_image
 from r2id.files.large_reader import LargeImage, is_read_in_regions, tiff_size
-from r2id.files.large_writer import write_large
+from r2id.files.large_writer import check_output, write_large
 from r2id.files.latents import Latents
+from r2id.files.pictures import PixelFormat
+from r2id.files.splats import SUFFIXES, read_splats, write_splats
 from r2id.geometry.canvas import canvas_of
 from r2id.geometry.cells import whole_cells
-from r2id.geometry.sizes import Region, Size, check_region
+from r2id.geometry.sizes import Region, Size, check_region, size_text
 from r2id.geometry.tiles import tiles_by_block
 from r2id.networks.lattices import Pixels, regions_of
+from r2id.networks.refinement import refine
 from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_fits_in_memory
 from r2id.runtime.precision import autocast, usable_precision
@@ -60,6 +66,7 @@ def encode_file(
     background: int = 0,
     progress: Progress = unseen,
     pixels_per_cell: float | None = None,
+    refinement: int = 0,
 ) -> Latents:
     """Encode an image file. A large tiled TIFF is read tile by tile, or by a pyramid in the regions that blocks need.
 
@@ -70,12 +77,16 @@ def encode_file(
         background: grey level, 0 to 255, behind transparent pixels.
         progress: shows how far it is.
         pixels_per_cell: pixels along a side for each latent, at least 1.
+        refinement: gradient steps that refine the latent of a picture that is read as a whole.
     Raises:
-        InputError: for a file that cannot be read, fewer pixels per cell, or more latents than memory.
+        InputError: for a file that cannot be read, fewer pixels per cell, more latents than memory, or a refinement of
+            a picture that is read in parts.
     """
     if pixels_per_cell is not None:
         check_pixels_per_cell(pixels_per_cell)
     channels = resampler.config.image_channels
+    if refinement and is_read_in_regions(path):
+        raise InputError(f"{path} is read in parts, and only a whole picture is refined; leave out refine")
     if not resampler.is_pyramid and latent_size and is_read_in_regions(path):
         image = LargeImage(path, channels, background)
         size = image.size
@@ -93,7 +104,11 @@ def encode_file(
             check_cells(resampler, size, pixels_per_cell)
         values = resampler.encode_regions(pixels, size, latent_size, pixels_per_cell)
     else:
-        values = resampler.encode(pixels((0, 0, *size)), latent_size, pixels_per_cell=pixels_per_cell)
+        whole = pixels((0, 0, *size))
+        values = resampler.encode(whole, latent_size, pixels_per_cell=pixels_per_cell)
+        if refinement:
+            with progress(refinement, f"refining {path.name}") as advance:
+                values = refine(resampler, values, whole, refinement, progress=lambda _: advance(1))
     return Latents(values, canvas_of(values) or size, (), resampler.checksum(), size)
 
 
@@ -139,6 +154,45 @@ def psnr_of(resampler: R2IR, latents: Latents, path: Path, background: int = 0) 
         tiles = (as_levels(one[0]) for one in (field.render(size, region), pixels(region)))
         squares += numpy.square(numpy.subtract(*tiles, dtype=float)).sum()
     return 10 * math.log10(255**2 / max(1e-10, squares / (size[0] * size[1] * field.channels)))
+
+
+def check_splats(resampler: R2IR, output: Path, model: str) -> None:
+    """Raise InputError for a file of splats that cannot be written, or a model without splats."""
+    if not resampler.has_splats:
+        raise InputError(f"output {output} is a file of splats, which model {model} has none of; give an image file")
+    check_writable(output)
+
+
+def resample_splats(source: Path, output: Path, size: Size | None, region: Region | None, progress: Progress) -> str:
+    """Render a file of splats to a picture of `size`, or a region of it, or write it in another format of splats.
+
+    Returns what was written. Raises InputError for a file that cannot be read or written, or a size that is missing or
+    given for splats.
+    """
+    splats, as_splats = read_splats(source), output.suffix.lower() in SUFFIXES
+    if as_splats and (size or region):
+        raise InputError(f"output {output} is a file of splats, which has no --size, --width, --height or --region")
+    if as_splats:
+        write_splats(output, splats)
+        return f"{splats.centres.shape[1]} splats"
+    if size is None:
+        raise InputError(f"{source} has splats and no pixels; give --size, --width or --height, in pixels")
+    field, shown = SplatField(splats), shown_size(size, region)
+    check_output(output, shown, PixelFormat(field.channels))
+    with torch.inference_mode():
+        if is_large(shown):
+            write_large(field, size, region, output, {"checksum of the splats": file_checksum(source)}, progress)
+        else:
+            check_fits_in_memory([shown], 1, field.channels)
+            save_image(as_output(field.render(size, region), "pil")[0], output)
+    return size_text(shown)
+
+
+def write_as_splats(resampler: R2IR, latents: Latents, output: Path) -> int:
+    """Write the splats of one latent to a file; return their number."""
+    splats = resampler.splats(latents.values.to(resampler.device, resampler.dtype), latents.canvas)
+    write_splats(output, splats)
+    return splats.centres.shape[1]
 
 
 def shown_size(size: Size, region: Region | None) -> Size:

@@ -48,6 +48,8 @@ class Encode(ModelChoice):
     """Grey level, 0 to 255, behind transparent pixels."""
     caption_column: str | None = None
     """Column of the captions that are kept, by default text, caption or prompt."""
+    refine: int = 0
+    """Gradient steps, such as 100, that bring the picture of each latent closer to the image than one pass does."""
     mirrored: bool = False
     """Mirror the images from left to right first, to train on both; a training tells the network which are."""
     batch_size: int = 1000
@@ -76,7 +78,11 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     for name in ("mirrored", "keep_proportions", "pad_to"):
         if file.is_file() and getattr(config, name):
             raise InputError(f"--{name.replace('_', '-')} is given and {file} is one file; it is for data sets")
+    if config.refine < 0:
+        raise InputError(f"--refine is {config.refine}; it must be at least 0")
     resampler, latent_size = load_encoder(config.model, config.latent_size, config.device)
+    if config.refine and resampler.is_pyramid:
+        raise InputError(f"--refine is {config.refine}; model {config.model} reads pictures in parts, so leave it out")
     if config.pixels_per_cell is not None and latent_size:
         raise InputError(
             f"--pixels-per-cell is {config.pixels_per_cell:g}; it is for a picture or a folder by a model such as "
@@ -101,9 +107,12 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     share = Share.of_this_process()
     if file.is_file() and latent_size:
         settings = {"latent_size": latent_size, "background": config.background, "model": resampler.checksum()}
+        settings |= {"refine": config.refine} if config.refine else {}
         with torch.inference_mode():
             made = encode_one(
-                lambda: encode_file(resampler, file, latent_size, config.background, progress),
+                lambda: encode_file(
+                    resampler, file, latent_size, config.background, progress, refinement=config.refine
+                ),
                 file,
                 settings,
                 config.output,
@@ -129,7 +138,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     )
     if not config.keep_proportions:
         check_one_size(every_size)
-    how = (config.batch_size, config.resume, progress, config.dtype, pixels, config.mirrored)
+    how = (config.batch_size, config.resume, progress, config.dtype, pixels, config.mirrored, config.refine)
     for data in every_size:
         size = latent_size if pixels is None else check_cells(resampler, data.image_size, pixels)
         assert size

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from r2id.batch.resampling import Target
     from r2id.networks.resampler import R2IR
 
+SIDE = 1 << 16
+"""Pixels along the longer side of splats, only to take proportions from."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resample(GeneratorChoice):
@@ -31,10 +34,11 @@ class Resample(GeneratorChoice):
     """
 
     images: tyro.conf.Positional[tuple[Path, ...]]
-    """Picture files, and folders of them. With another model, one file, or a .safetensors file of one latent."""
+    """Picture files, and folders of them. With another model, one file, or a .safetensors file of one latent. Or one
+    file of splats, .ply or .npz, which needs no model."""
     output: Path | None = None
-    """File to write, its type by its suffix, or a folder. By default a single picture is written beside itself, with
-    the size in its name."""
+    """File to write, its type by its suffix, or a folder; .svg, .ply and .npz hold splats. By default a single picture
+    is written beside itself, with the size in its name."""
     scale: float | None = None
     """Factor of height and width, such as 2.5, or 0.5 for half of them."""
     size: Size | None = None
@@ -60,8 +64,10 @@ class Resample(GeneratorChoice):
 
 def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     """Make pictures larger or smaller."""
+    from r2id.batch.one_picture import check_splats
     from r2id.batch.resampling import Target
     from r2id.files.latents import SUFFIX
+    from r2id.files.splats import READ_SUFFIXES, SUFFIXES
 
     region = parse_region(config.region) if config.region else None
     ways = {name: getattr(config, name) for name in ("scale", "size", "width", "height")}
@@ -69,12 +75,19 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     paths = (*config.images, *([config.output] if config.output else []))
     latents = [path for path in paths if path.suffix.lower() == SUFFIX]
     sized = any(value is not None for value in ways.values())
-    target = Target(**ways, region=region) if sized or (config.model == "pictures" and not latents) else None
     if not config.images:
         raise InputError("no picture is given; give files, or folders of them")
+    splats = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    keeps_size = config.model != "pictures" or latents or splats
+    target = Target(**ways, region=region) if sized or not keeps_size else None
+    if config.images[0].suffix.lower() in READ_SUFFIXES:
+        resample_splats(config, target)
+        return
     if config.latent_size and latents and latents[0] in config.images:
         raise InputError(f"--latent-size is given and {latents[0]} is a latent already; leave it out")
     resampler, latent_size = load_encoder(config.model, config.latent_size, config.device, config.precision)
+    if config.output and config.output in splats:
+        check_splats(resampler, config.output, config.model)
     if resampler.is_pyramid and not latents:
         if config.latent_size:
             raise InputError(f"--latent-size is given; {config.model} has as many latents as a picture needs")
@@ -101,6 +114,23 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
         precision=config.precision,
         background=config.background or 0,
     )
+
+
+def resample_splats(config: Resample, target: Target | None) -> None:
+    """Render a file of splats, or write it in another format of splats."""
+    from r2id.batch.one_picture import resample_splats as run
+    from r2id.files.splats import read_splats
+
+    if len(config.images) > 1 or config.output is None or config.resume:
+        raise InputError("splats are resampled one file at a time, to an --output and without --resume")
+    size = None
+    if target and target.scale is not None:
+        raise InputError(f"--scale is {target.scale:g} and splats have no pixels; give --size, --width or --height")
+    if target:
+        height, width = read_splats(config.images[0]).extent
+        size = target.of((max(1, round(SIDE * height)), max(1, round(SIDE * width))))
+    region = parse_region(config.region) if config.region else None
+    print(f"{config.output}: {run(config.images[0], config.output, size, region, progress)}")
 
 
 def resample_pictures(
@@ -162,28 +192,37 @@ def through_latent(
     """Encode one picture to a latent of some size, or read one, and decode or keep it; `model` names it in errors."""
     import torch
 
-    from r2id.batch.one_picture import encode_file, read_latent, shown_size, what_is_lost, write_picture
+    from r2id.batch.one_picture import (
+        encode_file,
+        read_latent,
+        shown_size,
+        what_is_lost,
+        write_as_splats,
+        write_picture,
+    )
     from r2id.files.atomic import check_writable
     from r2id.files.large_reader import tiff_size
     from r2id.files.large_writer import check_output, check_suffix
     from r2id.files.latents import SUFFIX
     from r2id.files.pictures import PixelFormat
+    from r2id.files.splats import SUFFIXES
     from r2id.runtime.memory import check_fits_in_memory
 
-    keep = output.suffix.lower() == SUFFIX
-    if keep and (target or region):
-        raise InputError(f"output {output} is a file of the latent, which has no --size, --scale or --region")
+    keep, as_splats = output.suffix.lower() == SUFFIX, output.suffix.lower() in SUFFIXES
+    if (keep or as_splats) and (target or region):
+        what = "the latent" if keep else "splats"
+        raise InputError(f"output {output} is a file of {what}, which has no --size, --scale or --region")
     # The size of most pictures is known only after reading.
     size = target.size if target and target.size else tiff_size(image)
     size = target.of(size) if target and size else size
     shown = shown_size(size, region) if size else (1, 1)
-    if not keep:
+    if not (keep or as_splats):
         check_suffix(output, shown)
     if latent_size:
         check_fits_in_memory([latent_size], 1, resampler.features)
     if keep:
         check_writable(output)
-    else:
+    elif not as_splats:
         check_output(output, shown, PixelFormat(resampler.config.image_channels))
     with torch.inference_mode():
         if image.suffix.lower() == SUFFIX:
@@ -196,6 +235,9 @@ def through_latent(
         if keep:
             latents.save(output)
             shown = latents.size
+        elif as_splats:
+            print(f"{output}: {write_as_splats(resampler, latents, output)} splats")
+            return
         else:
             size = latents.picture_size(resampler.longer_side(latents.size, latents.canvas))
             size = target.of(size) if target else size

@@ -27,7 +27,8 @@ class Sample(CompiledSampling):
 
     output: Path
     """Folder to write to: OUTPUT/<H>x<W>/<index>-<label>.png, and all of a size in OUTPUT/<H>x<W>.png. With the
-    suffix of an image, the file of a single picture, which may be larger than memory as .tif or .png."""
+    suffix of an image, the file of a single picture, which may be larger than memory as .tif or .png; with .svg, .ply
+    or .npz that of its splats, by a model such as mnist-splats."""
     labels: Annotated[str | None, tyro.conf.arg(aliases=["--class"])] = None
     """Labels, separated by commas; 0-9 is a range, unless it is a name. By default all that the model knows."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -59,6 +60,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     from r2id.batch.pictures import Generation, Pictures, generate
     from r2id.diffusion.defaults import sampling_options
     from r2id.files.images import IMAGE_SUFFIXES
+    from r2id.files.splats import SUFFIXES
     from r2id.runtime.memory import check_fits_in_memory
     from r2id.runtime.processes import Share
 
@@ -92,10 +94,10 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         panorama=config.panorama,
         **defaults.fill(sampling_options(config)),
     )
-    if config.output.suffix.lower() in IMAGE_SUFFIXES:
+    if config.output.suffix.lower() in (*IMAGE_SUFFIXES, *SUFFIXES):
         if config.keep_latents:
             raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
-        return sample_one(pipeline, requests, sizes, how, config.output)
+        return sample_one(pipeline, requests, sizes, how, config.output, config.model)
     check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
     pictures = Pictures(config.output, requests, sizes, config.keep_latents)
     share = Share.of_this_process()
@@ -128,16 +130,17 @@ def check_panorama(sizes: Sequence[Size], joint: bool, keep_latents: bool) -> No
 
 
 def sample_one(
-    pipeline: R2Pipeline, requests: Sequence[str], sizes: Sequence[Size], how: Generation, output: Path
+    pipeline: R2Pipeline, requests: Sequence[str], sizes: Sequence[Size], how: Generation, output: Path, model: str
 ) -> None:
-    """Generate a single picture and write it to the file `output`."""
+    """Generate a single picture and write it, or its splats, to the file `output`; `model` names it in errors."""
     import torch
 
-    from r2id.batch.one_picture import write_picture
+    from r2id.batch.one_picture import check_splats, write_as_splats, write_picture
     from r2id.files.images import save_image
     from r2id.files.large_writer import check_output
     from r2id.files.latents import Latents
     from r2id.files.pictures import PixelFormat
+    from r2id.files.splats import SUFFIXES
     from r2id.runtime.precision import autocast
 
     if len(requests) != 1 or len(sizes) != 1:
@@ -147,7 +150,13 @@ def sample_one(
         )
     if pipeline.resampler is None:
         raise InputError("this model works on pixels and has no resampler to decode one file with; give a folder")
-    check_output(output, sizes[0], PixelFormat(pipeline.resampler.config.image_channels))
+    as_splats = output.suffix.lower() in SUFFIXES
+    if as_splats:
+        check_splats(pipeline.resampler, output, model)
+        if how.panorama:
+            raise InputError(f"output {output} is a file of splats, which --panorama has none of; give an image file")
+    else:
+        check_output(output, sizes[0], PixelFormat(pipeline.resampler.config.image_channels))
     generators = [torch.Generator().manual_seed(how.seed)]
     if how.panorama:
         with torch.inference_mode(), autocast(how.precision, pipeline.device):
@@ -159,5 +168,8 @@ def sample_one(
         with autocast(how.precision, pipeline.device):
             made = how.call(pipeline, requests, sizes, generators, "latent")
             latents = Latents.of(pipeline, made.latents)
+        if as_splats:
+            print(f"{output}: {write_as_splats(pipeline.resampler, latents, output)} splats")
+            return
         shown = write_picture(pipeline.resampler, latents, sizes[0], output, how.precision, progress=progress)
     print(f"{output}: {size_text(shown)}")

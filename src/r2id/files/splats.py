@@ -34,6 +34,8 @@ COMMENT = "r2id splats"
 """Begins the comment of a `.ply` with its kind of colour, canvas and background."""
 ARRAYS = ("centres", "scales", "rotations", "colours", "weights")
 SUFFIXES = (".npz", ".ply", ".svg")
+READ_SUFFIXES = (".npz", ".ply")
+"""Of these, what is read again."""
 LONGEST_HEADER = 1 << 16
 """Bytes that the header of a `.ply` may have."""
 
@@ -48,9 +50,10 @@ def write_splats(path: str | os.PathLike, splats: Splats) -> None:
     if len(splats.centres) != 1:
         raise InputError(f"there are splats of {len(splats.centres)} pictures; a file holds those of 1")
     writers: dict[str, Callable[[Path, Splats], None]] = {".npz": _write_npz, ".ply": _write_ply, ".svg": _write_svg}
-    if path.suffix not in writers:
+    suffix = path.suffix.lower()
+    if suffix not in writers:
         raise InputError(f"{path} is no file of splats; its suffix must be {', '.join(SUFFIXES)}")
-    write_whole(path, lambda temporary: writers[path.suffix](temporary, splats))
+    write_whole(path, lambda temporary: writers[suffix](temporary, splats))
 
 
 def read_splats(path: str | os.PathLike) -> Splats:
@@ -59,13 +62,13 @@ def read_splats(path: str | os.PathLike) -> Splats:
     Raises InputError if it is missing, damaged, of three dimensions, of another program, or larger than memory.
     """
     path = Path(path)
-    if path.suffix not in (".npz", ".ply"):
+    if path.suffix.lower() not in READ_SUFFIXES:
         raise InputError(f"{path} is no file of splats; give a .npz or .ply that r2id wrote")
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}; give a file of splats, .npz or .ply")
     try:
-        values = _read_npz(path) if path.suffix == ".npz" else _read_ply(path)
+        values = _read_npz(path) if path.suffix.lower() == ".npz" else _read_ply(path)
         arrays = {name: torch.from_numpy(values[name].astype(numpy.float32))[None] for name in ARRAYS}
         canvas = numpy.broadcast_to(values["canvas"], 2).tolist()
         if not all(0 < side < math.inf for side in canvas):
