@@ -9,6 +9,7 @@ neighbourhoods summed at every query, and the whole network once for each branch
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,9 +27,11 @@ from torch import Tensor
 
 from r2id.conditioning.labels import LabelConditioner
 from r2id.diffusion.pipeline import R2Pipeline
+from r2id.fields.splats import SplatField
 from r2id.files.images import as_levels
 from r2id.files.large_writer import write_large
 from r2id.geometry.sizes import Size
+from r2id.geometry.splats import Splats
 from r2id.networks.compiling import compile_network
 from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
@@ -264,6 +267,21 @@ def render(kind: str) -> Work:
     def work() -> Tensor:
         with torch.inference_mode(), autocast("bf16", DEVICE):
             return resampler.field(latent).render(*arguments)
+
+    return work
+
+
+def render_splats(count: int, side: int) -> Work:
+    """One picture of side × side of `count` splats, as large as tokens of a square grid have them."""
+    generator = torch.Generator().manual_seed(0)
+    numbers = (torch.rand(1, count, 7, generator=generator) - 0.5).to(DEVICE)
+    centres, shapes, colours, weights = numbers.split([2, 3, 1, 1], -1)
+    shapes[..., 0] += math.log(0.5 / count**0.5)
+    field = SplatField(Splats(centres, shapes, 2 * colours, weights[..., 0], (1, 1)))
+
+    def work() -> Any:
+        with torch.inference_mode():
+            return as_levels(field.render((side, side))[0])
 
     return work
 

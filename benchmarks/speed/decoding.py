@@ -19,6 +19,8 @@ from tables import (
 
 from r2id.files.markdown import markdown_table
 
+SPLATS = (128, 1024)
+
 
 def measure_decode(options: argparse.Namespace) -> dict[str, Any]:
     """Time and memory of decoding, of rendering a region of a huge picture, and of encoding a large image."""
@@ -52,6 +54,36 @@ def measure_decode(options: argparse.Namespace) -> dict[str, Any]:
     held = {name: peak_memory("encode", name, side) for name in methods}
     result["encode"] = {"side": side, "seconds": encoders, "memory": held}
     return result
+
+
+def measure_splats(options: argparse.Namespace) -> dict[str, Any]:
+    """Time of rendering splats, beside R2IR's decoding."""
+    alternatives = {
+        f"{count} splats": {side: cases.render_splats(count, side) for side in options.splat_sides} for count in SPLATS
+    }
+    alternatives["R2IR"] = {side: cases.decode("R2IR", side) for side in options.splat_sides}
+    return {
+        "sides": {
+            side: {"seconds": take_turns({name: works[side] for name, works in alternatives.items()}, options.rounds)}
+            for side in options.splat_sides
+        }
+    }
+
+
+def show_splats(result: dict[str, Any]) -> list[str]:
+    sides = {int(side): one["seconds"] for side, one in result["sides"].items()}
+    names = ["R2IR", *(f"{count} splats" for count in SPLATS)]
+    return [
+        "## Rendering splats",
+        "",
+        "Splats are rendered in float32, and R2IR decodes an 8×8 latent in bfloat16, to 8-bit pixels. "
+        "Time relative to R2IR:",
+        "",
+        *markdown_table(
+            ["", *(f"{side}×{side}" for side in sides)],
+            [[name, *(relative(seconds, name, "R2IR") for seconds in sides.values())] for name in names],
+        ),
+    ]
 
 
 def show_decode(result: dict[str, Any]) -> list[str]:

@@ -31,6 +31,7 @@ DOCUMENT = HERE.parents[1] / "docs" / "benchmarks.md"
 COMMAND = ("python", "benchmarks/speed/run.py")
 STEP_SIDES = (8, 16, 32, 64, 128, 256)
 DECODE_SIDES = (64, 256, 512, 1024, 4096)
+SPLAT_SIDES = (256, 1024)
 FILE_SIDES = (1024, 4096, 16384)
 ROUNDS = 7
 
@@ -39,6 +40,7 @@ Section = Callable[[argparse.Namespace], dict[str, Any]]
 SECTIONS: dict[str, tuple[Section, Callable[[dict[str, Any]], list[str]]]] = {
     "step": (denoising.measure_step, denoising.show_step),
     "decode": (decoding.measure_decode, decoding.show_decode),
+    "splats": (decoding.measure_splats, decoding.show_splats),
     "training": (trainings.measure_training, trainings.show_training),
     "samplers": (digits.measure_samplers, digits.show_samplers),
     "start": (digits.measure_start, digits.show_start),
@@ -98,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds that count")
     parser.add_argument("--step-sides", type=int, nargs="+", default=STEP_SIDES)
     parser.add_argument("--decode-sides", type=int, nargs="+", default=DECODE_SIDES)
+    parser.add_argument("--splat-sides", type=int, nargs="+", default=SPLAT_SIDES)
     parser.add_argument("--file-sides", type=int, nargs="+", default=FILE_SIDES)
     parser.add_argument("--encode-side", type=int, default=4096)
     parser.add_argument("--count", type=int, default=500, help="digits to judge each sampler by")

@@ -123,6 +123,11 @@ def test_a_page_says_what_is_extrapolated(tmp_path, monkeypatch):
     assert len(row_of(page, "peak memory, MiB")) == 3
 
 
+def test_splats_have_a_section_beside_r2ir(tmp_path):
+    page = page_of(tmp_path, "--only", "splats", "--rounds", "1", "--splat-sides", "16", "40")
+    assert row_of(page, "R2IR")[1].startswith("1 (") and len(row_of(page, "1024 splats")) == 3
+
+
 def test_only_what_is_too_large_is_extrapolated():
     sides = {
         32: {"seconds": {"R2ID": [1.0], "DiT": [2.0]}, "memory": {"DiT": 2**20}},
@@ -141,7 +146,7 @@ def test_a_gpu_has_a_section_of_its_own(tmp_path, monkeypatch):
         monkeypatch.setattr(cases, name, lambda *_: lambda: None)
     page = page_of(tmp_path, "--only", "gpu", "--rounds", "2")
     assert "# On a GPU" in page and "256×256 latents" in page
-    assert "not measured: step, decode, training, samplers, start, rgb and roofline." in page
+    assert "not measured: step, decode, splats, training, samplers, start, rgb and roofline." in page
     assert len(row_of(page, "reduce-overhead")) == 3 and "R2IR 7000 steps" in page and "R2ID 21000 steps" in page
 
 
