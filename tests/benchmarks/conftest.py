@@ -53,3 +53,8 @@ def splat_figures() -> Iterator[ModuleType]:
 @pytest.fixture
 def recipe_variants() -> Iterator[ModuleType]:
     yield from script("recipe", "variants.py")
+
+
+@pytest.fixture
+def splat_drawings() -> Iterator[ModuleType]:
+    yield from script("showcase", "splats.py")
