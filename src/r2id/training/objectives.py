@@ -73,7 +73,8 @@ class Objective(nn.Module, ABC):
 class ReconstructionObjective(Objective):
     """E‖decode(encode(x) + σ·n) − x‖², over a random share of the image's rows and columns (design §1.3, §2).
 
-    With `two_tone` λ, λ·E[1 − c²] is added, over the colours c of the decoded field at random points.
+    With `two_tone` λ, λ·s·E[1 − c²] is added, over the colours c of the decoded field at random points. The share s of
+    the training that is done lets forms come first and sharp edges later.
 
     Args:
         resampler: the R2IR to train.
@@ -107,7 +108,7 @@ class ReconstructionObjective(Objective):
         field: Any = self.resampler.field(self.resampler.encode(images, grid) + noise, size)
         points = Grid(tuple(torch.rand_like(axis).sort().values - 0.5 for axis in some.axes), (0.0, 0.0), some.extent)
         between = 1 - field.means(points).float().square()
-        return (field.means(some).float() - truth).square().mean() + self.two_tone * between.mean()
+        return (field.means(some).float() - truth).square().mean() + self.two_tone * self.done_share * between.mean()
 
     @torch.no_grad()
     def preview(self, images: Tensor, names: Sequence[str], latent_size: Size) -> Tensor:

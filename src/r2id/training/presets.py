@@ -63,14 +63,15 @@ RESAMPLER_PRESETS: dict[str, ResamplerTraining | PictureTraining] = {
     # Splats take no noise: a place is right to a tenth of a cell, or the stroke is blurred.
     "mnist-splats": ResamplerTraining(
         latent_sizes=((8, 8), (8, 8), (8, 8), (8, 8), (6, 6), (10, 10)),
-        steps=8_000,
+        steps=5_000,
         batch_size=32,
         learning_rate=1.5e-3,
         warmup_steps=100,
         beta2=0.98,
         ema_decay=0.995,
         latent_jitter=0.1,
-        pixel_share=0.6,
+        pixel_share=0.5,
+        two_tone=0.16,
         model=("attention=splats", "latent_channels=14", "num_blocks=1"),
     ),
     "rgb-16x": ResamplerTraining(

@@ -111,8 +111,8 @@ class ResamplerTraining(ImageTraining):
     pixel_share: float = 1.0
     """Share of the rows, and of the columns, that a step decodes."""
     two_tone: float = 0.0
-    """Weight of the mean of 1 − c² over points between the pixels, which moves their colours c to black or white. Ink
-    on paper is so, and pixels are means over its edges."""
+    """Weight, at the end, of the mean of 1 − c² over points between the pixels, which moves their colours c to black or
+    white. Ink on paper is so, and pixels are means over its edges."""
 
 
 @dataclass(frozen=True)
