@@ -22,8 +22,8 @@ from r2id.files.atomic import write_whole
 from r2id.files.contact_sheets import contact_sheet
 from r2id.files.images import as_output
 
-LABELS = ("2", "3", "5", "8")
-SHOWN = (0, 4, 8, 12, 16, 20)
+LABELS = ("3", "8")
+SHOWN = (0, 6, 10, 14, 17, 20)
 """Steps after which a picture is shown."""
 SIDE = 240
 FINE = 3
