@@ -52,6 +52,36 @@ def test_a_model_is_sampled_and_encodes_at_its_own_sizes(capsys, monkeypatch, tm
     assert Latents.load(latent).size == (12, 12)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sample", "--class", "3,11", "--output", "out"),
+        ("demo", "--labels", "11", "--output", "out"),
+        ("outpaint", "photo.png", "--left", "3", "--label", "11"),
+    ],
+)
+@pytest.mark.parametrize("bundled", [True, False])
+def test_an_unknown_label_is_told_before_the_networks_are_loaded(
+    arguments, bundled, capsys, monkeypatch, tmp_path, make_pipeline
+):
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (8, 8)).save("photo.png")
+    make_pipeline().save_pretrained("model")
+    monkeypatch.setattr("r2id.diffusion.pipeline.R2Pipeline.from_pretrained", None)
+    status, _, error = run(capsys, monkeypatch, *arguments, "--model", "mnist" if bundled else "model")
+    assert status == 2 and "label '11' is not known to this model; it knows 0, 1, 2" in error
+    assert len(error.splitlines()) == 1 and not Path("out").exists()
+
+
+def test_a_folder_of_joint_samples_takes_no_others(capsys, monkeypatch, tmp_path, make_pipeline):
+    make_pipeline(canvas=(16, 16)).save_pretrained(tmp_path / "model")
+    sizes = ("--latent-size", "2x2", "--size", "8x8", "--size", "8x16", "--output", tmp_path / "out")
+    sample = ("sample", "--model", tmp_path / "model", "--class", "3", *QUICK, *sizes)
+    assert run(capsys, monkeypatch, *sample, "--joint")[0] == 0
+    status, _, error = run(capsys, monkeypatch, *sample, "--resume")
+    assert status == 2 and "joint is False; what" in error and "holds was made with True" in error
+
+
 def test_a_picture_does_not_depend_on_what_is_generated_beside_it(capsys, monkeypatch, tmp_path):
     common = ("sample", "--latent-size", "4x4", "--size", "16x16", *QUICK)
     run(capsys, monkeypatch, *common, "--labels", "4", "--output", tmp_path / "alone")

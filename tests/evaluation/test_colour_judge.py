@@ -229,6 +229,16 @@ class TestEvaluation:
         assert set(report.rows) == {"denoising_error"} and "judge" not in report.settings
         assert "generation cannot be measured: The data (colours 1) has the labels red" in capsys.readouterr().err
 
+    @pytest.mark.parametrize("wanted", ["canvases", "duplicates"])
+    def test_canvases_and_duplicates_need_no_generated_pictures(self, wanted, of_colours, capsys):
+        plan = Plan(**PLAN | {"canvases": None, "duplicates": None, wanted: 2}, count=0, size=((8, 8),))
+        train, test = coloured(120, 0), coloured(12, 1)
+        report = evaluate(of_colours(), test, plan, colour=judging(train, test))
+        sections = {"canvases": {"outpainting", "joint"}, "duplicates": {"duplicates"}}
+        assert set(report.rows) == sections[wanted] and report.settings["judge"].startswith("120 images")
+        with pytest.raises(InputError, match="cannot be measured: there is no judge of colour pictures"):
+            evaluate(of_colours(), test, plan)
+
     def test_the_command_line_trains_the_judge_on_another_split(self, of_colours, tmp_path, monkeypatch, capsys):
         for split, count in (("train", 48), ("test", 24)):
             data = coloured(count, len(split))

@@ -190,6 +190,16 @@ def test_a_resampler_alone_is_refused_in_one_sentence(make_resampler, capsys, mo
     assert error.startswith("r2id: ") and error.count("\n") == 1 and "model_index.json" in error
 
 
+@pytest.mark.parametrize(
+    ("form", "sentence"), [("splats", "r2id sample --output FILE.svg"), ("pyramid", "the decoder of a pyramid is not")]
+)
+def test_decoders_without_a_graph_are_refused(form, sentence, make_pipeline, make_resampler, make_pyramid, tmp_path):
+    resampler = make_pyramid() if form == "pyramid" else make_resampler(attention="splats", latent_channels=14)
+    with pytest.raises(InputError, match=sentence):
+        export_onnx(make_pipeline(resampler, channels=resampler.config.latent_channels), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_functions_that_are_exported_are_those_of_the_pipeline(make_pipeline):
     pipeline = make_pipeline()
     sample, alpha_bar, labels = torch.randn(2, 3, 4, 4), torch.rand(2), torch.tensor([3, 7])

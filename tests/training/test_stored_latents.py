@@ -123,7 +123,7 @@ def test_several_grids_are_learnt_by_turns_and_a_resumed_training_goes_on(encode
     assert pipeline.diffuser.config.noise_reference_size == 3 and pipeline.generation_defaults.latent_size == (2, 3)
 
 
-def test_latents_of_several_proportions_are_learnt_at_a_square_scale(resampler, tmp_path):
+def test_latents_of_several_proportions_are_learnt_at_a_square_scale(resampler, tmp_path, capsys):
     model = R2IR.from_pretrained(resampler).checksum()
     for count, canvas, grid in ((4, (9, 16), (2, 4)), (2, (16, 9), (4, 2)), (1, (8, 8), (3, 3))):
         latents = Latents(torch.rand(count, 3, *grid) * 2 - 1, canvas, (), model)
@@ -132,6 +132,8 @@ def test_latents_of_several_proportions_are_learnt_at_a_square_scale(resampler, 
     pipeline = R2Pipeline.from_pretrained(tmp_path / "pipeline")
     assert pipeline.diffuser.config.canvas is None and pipeline.diffuser.config.noise_reference_size == 3
     assert pipeline.generation_defaults.latent_size == (3, 3) and pipeline.generation_defaults.size == (8, 8)
+    r2id("info", "--model", tmp_path / "pipeline")
+    assert "stored_grids=2x4 4x2 3x3" in " ".join(capsys.readouterr().out.split())
 
 
 def test_latents_of_no_pictures_give_the_size_that_the_resampler_learnt(resampler, tmp_path):

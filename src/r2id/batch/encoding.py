@@ -22,6 +22,8 @@ from r2id.networks.resampler import R2IR
 from r2id.runtime.processes import Share, batches
 from r2id.runtime.progress import Progress
 
+DEFAULTS = {"refine": 0, "dtype": "float16"}
+"""Settings that records leave out."""
 REFINED_AT_ONCE = 50
 """Images that are refined together, which bound the memory for gradients."""
 
@@ -62,10 +64,9 @@ def encode(
     cells = {"pixels_per_cell": pixels_per_cell} if latent_size is None else {"latent_size": latent_size}
     source = f"{data.source}, mirrored" if mirrored else data.source
     settings = {"data": source, "images": checksum([data.images]), **cells, "model": model}
-    if refinement:
-        settings["refine"] = refinement
+    settings |= {"refine": refinement, "dtype": dtype}
     settings["labels_and_captions"] = zlib.crc32(json.dumps(about).encode())
-    record = Record(folder / "encode.json", settings | {"batch_size": batch_size} | _type(dtype))
+    record = Record(folder / "encode.json", settings | {"batch_size": batch_size}, DEFAULTS)
     every = list(batches(range(len(data)), batch_size))
     mine = [every[number] for number in Share.of_this_process().of(len(every))]
 
@@ -124,9 +125,8 @@ def encode_one(
     """
     if Share.of_this_process().index:
         return 0
-    record = Record(
-        folder / "encode.json", {"data": file.name, "images": file_checksum(file)} | settings | _type(dtype)
-    )
+    settings = {"data": file.name, "images": file_checksum(file), "refine": 0, "dtype": dtype} | settings
+    record = Record(folder / "encode.json", settings, DEFAULTS)
     path = folder / f"{0:08d}{SUFFIX}"
     with record.together():
         if resume and path.exists():
@@ -135,8 +135,3 @@ def encode_one(
         record.write()
         replace(latents, names=(file.name,)).save(path, dtype)
     return 1
-
-
-def _type(dtype: str) -> dict[str, str]:
-    # Records of earlier versions name none.
-    return {} if dtype == "float16" else {"dtype": dtype}

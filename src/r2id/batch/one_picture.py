@@ -31,6 +31,8 @@ from r2id.runtime.memory import check_fits_in_memory
 from r2id.runtime.precision import autocast, usable_precision
 from r2id.runtime.progress import Progress, unseen
 
+SAMPLES_BY_SPLATS = 6
+"""Samples along the side of a picture, over the root of the number of its splats."""
 DETAILED = 4
 """Times the side of the training pictures from which a picture holds details that such an R2IR has not seen."""
 
@@ -177,7 +179,9 @@ def resample_splats(source: Path, output: Path, size: Size | None, region: Regio
         return f"{splats.centres.shape[1]} splats"
     if size is None:
         raise InputError(f"{source} has splats and no pixels; give --size, --width or --height, in pixels")
-    field, shown = SplatField(splats), shown_size(size, region)
+    # A file does not tell how finely its model was trained; so many samples show sharp edges as that does.
+    samples = math.ceil(SAMPLES_BY_SPLATS * splats.centres.shape[1] ** 0.5)
+    field, shown = SplatField(splats, samples), shown_size(size, region)
     check_output(output, shown, PixelFormat(field.channels))
     with torch.inference_mode():
         if is_large(shown):

@@ -76,11 +76,6 @@ class Generation:
     joint: bool = False
     panorama: bool = False
 
-    def settings(self) -> dict[str, Any]:
-        """Return what the pictures depend on. Records of earlier versions have neither `joint` nor
-        `panorama`."""
-        return {name: value for name, value in asdict(self).items() if value is not False}
-
     def call(
         self,
         pipeline: R2Pipeline,
@@ -114,8 +109,8 @@ def generate(
         InputError: if files in the folder, or of another process writing there, have other settings.
     """
     how = replace(how, precision=usable_precision(how.precision, pipeline.device))
-    settings = how.settings() | {"labels": pictures.labels, "size": pictures.sizes, "model": pipeline.checksum()}
-    record = Record(pictures.folder / "sample.json", settings)
+    settings = asdict(how) | {"labels": pictures.labels, "size": pictures.sizes, "model": pipeline.checksum()}
+    record = Record(pictures.folder / "sample.json", settings, {"joint": False, "panorama": False})
     mine = Share.of_this_process().of(len(pictures.labels))
     with record.together(), autocast(how.precision, pipeline.device):
         wanted = pictures.missing(mine) if resume else mine

@@ -18,14 +18,16 @@ class Record:
     Args:
         path: a JSON file.
         settings: settings of the files, as JSON types.
+        defaults: values of settings that the file leaves out, as records of earlier versions do.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self.path, self.settings = path, plain(settings)
+    def __init__(self, path: Path, settings: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
+        self.path, self.settings, self.defaults = path, plain(settings), plain(defaults or {})
 
     def write(self) -> None:
         """Write the settings beside the files."""
-        write_record(self.path, self.settings)
+        kept = {name: value for name, value in self.settings.items() if (name, value) not in self.defaults.items()}
+        write_record(self.path, kept)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -38,6 +40,6 @@ class Record:
 
         with together(folder / f".{self.path.name}.lock", self.settings, clear):
             if self.path.exists():
-                before = read_record(self.path, "remove it, or give another output")
+                before = self.defaults | read_record(self.path, "remove it, or give another output")
                 check_settings(self.settings, before, f"what {folder} holds was made with", "give another output")
             yield

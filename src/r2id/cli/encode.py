@@ -107,7 +107,7 @@ def encode(config: tyro.conf.OmitArgPrefixes[Encode]) -> None:
     share = Share.of_this_process()
     if file.is_file() and latent_size:
         settings = {"latent_size": latent_size, "background": config.background, "model": resampler.checksum()}
-        settings |= {"refine": config.refine} if config.refine else {}
+        settings["refine"] = config.refine
         with torch.inference_mode():
             made = encode_one(
                 lambda: encode_file(

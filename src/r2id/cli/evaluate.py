@@ -41,10 +41,12 @@ class Evaluate(Sampling):
     """Pictures to generate at each latent size; 0 for none."""
     limit: int | None = None
     """Test images to reconstruct; by default all, 0 for none."""
-    canvases: int = 32
-    """Pictures to outpaint, and joint samples of three proportions, by models of colour pictures; 0 for none."""
-    duplicates: int = 60
-    """Colour pictures of once, twice and four times the size in which the judge counts subjects; 0 for none."""
+    canvases: int | None = None
+    """Pictures to outpaint, and joint samples of three proportions, by models of colour pictures; by default 32, and
+    none with --count 0."""
+    duplicates: int | None = None
+    """Colour pictures of once, twice and four times the size in which the judge counts subjects; by default 60, and
+    none with --count 0."""
     denoising_error: int = 512
     """Test images for the denoising error by timestep; 0 for none."""
     latent_size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
@@ -79,7 +81,7 @@ def evaluate(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> None:
     pipeline = load_pipeline(config.model, config.device, config.precision)
     data = load_test_images(pipeline, config.data, config.split, config.image_size)
     colour = None
-    if plan.count and is_judged_in_colour(pipeline, data):
+    if (plan.count or plan.canvases or plan.duplicates) and is_judged_in_colour(pipeline, data):
         try:
             colour = load_colour_judging(
                 pipeline, data, config.data, config.split, config.train_split, plan.most("judge_images")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from r2id.cli.models import CompiledSampling, load_pipeline
+from r2id.cli.models import CompiledSampling, check_label, load_pipeline
 from r2id.cli.parsing import check_seed
 from r2id.errors import InputError
 from r2id.geometry.sizes import Size, size_text
@@ -99,6 +99,7 @@ def _continue(config: Given, output: Path, paint: Callable[..., Any]) -> None:
     if config.label is not None and config.prompt is not None:
         raise InputError("--label and --prompt are both given; give the one that the model was trained on")
     check_seed(config.seed)
+    check_label(config.model, config.label)
     image = open_picture(config.image, config.background)
     pipeline = load_pipeline(config.model, config.device, config.precision, config.compile)
     given = {name: value for name, value in sampling_options(config).items() if value is not None}

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from r2id.diffusion.pipeline import R2Pipeline
     from r2id.networks.resampler import R2IR
 
+from r2id.cli.parsing import parse_labels
 from r2id.errors import InputError
+from r2id.files.label_names import index_of_label, label_names
 from r2id.geometry.sizes import Size
 
 
@@ -82,6 +84,19 @@ def hide_loading_bars() -> None:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+
+
+def check_label(model: str, label: str | None) -> None:
+    """Raise InputError for a label that a model in a folder does not know, before its weights are loaded."""
+    known = label_names(model)
+    if known and label is not None:
+        index_of_label(label, known)
+
+
+def check_labels(model: str, labels: str | None) -> None:
+    """Raise InputError as `check_label` does, for any of the labels of `parse_labels`."""
+    for label in parse_labels(labels, label_names(model) or ()) if labels is not None else ():
+        check_label(model, label)
 
 
 def load_pipeline(model: str, device: str | None = None, precision: str = "fp32", compile: bool = False) -> R2Pipeline:

@@ -78,9 +78,13 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
     if not config.images:
         raise InputError("no picture is given; give files, or folders of them")
     splats = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    read = [path for path in splats if path in config.images]
+    for path in read:
+        if path.suffix.lower() not in READ_SUFFIXES:
+            raise InputError(f"{path} is a drawing and holds no pixels; give a picture, or its splats as .ply or .npz")
     keeps_size = config.model != "pictures" or latents or splats
     target = Target(**ways, region=region) if sized or not keeps_size else None
-    if config.images[0].suffix.lower() in READ_SUFFIXES:
+    if read:
         resample_splats(config, target)
         return
     if config.latent_size and latents and latents[0] in config.images:
@@ -123,6 +127,9 @@ def resample_splats(config: Resample, target: Target | None) -> None:
 
     if len(config.images) > 1 or config.output is None or config.resume:
         raise InputError("splats are resampled one file at a time, to an --output and without --resume")
+    for name in ("latent_size", "background"):
+        if getattr(config, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} is given, which splats do not have; leave it out")
     size = None
     if target and target.scale is not None:
         raise InputError(f"--scale is {target.scale:g} and splats have no pixels; give --size, --width or --height")

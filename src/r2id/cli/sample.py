@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from r2id.cli.models import CompiledSampling, load_pipeline
+from r2id.cli.models import CompiledSampling, check_labels, load_pipeline
 from r2id.cli.parsing import check_seed, parse_labels
 from r2id.cli.results import result_line
 from r2id.errors import InputError
@@ -70,6 +70,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+    check_labels(config.model, config.labels)
     pipeline = load_pipeline(config.model, config.device, config.precision, config.compile)
     known = pipeline.conditioner.label_names
     labels = parse_labels(config.labels, known) if config.labels is not None else list(config.prompt) or known

@@ -10,7 +10,7 @@ from typing import Literal
 
 import tyro
 
-from r2id.cli.models import GeneratorChoice, ModelChoice, is_network, load_pipeline, load_resampler
+from r2id.cli.models import GeneratorChoice, ModelChoice, check_labels, is_network, load_pipeline, load_resampler
 from r2id.cli.parsing import check_seed, parse_labels
 from r2id.errors import InputError
 
@@ -37,6 +37,7 @@ def demo(config: tyro.conf.OmitArgPrefixes[Demo]) -> None:
     from r2id.runtime.precision import autocast
 
     check_seed(config.seed)
+    check_labels(config.model, config.labels)
     pipeline = load_pipeline(config.model, config.device, config.precision)
     known = pipeline.conditioner.label_names
     shown = pipeline.generation_defaults.shown(known, 10)

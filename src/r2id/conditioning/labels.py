@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import torch
@@ -10,11 +9,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from r2id.errors import InputError
+from r2id.files.label_names import index_of_label
 from r2id.networks.loading import CheckedLoading
-
-MOST_LABELS, LABELS_ALIKE = 20, 5
-"""Most labels that an error names, and how many of a larger number."""
 
 
 class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -43,22 +39,7 @@ class LabelConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore
         """Return the index of a label. Raises InputError if the model does not know it."""
         if hasattr(label, "item"):
             label = label.item()  # of numpy and torch
-        if str(label) not in self.label_names:
-            raise InputError(
-                f"label {str(label)[:40]!r} is not known to this model; it knows {self._known(str(label))}"
-            )
-        return self.label_names.index(str(label))
-
-    def _known(self, label: str) -> str:
-        """Return all labels or, of many, those spelled most like `label`."""
-        names = self.label_names
-        if len(names) <= MOST_LABELS:
-            return ", ".join(names)
-        spelled = {name.lower(): name for name in names}
-        alike = (
-            difflib.get_close_matches(label[:40].lower(), spelled, LABELS_ALIKE, 0.4) or list(spelled)[:LABELS_ALIKE]
-        )
-        return f"{len(names)} labels, such as {', '.join(spelled[name] for name in alike)}"
+        return index_of_label(label, self.label_names)
 
     def read(self, labels: Sequence[str | int | None]) -> Tensor:
         """Return the indices of labels [B]; None means no label. Raises InputError if the model does not know one."""

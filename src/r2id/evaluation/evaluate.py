@@ -37,7 +37,7 @@ from r2id.evaluation.generation import (
 )
 from r2id.evaluation.judge import Judge
 from r2id.evaluation.neighbours import write_neighbours
-from r2id.evaluation.plan import COLOUR_ONLY, Plan
+from r2id.evaluation.plan import COLOUR_COUNTS, COLOUR_ONLY, Plan
 from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction
 from r2id.evaluation.report import CALLED, Report
 from r2id.files.atomic import check_writable
@@ -81,19 +81,19 @@ def evaluate(
     """
     if resume and output is None:
         raise InputError("--resume is given without --output, the folder of the figures to go on after; give both")
+    if colour is None:
+        plan = replace(plan, **{name: getattr(plan, name) or 0 for name in COLOUR_COUNTS})
     plan = plan.of(len(data), pipeline.generation_defaults)
     sampling = sampling_options(plan)
     pipeline.check_scheduler(sampling["num_inference_steps"])
     check_guidance(sampling["guidance_scale"], sampling["guidance_interval"])
     plan = replace(plan, precision=usable_precision(plan.precision, pipeline.device))
     plan = _measurable(pipeline, data, plan, colour is None)
-    if not (colour and plan.count):
-        plan = replace(plan, canvases=0, duplicates=0)
     _check_fits_in_memory(pipeline, data, plan)
     options = {name: value for name, value in asdict(plan).items() if colour or name not in COLOUR_ONLY}
     settings = dict(about or {}) | options
     settings |= {"data": data.source, "images": checksum([data.images]), "weights": pipeline.checksum()}
-    if colour and plan.count:
+    if colour and (plan.count or plan.canvases or plan.duplicates):
         settings |= {"judge": f"{len(colour.train)} images of {colour.train.source}"}
     report = Report(settings, output / "evaluation.json" if output else None)
     if resume:
@@ -133,10 +133,17 @@ def _measurable(pipeline: R2Pipeline, data: ImageDataset, plan: Plan, digits: bo
         if digits:
             check_digits(pipeline, data)
 
+    def check_judged_in_colour() -> None:
+        if digits:
+            raise InputError("there is no judge of colour pictures")
+        conditions_of(pipeline, data)
+
     parts: dict[str, tuple[str, Callable[[], object]]] = {
         "limit": ("reconstruction", check_reconstructs),
         "count": ("generation", check_judged),
         "denoising_error": ("denoising error", lambda: conditions_of(pipeline, data)),
+        "canvases": ("seams and joint samples", check_judged_in_colour),
+        "duplicates": ("duplicates", check_judged_in_colour),
     }
     without: dict[str, list[str]] = {}
     for option, (_, check) in parts.items():

@@ -31,6 +31,9 @@ LEAST = {
 }  # fmt: skip
 """Lower limits of numbers."""
 
+COLOUR_COUNTS = {"canvases": 32, "duplicates": 60}
+"""Numbers of colour pictures by default, beside generated ones."""
+
 COLOUR_ONLY = ("judge_images", "canvases", "duplicates")
 """Numbers that mean nothing for digits, which have their own judge."""
 
@@ -50,8 +53,9 @@ class Plan:
         precision: "fp32" or, on devices that have it, "bf16" for generation and the denoising error.
         num_inference_steps, guidance_scale, guidance_interval: sampling options, by default the model's own.
         judge_images: most training images for the judge of colour pictures.
-        canvases: outpainted pictures, and joint samples, of a model of colour pictures; 0 for none.
-        duplicates: its pictures at each scale whose subjects are counted; 0 for none.
+        canvases: outpainted pictures, and joint samples, of a model of colour pictures; 0 for none, and by default
+            COLOUR_COUNTS, or none without generated pictures.
+        duplicates: its pictures at each scale whose subjects are counted; as `canvases`.
         consistency, real: images for the agreement of sizes, and real images for comparison; None for all.
     Raises:
         InputError: a number is too small, or there is nothing to measure.
@@ -69,8 +73,8 @@ class Plan:
     guidance_scale: float | None = None
     guidance_interval: tuple[float, float] | None = None
     judge_images: int = 2000
-    canvases: int = 32
-    duplicates: int = 60
+    canvases: int | None = None
+    duplicates: int | None = None
     consistency: int | None = None
     real: int | None = None
 
@@ -79,9 +83,11 @@ class Plan:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
-        if not (self.count or self.limit is None or self.limit or self.denoising_error):
+        measured = (self.count, self.limit is None or self.limit, self.denoising_error, self.canvases, self.duplicates)
+        if not any(measured):
             raise InputError(
-                "limit, count and denoising_error are all 0; at least one must be more, or nothing is measured"
+                "limit, count and denoising_error are all 0; at least one must be more, or for colour pictures "
+                "canvases or duplicates"
             )
 
     def most(self, name: str) -> int:
@@ -92,7 +98,9 @@ class Plan:
     def of(self, images: int, defaults: GenerationDefaults) -> Plan:
         """Return the plan with every number and size filled in, for this number of images and a model's defaults."""
         numbers: dict[str, Any] = dict.fromkeys(("limit", "consistency", "real", "denoising_error"), images)
-        numbers |= {name: getattr(self, name) for name in ("count", *COLOUR_ONLY)}
+        numbers |= {"count": self.count, "judge_images": self.judge_images}
+        numbers |= {name: most if self.count else 0 for name, most in COLOUR_COUNTS.items()}
+        numbers |= {name: given for name in COLOUR_COUNTS if (given := getattr(self, name)) is not None}
         for limits in (asdict(self), MOST, QUICK_MOST if self.quick else {}):
             numbers |= {name: min(n, limits[name]) for name, n in numbers.items() if limits.get(name) is not None}
         numbers["consistency"] = min(numbers["consistency"], numbers["limit"])

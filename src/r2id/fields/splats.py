@@ -11,6 +11,10 @@ background c_0 with its small weight ε shows where no splat reaches.
 A pixel is the mean over its area. The mean of a Gaussian over it is a wider Gaussian. The variance of the area,
 side²/12, adds to the splat's covariance, and its weight falls as its own area grows. The mean of a quotient is not the
 quotient of means, so pixels larger than `sample_size` asks for are means of several samples.
+
+gsplat computes another sum, so it is not used. Its rasteriser sorts by depth and composites from front to back,
+Σ_n c_n α_n Π_{m<n} (1 − α_m): there order counts, and the sum is not divided by that of the weights
+(https://docs.gsplat.studio/apis/rast.html).
 """
 
 from __future__ import annotations

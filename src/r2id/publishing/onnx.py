@@ -118,11 +118,19 @@ def export_onnx(pipeline: R2Pipeline, folder: Path) -> dict[str, float]:
     Returns:
         The largest difference from torch, of values around 1, by file name.
     Raises:
-        InputError: for a model of texts, or a scheduler that is not of a variance-preserving process.
+        InputError: for a model of texts, latents that are splats or a pyramid's, or a scheduler that is not of a
+            variance-preserving process.
         RuntimeError: if a graph differs from torch by more than TOLERANCE.
     """
     if pipeline.shows_texts:
         raise InputError("this model shows texts, whose encoder is not exported; give a model of labels")
+    if pipeline.resampler and pipeline.resampler.is_pyramid:
+        raise InputError("the decoder of a pyramid is not exported; give a model such as mnist")
+    if pipeline.resampler and pipeline.resampler.has_splats:
+        raise InputError(
+            "the latents of this model are splats, which no ONNX graph renders; r2id sample --output FILE.svg, .ply or "
+            ".npz writes them for use without torch"
+        )
     pipeline.check_scheduler(1)
     graphs = [_diffuser_graph(pipeline)]
     if pipeline.resampler:

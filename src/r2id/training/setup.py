@@ -135,7 +135,10 @@ def train_diffuser(config: DiffuserTraining) -> Path:
     )
 
     def save(record: dict[str, Any]) -> Path:
-        diffuser.register_to_config(training=record)
+        grids = sorted({one.size for one in data if isinstance(one, LatentDataset)}, key=math.prod)
+        # In `latent_sizes`, those of several proportions are one square grid.
+        stored = {"stored_grids": grids} if len(grids) > 1 else {}
+        diffuser.register_to_config(training=record | stored)
 
         def write(folder: Path) -> None:
             pipeline.save_pretrained(folder)
