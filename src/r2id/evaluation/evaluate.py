@@ -82,7 +82,8 @@ def evaluate(
     if resume and output is None:
         raise InputError("--resume is given without --output, the folder of the figures to go on after; give both")
     if colour is None:
-        plan = replace(plan, **{name: getattr(plan, name) or 0 for name in COLOUR_COUNTS})
+        asked: dict[str, Any] = {name: getattr(plan, name) or 0 for name in COLOUR_COUNTS}
+        plan = replace(plan, **asked)
     plan = plan.of(len(data), pipeline.generation_defaults)
     sampling = sampling_options(plan)
     pipeline.check_scheduler(sampling["num_inference_steps"])
@@ -263,20 +264,22 @@ class _Evaluation:
 
     def canvases(self) -> None:
         """Measure the seams of outpainting, and joint samples of three proportions."""
-        how: dict[str, Any] = {"count": self.plan.canvases, "seed": self.plan.seed}
+        count = self.plan.canvases or 0
+        how: dict[str, Any] = {"count": count, "seed": self.plan.seed}
         how |= {"sampling": sampling_options(self.plan)}
         if "outpainting" not in self.report.rows:
-            with self.progress(min(self.plan.canvases, len(self.data)), "outpainting") as on_batch:
+            with self.progress(min(count, len(self.data)), "outpainting") as on_batch:
                 row = measure_outpainting(self.pipeline, self.data, **how, on_batch=on_batch)
                 self.report.add("outpainting", [row])
         if "joint" not in self.report.rows:
             judge = self.judge
-            with self.progress(self.plan.canvases, "three proportions") as on_batch:
+            with self.progress(count, "three proportions") as on_batch:
                 rows = measure_joint(self.pipeline, judge, self.data.image_size, **how, on_batch=on_batch)
                 self.report.add("joint", rows)
 
     def duplicates(self) -> None:
         """Count subjects in real pictures, in tiled ones, and in generated ones of several sizes."""
+        count = self.plan.duplicates or 0
         done, size = len(self.report.rows.get("duplicates", ())), self.data.image_size
         # The first rows are of real pictures, which are added together.
         missing = SCALES if not done else SCALES[done - 1 - len(LAYOUTS) :]
@@ -287,13 +290,13 @@ class _Evaluation:
         with self.progress(min(LEARNT + HELD_OUT, len(train)), "parts of pictures") as on_batch:
             counter = SubjectCounter.of(features, judge.device, train, on_batch)
         if not done:
-            data = self.data.some(self.plan.duplicates)
+            data = self.data.some(count)
             with self.progress(len(data), "tiled pictures") as on_batch:
                 self.report.add("duplicates", measure_counter(counter, data, on_batch))
         sampling = sampling_options(self.plan)
         for scale in missing:
-            with self.progress(self.plan.duplicates, f"{scale} times as large") as on_batch:
-                how = (size, scale, self.plan.duplicates, self.plan.seed, sampling, on_batch)
+            with self.progress(count, f"{scale} times as large") as on_batch:
+                how = (size, scale, count, self.plan.seed, sampling, on_batch)
                 self.report.add("duplicates", [measure_duplicates(self.pipeline, counter, judge.subjects, *how)])
 
     @cached_property
