@@ -232,15 +232,18 @@ LEAST_KERNEL = math.exp(-(SVG_REACH**2) / 2)
 def _seen_in(splats: Splats, top: float, left: float, side: float) -> tuple[list[int], float]:
     """Return the splats that show in a square, and the greatest sum of their weights times kernels there."""
     yy, xy, xx = (entry[0].double() for entry in splats.covariances())
+    centres = splats.centres[0].double() - torch.tensor([top, left]).double()
+    # Of many splats, few reach a square.
+    reach = SVG_REACH * torch.stack([yy, xx], -1).sqrt()
+    near = ((centres + reach > 0) & (centres - reach < side)).all(-1).nonzero().flatten()
+    yy, xy, xx, centres, weights = (each[near] for each in (yy, xy, xx, centres, splats.weights[0].double()))
     along = (torch.arange(SVG_SAMPLES + 1) / SVG_SAMPLES).double() * side
-    y = top + along[:, None, None] - splats.centres[0, :, 0].double()
-    x = left + along[:, None] - splats.centres[0, :, 1].double()
+    y, x = along[:, None, None] - centres[:, 0], along[:, None] - centres[:, 1]
     square = (y.square() * xx - 2 * y * x * xy + x.square() * yy) / (yy * xx - xy.square())
-    shown = ((-square / 2).exp() - LEAST_KERNEL).clamp(min=0) * splats.weights[0].double()
+    shown = ((-square / 2).exp() - LEAST_KERNEL).clamp(min=0) * weights
     sums = shown.sum(-1)
-    inside = (splats.centres[0] >= splats.centres.new_tensor([top, left])).all(-1)
-    inside &= (splats.centres[0] <= splats.centres.new_tensor([top + side, left + side])).all(-1)
+    inside = ((centres >= 0) & (centres <= side)).all(-1)
     # A small splat may lie between the samples, and the sum be greater there.
-    greatest = max(sums.max().item(), splats.weights[0][inside].amax(0).item() if inside.any() else 0)
+    greatest = max(sums.max().item(), weights[inside].amax(0).item() if inside.any() else 0)
     share = (shown / sums.clamp_min(1e-30)[..., None]).amax((0, 1))
-    return ((share > 1e-3) | inside).nonzero().flatten().tolist(), max(greatest, 1e-30)
+    return near[(share > 1e-3) | inside].tolist(), max(greatest, 1e-30)
