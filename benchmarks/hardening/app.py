@@ -175,10 +175,10 @@ def request(visitor: Visitor, kind: str, chance: random.Random) -> str:
     elif kind in ("zoom", "zoom-out"):
         part = {"part": [0.25, 0.25, 0.75, 0.75]} if kind == "zoom" else None
         shown, _ = visitor.ask("viewer" if kind == "zoom" else kind, None, event=part)
-        right = max(picture(shown).size) == 480
+        right = max(picture(shown["picture"]).size) == 480
     elif kind == "look":
         shown, latent, _ = visitor.ask("strip", None, event={"index": 0})
-        right = max(picture(shown).size) == 480 and picture(latent).width > 0
+        right = max(picture(shown["picture"]).size) == 480 and picture(latent).width > 0
     elif kind == "upload":
         content = io.BytesIO()
         Image.new("RGB", (width, height), (chance.randrange(256),) * 3).save(content, "png")

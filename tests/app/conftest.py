@@ -22,6 +22,16 @@ def word_pipeline(make_diffuser, make_pyramid) -> R2Pipeline:
     return pipeline
 
 
+@pytest.fixture(scope="session")
+def splat_pipeline(make_pipeline, make_resampler) -> R2Pipeline:
+    """A pipeline of tiny untrained models for the labels 0 to 9, whose latents are 2 colour splats each."""
+    torch.manual_seed(0)
+    pipeline = make_pipeline(make_resampler(attention="splats", image_channels=3, latent_channels=18), channels=18)
+    defaults = {"size": (32, 32), "latent_size": (4, 4), "num_inference_steps": 3}
+    pipeline.register_to_config(generation_defaults=defaults)
+    return pipeline
+
+
 @pytest.fixture
 def visit(port, tmp_path):
     """Opens the page that a test file serves at its `port`."""

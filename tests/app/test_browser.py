@@ -77,6 +77,7 @@ def test_a_visitor_generates_decodes_again_and_zooms(visit):
     assert steps == sorted(steps, key=lambda text: int(text.split()[1])) and len(set(steps)) > 1
     picture = browser.find_element(By.CSS_SELECTOR, "#strip img")
     assert picture.get_property("naturalHeight") == 32
+    assert not browser.find_elements(By.CSS_SELECTOR, "#viewer input, #viewer ellipse")
 
     browser.find_element(By.CSS_SELECTOR, "#preset input[value='27x18']").click()
     until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 27x18")

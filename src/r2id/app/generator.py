@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import gradio
+from PIL import Image
 
+from r2id.app.ellipses import ellipses, visible
 from r2id.app.parts import component, data_address, said
 from r2id.app.session import WHOLE, Session, zoomed
-from r2id.app.studio import LARGEST_LATENT, MOST_STEPS, PROPORTIONS, Studio
+from r2id.app.studio import LARGEST_LATENT, MOST_STEPS, PROPORTIONS, Studio, rendered
 from r2id.errors import InputError
 from r2id.geometry.sizes import Size, check_size, size_text
 
@@ -60,7 +62,14 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
         pictures = studio.pictures(session)
         addresses = [data_address(picture) for picture in pictures]
         yield addresses, *(gradio.skip(),) * 4
-        yield addresses, data_address(studio.overview(session, pictures)), latent, line, session
+        yield addresses, viewed(session, studio.overview(session, pictures)), latent, line, session
+
+    def viewed(session: Session, picture: Image.Image) -> dict[str, Any]:
+        """Return what the viewer shows: the visible part of the picked picture, and the ellipses of all its splats."""
+        value: dict[str, Any] = {"picture": data_address(picture)}
+        if splats := studio.splats(session):
+            value |= {"part": visible(*rendered(session), splats.extent), "ellipses": ellipses(splats)}
+        return value
 
     def latent_of(session: Session) -> str:
         """Return the latent of the picked picture."""
@@ -87,7 +96,7 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
             if isinstance(one, Session):
                 yield from shown(one, latent_of(one))
             else:
-                skip, large = gradio.skip(), data_address(studio.enlarged(one[0]))
+                skip, large = gradio.skip(), {"picture": data_address(studio.enlarged(one[0]))}
                 yield [data_address(small) for small in one], large, skip, f"step {step + 1} of {int(steps)}", skip
 
     @said
@@ -109,21 +118,21 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
         if session is None or not 0 <= event.index < session.count:
             return (gradio.skip(),) * 3
         session = replace(session, picked=event.index, view=WHOLE)
-        return data_address(studio.look(session)), latent_of(session), session
+        return viewed(session, studio.look(session)), latent_of(session), session
 
     @said
     def zoom(session: Session | None, event: gradio.EventData):  # type: ignore[no-untyped-def]
         if session is None or len(event.part) != 4:
             return gradio.skip(), gradio.skip()
         session = replace(session, view=zoomed(session.view, event.part))
-        return data_address(studio.look(session)), session
+        return viewed(session, studio.look(session)), session
 
     @said
     def zoom_out(session: Session | None):  # type: ignore[no-untyped-def]
         if session is None:
             return gradio.skip(), gradio.skip()
         session = replace(session, view=WHOLE)
-        return data_address(studio.look(session)), session
+        return viewed(session, studio.look(session)), session
 
     @said
     def save(session: Session | None):  # type: ignore[no-untyped-def]
@@ -137,6 +146,7 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
         what = f"pictures of {', '.join(studio.labels)}" if len(studio.labels) <= 10 else "pictures by class"
     else:
         what = "pictures from prompts"
+    downloads = "PNG, latents and splats" if studio.resampler.has_splats else "PNG and latents"
     session = gradio.State(None, time_to_live=3600)
     gradio.Markdown(ABOUT.format(what=what))
     with gradio.Row():
@@ -207,7 +217,7 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
         with gradio.Column(scale=3, min_width=300):
             line = gradio.Markdown("Nothing is generated yet.", elem_id="line")
             strip = gradio.HTML([], **component("strip"))
-            viewer = gradio.HTML("", **component("viewer"))
+            viewer = gradio.HTML(None, **component("viewer"), has_splats=studio.resampler.has_splats)
             with gradio.Row():
                 out_button = gradio.Button("Zoom out", size="sm", elem_id="zoom-out")
                 save_button = gradio.Button("Prepare downloads", size="sm", elem_id="save")
@@ -216,7 +226,7 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
                 "Drag over the picture to zoom into a part. On a touch screen, begin sideways. "
                 "Click a small picture to see it here."
             )
-            files = gradio.File(label="PNG and latents", interactive=False, visible=False, elem_id="files")
+            files = gradio.File(label=downloads, interactive=False, visible=False, elem_id="files")
             with gradio.Accordion("The latent, channel by channel", open=False):
                 latent = gradio.HTML("", **component("latent"))
     everything = [strip, viewer, latent, line, session]

@@ -23,8 +23,10 @@ from r2id.files.atomic import file_name
 from r2id.files.contact_sheets import contact_sheet, enlarged
 from r2id.files.images import FORMATS, as_output, as_values, read_image
 from r2id.files.latents import SUFFIX, Latents
+from r2id.files.splats import write_splats
 from r2id.geometry.canvas import Canvas, plain
-from r2id.geometry.sizes import Size, check_size, in_proportion, scaled, size_text
+from r2id.geometry.sizes import Region, Size, check_size, in_proportion, scaled, size_text
+from r2id.geometry.splats import Splats
 from r2id.runtime.precision import autocast
 
 MOST_PICTURES = 20
@@ -199,13 +201,14 @@ class Studio:
     def look(self, session: Session) -> Image.Image:
         """Render the visible part of the picked picture from the field, as large as the page shows it."""
         one = session.picked_one
-        top, left, bottom, right = one.view
-        shown = _shown(((bottom - top) * one.size[0], (right - left) * one.size[1]))
-        whole = max(1, round(shown[0] / (bottom - top))), max(1, round(shown[1] / (right - left)))
-        first = min(round(top * whole[0]), whole[0] - 1), min(round(left * whole[1]), whole[1] - 1)
-        last = max(round(bottom * whole[0]), first[0] + 1), max(round(right * whole[1]), first[1] + 1)
+        whole, region = rendered(one)
         with self.quickly():
-            return as_output(self.resampler.field(one.latents, one.canvas).render(whole, (*first, *last)), "pil")[0]
+            return as_output(self.resampler.field(one.latents, one.canvas).render(whole, region), "pil")[0]
+
+    def splats(self, session: Session) -> Splats | None:
+        """Return the splats of the picked picture, or None if the model has none."""
+        one = session.picked_one
+        return self.resampler.splats(one.latents, one.canvas) if self.resampler.has_splats else None
 
     def overview(self, session: Session, pictures: Sequence[Image.Image]) -> Image.Image:
         """Return the whole picked picture as large as the page shows it, from `pictures` if they are large enough."""
@@ -225,17 +228,22 @@ class Studio:
         latent = session.picked_one.latents[0][:, None]
         return enlarged(contact_sheet(as_output(latent, "pil"), columns=16))
 
-    def files(self, session: Session) -> tuple[Path, Path]:
-        """Write the picked picture as PNG, decoded in float32, and all latents of its canvas; return both paths."""
+    def files(self, session: Session) -> list[Path]:
+        """Write the picked picture as PNG, decoded in float32, all latents of its canvas, and the picture's splats if
+        the model has them; return their paths."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         self._keep_newest()
         one, canvas = session.picked_one, session.canvases[session.picked % len(session.canvases)]
-        label = f"-{file_name(one.labels[0])}" if one.labels else ""
-        self.picture(session).save(folder / f"r2id{label}-{size_text(one.size)}.png")
+        name = f"r2id-{file_name(one.labels[0])}" if one.labels else "r2id"
+        paths = [folder / f"{name}-{size_text(one.size)}.png", folder / f"latents{SUFFIX}"]
+        self.picture(session).save(paths[0])
         latents = Latents(canvas.latents, canvas.canvas, canvas.labels, self.resampler.checksum(), canvas.size)
-        latents.save(folder / f"latents{SUFFIX}")
-        picture_file, latents_file = sorted(folder.iterdir(), key=lambda path: path.suffix)
-        return picture_file, latents_file
+        latents.save(paths[1])
+        if splats := self.splats(session):
+            paths += [folder / f"{name}{suffix}" for suffix in (".svg", ".ply", ".npz")]
+            for path in paths[2:]:
+                write_splats(path, splats)
+        return paths
 
     @contextmanager
     def quickly(self) -> Iterator[None]:
@@ -304,6 +312,17 @@ def fitted(size: Sequence[float], longest: int) -> Size:
     """Return a size in the proportions of `size` whose longer side is `longest`."""
     scale = longest / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def rendered(session: Session) -> tuple[Size, Region]:
+    """Return the size of the whole picked picture, and its visible region in pixels, as large as the page shows it."""
+    one = session.picked_one
+    top, left, bottom, right = one.view
+    shown = _shown(((bottom - top) * one.size[0], (right - left) * one.size[1]))
+    whole = max(1, round(shown[0] / (bottom - top))), max(1, round(shown[1] / (right - left)))
+    first = min(round(top * whole[0]), whole[0] - 1), min(round(left * whole[1]), whole[1] - 1)
+    last = max(round(bottom * whole[0]), first[0] + 1), max(round(right * whole[1]), first[1] + 1)
+    return whole, (*first, *last)
 
 
 def _shown(size: Sequence[float]) -> Size:

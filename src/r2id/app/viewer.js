@@ -35,3 +35,26 @@ element.addEventListener('pointerup', event => {
 });
 // A finger that begins up or down scrolls the page, and two fingers enlarge it: the browser takes over.
 element.addEventListener('pointercancel', stop);
+// The slider says how many splats are shown, the largest first; another picture shows as many of its own.
+let count = 0;
+const outline = ([x, y, first, second, angle, colour]) =>
+  `<ellipse cx="${x}" cy="${y}" rx="${first}" ry="${second}" transform="rotate(${angle} ${x} ${y})" stroke="${colour}"/>`;
+// A splat mostly lies on its own colour, so a wider line, light below a dark one and dark below a light one, sets it off.
+const isLight = colour => [0.299, 0.587, 0.114].reduce((luma, share, i) => luma + share * parseInt(colour.slice(2 * i + 1, 2 * i + 3), 16), 0) > 127;
+const casing = ellipse => outline([...ellipse.slice(0, 5), isLight(ellipse[5]) ? 'black' : 'white']);
+const drawSplats = () => {
+  const slider = element.querySelector('.splats input'), svg = element.querySelector('.ellipses');
+  if (!slider) return;
+  const all = props.value?.ellipses ?? [], some = all.slice(0, count), text = `${some.length} of ${all.length}`;
+  slider.value = some.length;
+  slider.style.setProperty('--done', `${100 * some.length / Math.max(all.length, 1)}%`);
+  slider.setAttribute('aria-valuetext', text);
+  element.querySelector('.splats output').value = all.length ? text : '';
+  svg?.setAttribute('viewBox', (props.value.part ?? [0, 0, 1, 1]).join(' '));
+  if (svg) svg.innerHTML = `<g class="casings">${some.map(casing).join('')}</g><g class="outlines">${some.map(outline).join('')}</g>`;
+};
+element.addEventListener('input', event => {
+  count = Number(event.target.value);
+  drawSplats();
+});
+watch('value', drawSplats);
