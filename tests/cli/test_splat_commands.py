@@ -9,6 +9,7 @@ import numpy
 import pytest
 import torch
 from PIL import Image
+from running import FIXTURES
 
 from r2id.files.latents import Latents
 from r2id.files.splats import read_splats, write_splats
@@ -307,3 +308,26 @@ def test_several_generated_pictures_are_no_file_of_splats(arguments, sentence, r
     status, printed, error = run("sample", *label, *arguments, "--output", "x.svg", model="pipeline")
     assert (status, printed) == (2, "") and sentence in error and len(error.splitlines()) == 1
     assert not os.listdir()
+
+
+def test_other_commands_take_a_pipeline_of_splats(run):
+    run = partial(run, model="pipeline")
+    draw("photo.png")
+    draw("mask.png")
+    status, out, _ = run("info")
+    assert status == 0 and "attention=splats" in out and "diffuser: R2ID" in out
+    assert run("card", "--output", "card.md")[0] == 0 and "R2IR" in Path("card.md").read_text()
+    assert run("inpaint", "photo.png", "--mask", "mask.png")[1] == "photo-inpainted.png: 16x16\n"
+    assert run("outpaint", "photo.png", "--left", "8", "--output", "wide.png")[1] == "wide.png: 16x24\n"
+    assert (pixels("wide.png")[:, 8:] == pixels("photo.png")).all()
+    assert run("sample", "--class", "1,2", "--size", "9x9", "--keep-latents", "--output", "made")[0] == 0
+    assert run("decode", "made/latents", "--size", "9x9", "--output", "again")[1] == "2 pictures of 9x9 in again/9x9\n"
+    assert abs(pixels("again/9x9/0-1.png") - pixels("made/9x9/0-1.png")).max() <= 1
+    assert run("resample", "made/latents/00000001.safetensors", "--output", "two.svg")[1] == "two.svg: 32 splats\n"
+
+
+def test_splats_are_evaluated(run):
+    counts = ("--limit", "2", "--count", "0", "--denoising-error", "2", "--latent-size", "4x4", "--size", "16x16")
+    status, out, error = run("evaluate", "--data", FIXTURES / "digits", *counts, model="pipeline")
+    assert status == 0, error
+    assert "reconstruction of 2 images" in out and "denoising error by timestep of 2 images" in out
