@@ -1,0 +1,1 @@
+from r2id import LabelConditioner  # noqa: F401

@@ -1,0 +1,1 @@
+from r2id import R2ID  # noqa: F401

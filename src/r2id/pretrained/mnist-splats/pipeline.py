@@ -1,0 +1,1 @@
+from r2id import R2Pipeline  # noqa: F401

@@ -1,0 +1,1 @@
+from r2id import R2IR  # noqa: F401
