@@ -152,7 +152,7 @@ class TestDecodingAgain:
         assert [self.opened(one).size for one in pictures] == [size[::-1]] * 2
         assert latent == gradio.skip() and line == f"2 latents of 2x3, decoded at {size_text(size)}"
         assert after.size == size and after.view == WHOLE
-        shown, rendered = (numpy.asarray(one).astype(int) for one in (self.opened(view), look(after)))
+        shown, rendered = (numpy.asarray(one).astype(int) for one in (self.opened(view["picture"]), look(after)))
         assert shown.shape == rendered.shape and numpy.abs(shown - rendered).mean() < 3
 
     def test_pictures_are_there_before_the_view(self, studio, handlers, monkeypatch):
@@ -164,7 +164,7 @@ class TestDecodingAgain:
         monkeypatch.setattr(module, "SHOWN", 24)
         session = replace(made_by(studio)[-1], picked=1)
         *_, (pictures, view, _, _, _) = handlers["decode"](session, 24, 10)
-        assert view == pictures[1]
+        assert view["picture"] == pictures[1]
 
     def test_a_latent_that_is_new_is_shown(self, studio, handlers, tmp_path):
         *_, (_, _, latent, line, session) = handlers["generate"](["3"], 2, 3, 9, 6, 2, 1.0, 0)

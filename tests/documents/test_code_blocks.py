@@ -172,7 +172,10 @@ def check_command(words: list[str], monkeypatch) -> None:
         for name in re.findall(r"^from (\w+) import", source, re.MULTILINE):
             if (beside := script.with_name(f"{name}.py")).exists():
                 source += beside.read_text(encoding="utf-8")
-        assert all(f'"{word}"' in source for word in arguments[1:] if word.startswith("--")), words
+        # An option is given to argparse, or is a setting that tyro reads.
+        settings = {f"--{name.replace('_', '-')}" for name in re.findall(r"^    (\w+): ", source, re.MULTILINE)}
+        options = [word for word in arguments[1:] if word.startswith("--")]
+        assert all(f'"{word}"' in source or word in settings for word in options), words
     elif program == "hf":
         known = subprocess.run(
             [sys.executable, "-m", "huggingface_hub.cli.hf", arguments[0], "--help"], capture_output=True
