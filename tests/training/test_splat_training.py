@@ -9,7 +9,7 @@ from r2id.data.loading import load_images
 from r2id.diffusion.prediction import LEAST_SPREAD
 from r2id.errors import InputError
 from r2id.networks.resampler import R2IR
-from r2id.training.objectives import DiffusionObjective
+from r2id.training.objectives import DiffusionObjective, ReconstructionObjective
 from r2id.training.presets import RESAMPLER_PRESETS
 from r2id.training.settings import DiffuserTraining, ResamplerTraining
 from r2id.training.setup import train_diffuser, train_resampler
@@ -71,6 +71,20 @@ def test_a_model_that_cannot_be_is_named(tmp_path):
         train_resampler(splat_training(tmp_path, model=(*TINY, "latent_channels=15")))
     with pytest.raises(InputError, match="jitter is 'sampled'"):
         train_resampler(splat_training(tmp_path, model=(*TINY, "jitter=sampled")))
+
+
+@pytest.mark.parametrize("attention", ["splats", "local"])
+def test_two_tones_decode_the_latents_where_they_were_encoded(attention):
+    torch.manual_seed(0)
+    small = {"dim": 16, "num_heads": 2, "basis": 4, "value_dim": 4, "num_high": 3, "num_low": 2, "sample_size": 12}
+    resampler = R2IR(attention=attention, latent_channels=14, num_blocks=1, **small).eval()
+    images, losses = torch.rand(2, 1, 12, 12) * 2 - 1, []
+    for weight in (0.0, 0.5):
+        torch.manual_seed(1)
+        objective = ReconstructionObjective(resampler, 0.05, 0.5, latent_jitter=0.3, two_tone=weight).eval()
+        # At the beginning of a training the weight is 0.
+        losses.append(objective(images, torch.zeros(2), (3, 3)))
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["sample", "v_prediction", "epsilon"])

@@ -249,19 +249,24 @@ class R2IR(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.encoder(colours, points, Grid.of_size(check_size(size), canvas, colours.device)).movedim(-1, 1)
 
     @apply_forward_hook
-    def field(self, latent: Tensor, canvas: tuple[float, float] | None = None) -> ImageField | CellField | SplatField:
+    def field(
+        self, latent: Tensor, canvas: tuple[float, float] | None = None, grid: Grid | None = None
+    ) -> ImageField | CellField | SplatField:
         """Return the latent [B, latent_channels, h, w] as a function of coordinates.
 
         `canvas` is that of the latent's picture, as of a `LatentTensor`, by default what the latent carries, or else
-        h × w. Raises InputError for other channels than the model's.
+        h × w. `grid` has the places of the latents, by default even rows and columns of the canvas. Raises InputError
+        for other channels than the model's, or a grid for a pyramid.
         """
         self.check_channels(latent, self.config.latent_channels, "a latent")
         canvas, latent = listed(first_given(canvas, canvas_of(latent))), plain(latent)
         if self.is_pyramid:
+            if grid is not None:
+                raise InputError("a grid is given; the latents of a pyramid lie in even rows and columns, leave it out")
             values = latent.movedim(1, -1)
             whole = Window(0, 0, latent.shape[-2], latent.shape[-1])
             return self._cell_field(lambda window: whole.crop(values, window, 1), cells_of(whole.size, canvas))
-        source = Grid.of_size((latent.shape[-2], latent.shape[-1]), canvas, latent.device)
+        source = grid or Grid.of_size((latent.shape[-2], latent.shape[-1]), canvas, latent.device)
         if self.has_splats:
             return self.decoder.field(latent.movedim(1, -1), source)
         return ImageField(

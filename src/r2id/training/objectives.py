@@ -105,7 +105,7 @@ class ReconstructionObjective(Objective):
         grid, truth = self.latent_grid(latent_size, images), images[:, :, rows][..., columns]
         if not self.two_tone:
             return (self.resampler(images, grid, some, noise).float() - truth).square().mean()
-        field: Any = self.resampler.field(self.resampler.encode(images, grid) + noise, size)
+        field: Any = self.resampler.field(self.resampler.encode(images, grid) + noise, size, grid)
         points = Grid(tuple(torch.rand_like(axis).sort().values - 0.5 for axis in some.axes), (0.0, 0.0), some.extent)
         between = 1 - field.means(points).float().square()
         return (field.means(some).float() - truth).square().mean() + self.two_tone * self.done_share * between.mean()
