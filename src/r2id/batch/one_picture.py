@@ -9,6 +9,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from r2id.batch.resampling import Target
 from r2id.errors import InputError
 from r2id.fields.cell_field import CellField
 from r2id.fields.splats import SplatField
@@ -22,7 +23,7 @@ from r2id.files.pictures import PixelFormat
 from r2id.files.splats import SUFFIXES, read_splats, write_splats
 from r2id.geometry.canvas import canvas_of
 from r2id.geometry.cells import whole_cells
-from r2id.geometry.sizes import Region, Size, check_region, size_text
+from r2id.geometry.sizes import Region, Size, check_region, size_text, with_longer_side
 from r2id.geometry.tiles import tiles_by_block
 from r2id.networks.lattices import Pixels, regions_of
 from r2id.networks.refinement import refine
@@ -31,6 +32,8 @@ from r2id.runtime.memory import check_fits_in_memory
 from r2id.runtime.precision import autocast, usable_precision
 from r2id.runtime.progress import Progress, unseen
 
+SIDE = 1 << 16
+"""Pixels along the longer side of splats, only to take proportions from."""
 SAMPLES_BY_SPLATS = 6
 """Samples along the side of a picture, over the root of the number of its splats."""
 DETAILED = 4
@@ -165,22 +168,25 @@ def check_splats(resampler: R2IR, output: Path, model: str) -> None:
     check_writable(output)
 
 
-def resample_splats(source: Path, output: Path, size: Size | None, region: Region | None, progress: Progress) -> str:
-    """Render a file of splats to a picture of `size`, or a region of it, or write it in another format of splats.
+def resample_splats(
+    source: Path, output: Path, target: Target | None, region: Region | None, progress: Progress
+) -> str:
+    """Render a file of splats to a picture of a size, or a region of it, or write it in another format of splats.
 
     Returns what was written. Raises InputError for a file that cannot be read or written, or a size that is missing or
     given for splats.
     """
     splats, as_splats = read_splats(source), output.suffix.lower() in SUFFIXES
-    if as_splats and (size or region):
+    if as_splats and (target or region):
         raise InputError(f"output {output} is a file of splats, which has no --size, --width, --height or --region")
     if as_splats:
         write_splats(output, splats)
         return f"{splats.centres.shape[1]} splats"
-    if size is None:
+    if target is None:
         raise InputError(f"{source} has splats and no pixels; give --size, --width or --height, in pixels")
     # A file does not tell how finely its model was trained; so many samples show sharp edges as that does.
     samples = math.ceil(SAMPLES_BY_SPLATS * splats.centres.shape[1] ** 0.5)
+    size = target.of(with_longer_side(SIDE, splats.extent))
     field, shown = SplatField(splats, samples), shown_size(size, region)
     check_output(output, shown, PixelFormat(field.channels))
     with torch.inference_mode():

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from r2id.batch.resampling import Target
     from r2id.networks.resampler import R2IR
 
-SIDE = 1 << 16
-"""Pixels along the longer side of splats, only to take proportions from."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Resample(GeneratorChoice):
@@ -123,21 +120,16 @@ def resample(config: tyro.conf.OmitArgPrefixes[Resample]) -> None:
 def resample_splats(config: Resample, target: Target | None) -> None:
     """Render a file of splats, or write it in another format of splats."""
     from r2id.batch.one_picture import resample_splats as run
-    from r2id.files.splats import read_splats
 
     if len(config.images) > 1 or config.output is None or config.resume:
         raise InputError("splats are resampled one file at a time, to an --output and without --resume")
     for name in ("latent_size", "background"):
         if getattr(config, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} is given, which splats do not have; leave it out")
-    size = None
     if target and target.scale is not None:
         raise InputError(f"--scale is {target.scale:g} and splats have no pixels; give --size, --width or --height")
-    if target:
-        height, width = read_splats(config.images[0]).extent
-        size = target.of((max(1, round(SIDE * height)), max(1, round(SIDE * width))))
     region = parse_region(config.region) if config.region else None
-    print(f"{config.output}: {run(config.images[0], config.output, size, region, progress)}")
+    print(f"{config.output}: {run(config.images[0], config.output, target, region, progress)}")
 
 
 def resample_pictures(
