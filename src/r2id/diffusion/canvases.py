@@ -16,13 +16,19 @@ from torch.nn import functional
 from r2id.diffusion.arguments import given_mask, given_picture, labels_of
 from r2id.diffusion.inpainting import KnownPicture
 from r2id.diffusion.parts import Parts
+from r2id.diffusion.stages import stages_of
 from r2id.diffusion.windows import Windows
 from r2id.errors import InputError
 from r2id.files.images import as_output, check_output_type
 from r2id.geometry.canvas import Canvas, check_canvas, plain
-from r2id.geometry.sizes import Size, check_size, first_given, in_proportion, listed, size_text
+from r2id.geometry.sizes import Size, check_size, first_given, in_proportion, listed, scaled, size_text
 from r2id.runtime.memory import check_bytes_fit, check_fits_in_memory
 
+PIXELS_BESIDE = 8
+"""Pixels of a given picture along a side of a cell. With 11, photographs that a pyramid encodes and decodes are less
+sharp than the given ones, which shows as a seam; with 8 they are not."""
+MOST_BESIDE = 32**2
+"""Latents that continue a given picture, at most, as time is in proportion to them."""
 MOST_GROWTH = 4
 """Times the side of a picture that outpainting makes it at most. Beyond, hardly any of the latents are known."""
 
@@ -147,7 +153,8 @@ class Canvases(Parts):
         if labels is None and arguments.get("prompt") is None:
             labels, arguments = [None], {"guidance_scale": 1.0} | arguments
         canvas = check_canvas(first_given(arguments.get("canvas"), self.diffuser.config.canvas, size))
-        latent_size = check_size(first_given(arguments.get("latent_size"), self._latents_on(canvas)), "the latent size")
+        latent_size = first_given(arguments.get("latent_size"), self.latents_beside(size, canvas))
+        latent_size = check_size(latent_size, "the latent size")
         # Gradients need some 30 features of each sample in each block, in float32.
         config = self.diffuser.config
         features = 30 * config.dim * (config.encoder_blocks + 2 * config.decoder_blocks)
@@ -160,17 +167,27 @@ class Canvases(Parts):
         arguments |= {"canvas": canvas, "latent_size": latent_size, "output_type": "latent"}
         # Tensors that are made in inference mode never have the gradients that guide the unknown part.
         with torch.inference_mode(False), torch.no_grad():
-            known_picture = KnownPicture(self.resampler, picture.to(device), known.to(device), latent_size, canvas)
+            # The grid of the first stage.
+            ((grid,), *_) = stages_of([latent_size], self.generation_defaults.most_latents)
+            known_picture = KnownPicture(self.resampler, picture.to(device), known.to(device), grid, canvas)
             result = self(labels, known=known_picture, **arguments)
             pictures = self.decode(result.latents, size, canvas, "pt")
             result.images = as_output(known_picture.completed(pictures.float()), output_type)
         return result
 
-    def _latents_on(self, canvas: Canvas) -> Size:
-        """Return the latent size for a canvas, also of a model of a single one: with cells as large as it has there."""
+    def latents_beside(self, size: Size, canvas: Canvas) -> Size:
+        """Return the latent size (h, w) that continues a given picture of `size` (H, W) on a canvas.
+
+        Cells of a pyramid have PIXELS_BESIDE, or more where these would be more than MOST_BESIDE. Those of another
+        model of a single canvas are as large as there.
+        """
         defaults = self.defaults_on(canvas)
-        trained = self.diffuser.config.canvas
-        return in_proportion(defaults.latent_size, canvas) if trained else defaults.latent_size
+        usual = in_proportion(defaults.latent_size, canvas) if self.diffuser.config.canvas else defaults.latent_size
+        if self.resampler is None or not self.resampler.is_pyramid:
+            return usual
+        pixels = max(PIXELS_BESIDE, math.sqrt(math.prod(size) / MOST_BESIDE))
+        dense = scaled(size, (1 / pixels, 1 / pixels))
+        return max(usual, dense, key=math.prod)
 
 
 def check_growth(added: dict[str, Any], size: Size) -> tuple[int, ...]:

@@ -31,6 +31,9 @@ class GenerationDefaults:
         latent_size: height and width of the latents; for a model of pixels, those of the generated image.
         num_inference_steps, guidance_scale, guidance_interval: as for a call of the pipeline.
         examples: labels or texts that show what the model can do; empty for the first labels.
+        most_latents: latents along a side of a square that the model learnt, at most. Grids of more, in any
+            proportions, are sampled from coarse to fine (`diffusion.stages`). None for a model that samples any at
+            once.
     Raises:
         InputError: for a value that a call would refuse.
     """
@@ -41,6 +44,7 @@ class GenerationDefaults:
     guidance_scale: float = 4.0
     guidance_interval: tuple[float, float] = (0.3, 0.8)
     examples: tuple[str, ...] = ()
+    most_latents: int | None = None
 
     def __post_init__(self) -> None:
         check_size(self.size, "the default size")
@@ -51,6 +55,10 @@ class GenerationDefaults:
                 "it must be a whole number of at least 1"
             )
         check_guidance(self.guidance_scale, self.guidance_interval)
+        if self.most_latents is not None and (not isinstance(self.most_latents, Integral) or self.most_latents < 1):
+            raise InputError(
+                f"the default most_latents is {self.most_latents!r}; it must be a whole number of at least 1"
+            )
 
     def fill(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return arguments of a call, by name, with the defaults in place of None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -43,6 +44,14 @@ class KnownPicture:
         self.cells = known_cells(known, latent_size)
         self.clean = self._encoded(filled(picture, known))
 
+    def refined(self, samples: Tensor, latent_size: Size) -> KnownPicture:
+        """Return the same on another grid, where samples [B, C, h, w] show what is unknown."""
+        finer = copy(self)
+        finer.latent_size = latent_size
+        finer.cells = known_cells(self.known, latent_size)
+        finer.clean = finer._encoded(self.completed(self._decoded(samples)))
+        return finer
+
     def predict(
         self,
         network: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]],
@@ -73,8 +82,7 @@ class KnownPicture:
         signal, _ = signal_and_spread(alpha_bar)
         change = GUIDANCE * signal * guidance
         if self.resampler and done >= ENCODED_AGAIN:
-            expected = self.resampler.destandardise(sample + change)
-            self.clean = self._encoded(self.completed(self._decoded(expected)))
+            self.clean = self._encoded(self.completed(self._decoded(sample + change)))
         # A change of x̂ alone changes a prediction as if x_t were 0.
         prediction = prediction + perfect_prediction(change, torch.zeros_like(noisy), alpha_bar, kind)
         return torch.lerp(prediction, perfect_prediction(self.clean, noisy, alpha_bar, kind), self.cells)
@@ -93,10 +101,13 @@ class KnownPicture:
         grid = Grid.of_size(self.latent_size, self.canvas, picture.device)
         return clean_samples(self.resampler, picture.to(self.resampler.dtype) if self.resampler else picture, grid)
 
-    def _decoded(self, latents: Tensor) -> Tensor:
-        assert self.resampler
+    def _decoded(self, samples: Tensor) -> Tensor:
+        """Return the pictures of samples [B, C, h, w], of the size of the known one."""
         size = self.known.shape[-2], self.known.shape[-1]
-        return self.resampler.decode(latents.to(self.resampler.dtype), size, self.canvas).float()
+        if self.resampler is None:
+            return functional.interpolate(samples, size, mode="bicubic", antialias=True)
+        latents = self.resampler.destandardise(samples).to(self.resampler.dtype)
+        return self.resampler.decode(latents, size, self.canvas).float()
 
 
 def known_cells(known: Tensor, size: Size) -> Tensor:

@@ -38,6 +38,7 @@ from r2id.diffusion.inpainting import KnownPicture
 from r2id.diffusion.noise_field import same_field
 from r2id.diffusion.sampling import Trajectory, predict
 from r2id.diffusion.schedule import scheduler_prediction
+from r2id.diffusion.stages import refined, stages_of, windows_of
 from r2id.diffusion.windows import Windows
 from r2id.files.atomic import fill_folder
 from r2id.files.cards import write_card
@@ -208,7 +209,8 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
         Args:
             class_labels: a label for each picture, "0" … "9" or 0 … 9 for the bundled model. A model of texts takes
                 one text or several.
-            latent_size: height and width of the latents; for a model of pixels, those of the generated image.
+            latent_size: height and width of the latents; for a model of pixels, those of the generated image. More than
+                the model learnt (`most_latents` of its defaults) are sampled from coarse to fine.
             size: height and width of the pictures, or a list of sizes, all decoded from the same latents. An empty list
                 decodes nothing.
             num_inference_steps: steps of the scheduler.
@@ -216,7 +218,8 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
             guidance_interval: times, from 0 (clean) to 1 (noise), between which guidance is applied (Kynkäänniemi et
                 al. 2024, arXiv:2404.07724). Guidance near 1 lowers variety; near 0 it changes little.
             generator: one for all pictures, or a list with one for each, which makes them independent of each other.
-            latents: initial noise [B, C, h, w] in place of the generator's; `latent_size` is then unused.
+            latents: initial noise [B, C, h, w] in place of the generator's, of a grid that is sampled at once;
+                `latent_size` is then unused.
             canvas: proportions of the picture. The default is those of training or, if these were many, those of the
                 first `size`. A `size` of other proportions stretches the picture.
             output_type: "pil", "np" or "pt"; "latent" returns latents in place of pictures, whatever `size`.
@@ -270,37 +273,54 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         check_callback_tensors(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
         tokens, no_tokens = self.tokens(labels), self.tokens([None] * len(labels))
-        noises = [latents] if latents is not None else same_field(len(labels), channels, latent_sizes, generator)
-        reference, device = self.diffuser.config.noise_reference_size, self._execution_device
-        ratios = [density(windows.size if windows else one.shape[-2:], reference) for one in noises]
-        paths = [
-            Trajectory(noise, self.scheduler, ratio, num_inference_steps, generator, device)
-            for noise, ratio in zip(noises, ratios, strict=True)
-        ]
-        timesteps = paths[0].scheduler.timesteps
-        self._interrupt, self._num_timesteps = False, len(timesteps)
-        self._guidance_scale = guidance_scale
-        for step, timestep in enumerate(self.progress_bar(timesteps)):
+        stages = [latent_sizes]
+        if latents is None and windows is None:
+            stages = stages_of(latent_sizes, defaults.most_latents)
+        if known and len(stages) == 1:
+            # Gone over again, what is new follows the known part without a seam.
+            stages *= 2
+        kind, taken = self.diffuser.config.prediction_type, 0
+        self._interrupt, self._guidance_scale = False, guidance_scale
+        paths: list[Trajectory] = []
+        for grids in stages:
             if self._interrupt:
                 break
-            noisy, alpha_bars = zip(*(path.noisy(step) for path in paths), strict=True)
-            time = float(timestep) / paths[0].scheduler.config.num_train_timesteps
-            guided = is_guided(time, self.guidance_scale, guidance_interval)
-            branches = [tokens, no_tokens] if guided else [tokens]
-            network = partial(predict, self.diffuser, branches, self.guidance_scale, canvases, windows)
-            if known:
-                kind, done = self.diffuser.config.prediction_type, step / len(timesteps)
-                predictions: Sequence[Tensor] = [known.predict(network, noisy[0], alpha_bars[0], kind, done)]
-            else:
-                predictions = network(noisy, alpha_bars)
-            for path, prediction in zip(paths, predictions, strict=True):
-                path.advance(step, prediction, self.diffuser.config.prediction_type)
-            if callback_on_step_end:
-                present = [path.sample for path in paths] if joint else paths[0].sample
-                tensors = {"latents": present} if callback_on_step_end_tensor_inputs else {}
-                present = (callback_on_step_end(self, step, timestep, tensors) or {}).get("latents", present)
-                for path, sample in zip(paths, present if joint else [present], strict=True):
-                    path.sample = sample
+            noises = same_field(len(labels), channels, grids, generator) if paths or latents is None else [latents]
+            within = [windows] if windows else None
+            starts: list[Tensor | None] = [None] * len(grids)
+            if paths:
+                within = windows_of(grids, defaults.most_latents)
+                if known:
+                    known = known.refined(paths[0].sample, grids[0])
+                    starts = [known.clean]
+                else:
+                    each = zip(paths, grids, canvases, strict=True)
+                    starts = [refined(self.resampler, path.sample, grid, canvas) for path, grid, canvas in each]
+            paths = self._paths(noises, within, starts, num_inference_steps, generator)
+            self._num_timesteps = taken + len(paths[0].steps)
+            for step in self.progress_bar(paths[0].steps):
+                if self._interrupt:
+                    break
+                noisy, alpha_bars = zip(*(path.noisy(step) for path in paths), strict=True)
+                timestep = paths[0].scheduler.timesteps[step]
+                time = float(timestep) / paths[0].scheduler.config.num_train_timesteps
+                guided = is_guided(time, self.guidance_scale, guidance_interval)
+                branches = [tokens, no_tokens] if guided else [tokens]
+                network = partial(predict, self.diffuser, branches, self.guidance_scale, canvases, within)
+                if known:
+                    done = step / paths[0].steps.stop
+                    predictions: Sequence[Tensor] = [known.predict(network, noisy[0], alpha_bars[0], kind, done)]
+                else:
+                    predictions = network(noisy, alpha_bars)
+                for path, prediction in zip(paths, predictions, strict=True):
+                    path.advance(step, prediction, kind)
+                if callback_on_step_end:
+                    present = [path.sample for path in paths] if joint else paths[0].sample
+                    tensors = {"latents": present} if callback_on_step_end_tensor_inputs else {}
+                    present = (callback_on_step_end(self, taken, timestep, tensors) or {}).get("latents", present)
+                    for path, sample in zip(paths, present if joint else [present], strict=True):
+                        path.sample = sample
+                taken += 1
 
         clean = [path.sample.to(self.diffuser.dtype) for path in paths]
         if self.resampler:
@@ -318,9 +338,25 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
         # The annotation leaves out the tuple, which few callers ask for.
         return result if return_dict else result.to_tuple()  # type: ignore[return-value]
 
+    def _paths(
+        self,
+        noises: Sequence[Tensor],
+        windows: Sequence[Windows] | None,
+        starts: Sequence[Tensor | None],
+        num_inference_steps: int,
+        generator: Any,
+    ) -> list[Trajectory]:
+        """Return the trajectory of each canvas, from noise or from clean samples."""
+        reference, device = self.diffuser.config.noise_reference_size, self._execution_device
+        grids = [one.size for one in windows] if windows else [noise.shape[-2:] for noise in noises]
+        return [
+            Trajectory(noise, self.scheduler, density(grid, reference), num_inference_steps, generator, device, start)
+            for noise, grid, start in zip(noises, grids, starts, strict=True)
+        ]
+
     @property
     def num_timesteps(self) -> int:
-        """Steps of the current or last call, for callbacks."""
+        """Steps of the current or last call so far known, for callbacks; a later stage adds its own."""
         return self._num_timesteps
 
     @property

@@ -14,6 +14,7 @@ from r2id.diffusion.guidance import guide
 from r2id.diffusion.noise_field import Generators
 from r2id.diffusion.prediction import velocity_of_sample
 from r2id.diffusion.schedule import alpha_bar_of_step, start_scheduler
+from r2id.diffusion.stages import LEAST_SIGNAL
 from r2id.diffusion.windows import Windows
 from r2id.geometry.canvas import Canvas, plain
 from r2id.networks.compiling import nothing_queued_after_errors
@@ -23,6 +24,9 @@ from r2id.networks.diffuser import R2ID, Prediction
 class Trajectory:
     """A sample on its way from noise to a picture, with a scheduler of its own for the density of its grid.
 
+    Attributes:
+        steps: those to take.
+
     Args:
         noise: [B, C, h, w].
         scheduler: as of a pipeline; it stays as it is.
@@ -30,6 +34,8 @@ class Trajectory:
         num_inference_steps: steps of the scheduler.
         generator: of the noise that some schedulers add.
         device: where it is computed.
+        start: clean samples [B, C, h, w] to go on from at the first step whose ᾱ is LEAST_SIGNAL; by default it starts
+            from noise.
     """
 
     def __init__(
@@ -40,12 +46,28 @@ class Trajectory:
         num_inference_steps: int,
         generator: Generators,
         device: torch.device | str,
+        start: Tensor | None = None,
     ) -> None:
         self.scheduler = start_scheduler(scheduler, ratio, num_inference_steps, device)
         accepted = inspect.signature(self.scheduler.step).parameters
         self._step_arguments = {"generator": generator} if "generator" in accepted else {}
         # Some schedulers need initial values and differences beyond the range of half precision.
-        self.sample = plain(noise).to(device, torch.float32) * self.scheduler.init_noise_sigma
+        noise = plain(noise).to(device, torch.float32)
+        self.steps = range(0 if start is None else self._begin(), len(self.scheduler.timesteps))
+        if start is None:
+            self.sample = noise * self.scheduler.init_noise_sigma
+        else:
+            first = self.scheduler.timesteps[self.steps.start][None]
+            self.sample = self.scheduler.add_noise(start.to(noise), noise, first)
+
+    def _begin(self) -> int:
+        """Let the scheduler begin at the first step with little noise, or else at its last, and return that step."""
+        # Schedulers of a higher order take several steps between two times.
+        steps = range(0, len(self.scheduler.timesteps), self.scheduler.order)
+        begin = next((one for one in steps if alpha_bar_of_step(self.scheduler, one) >= LEAST_SIGNAL), steps[-1])
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(begin)
+        return begin
 
     def noisy(self, step: int) -> tuple[Tensor, Tensor]:
         """Return x_t before a step, scaled to variance 1, and its ᾱ, [1]."""
@@ -67,19 +89,22 @@ def predict(
     branches: Sequence[Tensor],
     guidance_scale: float,
     canvases: Sequence[Canvas],
-    windows: Windows | None,
+    windows: Sequence[Windows] | None,
     samples: Sequence[Tensor],
     alpha_bars: Sequence[Tensor],
 ) -> Sequence[Tensor]:
-    """Return a prediction for each canvas; `windows` are those of one canvas.
+    """Return a prediction for each canvas.
 
     Args:
         branches: tokens of the conditions, and with guidance those of no condition too.
+        windows: those that each canvas is predicted in; by default all are predicted as one set of samples.
         samples, alpha_bars: x_t [B, C, h, w] and its ᾱ [1] of each canvas.
     """
     samples = [sample.to(diffuser.dtype) for sample in samples]
     if windows:
-        predictions = windows.predict(diffuser, samples[0], alpha_bars[0], branches)
+        each = zip(windows, samples, alpha_bars, strict=True)
+        by_canvas = [one.predict(diffuser, sample, alpha_bar, branches) for one, sample, alpha_bar in each]
+        predictions = [[one for (one,) in branch] for branch in zip(*by_canvas, strict=True)]
     elif len(samples) > 1:
         predictions = diffuser.joint_branches(samples, alpha_bars, branches, canvases)
     else:

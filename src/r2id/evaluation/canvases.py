@@ -65,7 +65,7 @@ def measure_outpainting(
     """
     data = data.some(count)
     conditions, (height, width) = conditions_of(pipeline, data), data.image_size
-    latent_size = pipeline.defaults_on((height, width)).latent_size
+    latent_size = pipeline.latents_beside((height, width), (height, width))
     # By whether they went on upwards; seams are vertical after a transposition.
     made: dict[bool, list[Tensor]] = {False: [], True: []}
     real: dict[bool, list[Tensor]] = {False: [], True: []}
