@@ -199,7 +199,7 @@ class TestEvaluation:
         rows = report.rows["duplicates"]
         assert [row["shown"] for row in rows] == ["once", "tiled 1x2", "tiled 2x1", "tiled 2x2", *["generated"] * 3]
         assert [row["pictures"] for row in rows[4:]] == ["8x8", "16x16", "32x32"]
-        assert len(report.rows["outpainting"]) == 1 and len(report.rows["joint"]) == 2
+        assert len(report.rows["outpainting"]) == 1 and len(report.rows["joint"]) == 3
         # What is there is not measured again, and what is not is added.
         whole = report.rows["duplicates"]
         (tmp_path / "evaluation.json").write_text(

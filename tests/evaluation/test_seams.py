@@ -77,17 +77,25 @@ class FixedJudge:
     def __init__(self, found):
         self.found, self.sizes = list(found), []
 
+    def labels(self, data):
+        return torch.arange(len(data)) % 3
+
     def look(self, pictures, labels):
         self.sizes.append(tuple(pictures.shape[-2:]))
         taken = torch.tensor([self.found.pop(0) for _ in pictures])
         return torch.zeros(len(pictures), 2), torch.zeros(len(pictures), 2), taken
 
 
-def test_subjects_of_joint_samples_are_compared_over_all_canvases(make_pipeline):
+def test_subjects_of_joint_samples_are_compared_over_all_canvases(make_pipeline, pictures):
     assert proportions((64, 64)) == ((64, 64), (36, 64), (64, 36)) and proportions((1, 1))[1] == (1, 1)
-    # Four pictures of the labels 0, 1, 2, 0 on each of three canvases, sampled jointly and then alone.
-    judge = FixedJudge([0, 1, 2, 0] + [0, 1, 1, 0] + [0, 2, 1, 0] + [1] * 12)
-    jointly, alone = measure_joint(make_pipeline(canvas=(16, 16)), judge, (16, 16), 4, 0, SAMPLING)
+    # Real pictures, then four of the labels 0, 1, 2, 0 on each of three canvases, sampled jointly and then alone.
+    some = len(pictures.some(4))
+    judge = FixedJudge(
+        [1] * some + [1] * some + [0] + [1] * (some - 1) + [0, 1, 2, 0] + [0, 1, 1, 0] + [0, 2, 1, 0] + [1] * 12
+    )
+    real, jointly, alone = measure_joint(make_pipeline(canvas=(16, 16)), judge, pictures, 4, 0, SAMPLING)
+    assert real["latents"] == "real" and real["sampled"] == "real, cut"
+    assert real["same subject"] == pytest.approx(1 - 1 / some) and real["right subject"] == pytest.approx(1 / some)
     assert jointly["sampled"] == "jointly" and jointly["same subject"] == 0.5 and jointly["right subject"] == 0.5
     assert alone["sampled"] == "each alone" and alone["same subject"] == 1 and alone["right subject"] == 0.25
-    assert judge.sizes == [(16, 16), (9, 16), (16, 9)] * 2 and jointly["pictures"] == "16x16, 9x16, 16x9"
+    assert judge.sizes == [(16, 16), (9, 16), (16, 9)] * 3 and jointly["pictures"] == "16x16, 9x16, 16x9"

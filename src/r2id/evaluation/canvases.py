@@ -108,11 +108,17 @@ def proportions(size: Size) -> tuple[Size, Size, Size]:
     return size, (max(1, round(height * 9 / 16)), width), (height, max(1, round(width * 9 / 16)))
 
 
+def middle(pictures: Tensor, size: Size) -> Tensor:
+    """Return the middle of `size` (h, w) of pictures [N, C, H, W] that are no smaller."""
+    top, left = ((whole - part) // 2 for whole, part in zip(pictures.shape[-2:], size, strict=True))
+    return pictures[..., top : top + size[0], left : left + size[1]]
+
+
 @torch.no_grad()
 def measure_joint(
     pipeline: R2Pipeline,
     judge: Judge,
-    size: Size,
+    data: ImageDataset,
     count: int,
     seed: int,
     sampling: Mapping[str, Any],
@@ -121,17 +127,24 @@ def measure_joint(
     """Return rows on pictures of a size and of both other `proportions`, sampled jointly and each by itself.
 
     "same subject" is the share whose three pictures the judge takes for the same label or caption. "right subject" is
-    the share that it takes for the given one. Pictures sampled by themselves show what is due to the joint sample.
+    the share that it takes for the given one. Pictures sampled by themselves show what is due to the joint sample. Real
+    pictures and their middles in these proportions show how often the judge itself knows a subject again.
 
     Args:
-        size: height and width of the first picture.
+        data: real pictures of the size of the first one.
         count: joint samples; the i-th shows the judge's subject i, modulo their number, with the seed `seed` + i.
         sampling: arguments of the pipeline's call.
         on_batch: receives the number of samples of each batch.
     """
+    size, data = data.image_size, data.some(count)
     sizes = proportions(size)
     latent_size = pipeline.defaults_on(size).latent_size
-    taken: dict[str, list[Tensor]] = {"jointly": [], "each alone": []}
+    truth = judge.labels(data)
+    cut: list[Tensor] = []
+    for numbers in torch.arange(len(data)).split(BATCH):
+        parts = [middle(data.batch(numbers), one).to(judge.device) for one in sizes]
+        cut.append(torch.stack([Judged.of(judge, part, truth[numbers]).taken_for for part in parts], 1))
+    taken: dict[str, list[Tensor]] = {"real, cut": cut, "jointly": [], "each alone": []}
     every = torch.arange(count) % len(judge.subjects)
 
     def draw(numbers: Tensor, canvases: Sequence[Size], first: int) -> list[Tensor]:
@@ -155,16 +168,16 @@ def measure_joint(
         taken["each alone"].append(torch.stack(alone, 1))
         on_batch(len(numbers))
     rows: list[dict[str, object]] = []
-    for how, parts in taken.items():
-        found = torch.cat(parts)
+    for how, judged in taken.items():
+        found, right = torch.cat(judged), truth if how == "real, cut" else every
         same = (found == found[:, :1]).all(1)
         rows.append(
             {
-                "latents": size_text(latent_size),
+                "latents": "real" if how == "real, cut" else size_text(latent_size),
                 "pictures": ", ".join(map(size_text, sizes)),
                 "sampled": how,
                 "same subject": same.float().mean().item(),
-                "right subject": (found == every[:, None]).all(1).float().mean().item(),
+                "right subject": (found == right[:, None]).all(1).float().mean().item(),
             }
         )
     return rows

@@ -274,7 +274,7 @@ class _Evaluation:
         if "joint" not in self.report.rows:
             judge = self.judge
             with self.progress(count, "three proportions") as on_batch:
-                rows = measure_joint(self.pipeline, judge, self.data.image_size, **how, on_batch=on_batch)
+                rows = measure_joint(self.pipeline, judge, self.data, **how, on_batch=on_batch)
                 self.report.add("joint", rows)
 
     def duplicates(self) -> None:
