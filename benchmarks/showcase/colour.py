@@ -1,4 +1,5 @@
-"""Write the pictures of docs/colour.md: drawings and flowers of seeds 0 to 3, and flowers in several proportions.
+"""Write the pictures of docs/colour.md: drawings and flowers of seeds 0 to 3, and flowers in several proportions and of
+more latents than were learnt.
 
 `python benchmarks/showcase/colour.py` takes some minutes on two cores that multiply in bfloat16. No seed is chosen by
 its picture.
@@ -34,6 +35,8 @@ KINDS = (
 )  # fmt: skip
 PROPORTIONS: tuple[Size, ...] = ((240, 240), (320, 180), (180, 320))
 JOINT = ("sunflower", "hibiscus", "lotus_lotus", "passion_flower", "rose")
+DETAILED = ("oxeye_daisy", "rose", "hibiscus", "passion_flower")
+LATENTS: tuple[Size, ...] = ((12, 12), (48, 48))
 GAP = 4
 WHITE = (255, 255, 255)
 
@@ -60,6 +63,15 @@ def in_proportions(pipeline: R2Pipeline, kinds: Sequence[str], seed: int) -> Ima
     return sheet
 
 
+def with_latents(pipeline: R2Pipeline, kinds: Sequence[str], seed: int) -> Image.Image:
+    """Return a row of subjects for each of LATENTS, of one seed each."""
+    pictures = []
+    for latent_size in LATENTS:
+        generators = [torch.Generator().manual_seed(seed) for _ in kinds]
+        pictures += pipeline(list(kinds), latent_size, (360, 360), generator=generators).images
+    return contact_sheet(pictures, columns=len(kinds))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[2] / "docs" / "colour")
@@ -72,6 +84,7 @@ def main() -> None:
             "flowers": rows(flowers, [KINDS] * len(SEEDS), size=(128, 128)),
             "emoji": rows(emoji, [[name + style for name in PROMPTS] for style in STYLES], size=(128, 128)),
             "proportions": in_proportions(flowers, JOINT, seed=0),
+            "latents": with_latents(flowers, DETAILED, seed=0),
         }
     for name, sheet in sheets.items():
         write_whole(options.output / f"{name}.jpg", partial(sheet.save, format="JPEG", quality=90))

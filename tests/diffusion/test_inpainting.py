@@ -63,6 +63,15 @@ class TestKnownPixels:
         picture = pipeline.outpaint(image, [3], right=16, latent_size=(2, 3), generator=seeded(), **FEW).images[0]
         assert picture.size == (48, 32) and picture.crop((0, 0, 32, 32)).tobytes() == image.tobytes()
 
+    def test_a_pyramid_gets_cells_as_small_as_photographs_need(self, make_pyramid, make_diffuser):
+        diffuser = make_diffuser(channels=24, canvas=None)
+        pipeline = R2Pipeline(diffuser, LabelConditioner(dim=8).eval(), make_pyramid())
+        usual = pipeline.defaults_on((128, 128)).latent_size
+        assert pipeline.latents_beside((128, 128), (128, 128)) == (16, 16) > usual
+        assert pipeline.latents_beside((96, 160), (96, 160)) == (12, 20)
+        assert pipeline.latents_beside((16, 16), (16, 16)) == usual
+        assert pipeline.latents_beside((768, 768), (768, 768)) == (24, 24)
+
     def test_a_model_of_pixels(self, make_pipeline):
         pipeline = make_pipeline(None)
         image = noise_image(8, 8)

@@ -27,7 +27,7 @@ from r2id.runtime.memory import check_bytes_fit, check_fits_in_memory
 PIXELS_BESIDE = 8
 """Pixels of a given picture along a side of a cell. With 11, photographs that a pyramid encodes and decodes are less
 sharp than the given ones, which shows as a seam; with 8 they are not."""
-MOST_BESIDE = 32**2
+MOST_BESIDE = 24**2
 """Latents that continue a given picture, at most, as time is in proportion to them."""
 MOST_GROWTH = 4
 """Times the side of a picture that outpainting makes it at most. Beyond, hardly any of the latents are known."""

@@ -21,9 +21,9 @@ from r2id.geometry.sizes import Size, scaled, with_longer_side
 from r2id.networks.batches import clean_samples, decode_some_at_once
 from r2id.networks.resampler import R2IR
 
-LEAST_SIGNAL = 0.3
-"""ᾱ from which on a stage goes on from the one before. With more noise, windows show subjects of their own; with less,
-no detail is added."""
+LEAST_SIGNAL = 0.5
+"""ᾱ from which on a stage goes on from the one before. With more noise, windows paint coarse strokes of their own over
+the picture, and at 0.1 whole subjects."""
 LARGEST_STEP = 2
 """Times the latents along a side of the stage before, at most, but for TOLERANCE."""
 TOLERANCE = 1.05
