@@ -36,7 +36,7 @@ class Sample(CompiledSampling):
     per_label: int = 1
     """Pictures of each label or prompt."""
     latent_size: Size | None = None
-    """Height and width of the latents; by default the model's own."""
+    """Height and width of the latents, by default the model's own. More than it learnt are sampled in stages."""
     size: tyro.conf.UseAppendAction[tuple[Size, ...]] = ()
     """Height and width of the pictures, by default the model's own; repeat it for more sizes of the same pictures."""
     joint: bool = False
