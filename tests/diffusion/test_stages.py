@@ -44,21 +44,22 @@ class TestGrids:
         ("size", "most", "stages"),
         [
             ((16, 16), 16, [(16, 16)]),
-            ((13, 20), 16, [(13, 20)]),
+            ((8, 17), 16, [(8, 17)]),
+            ((7, 21), 16, [(5, 16), (7, 21)]),
             ((99, 99), None, [(99, 99)]),
             ((32, 32), 16, [(16, 16), (32, 32)]),
             ((24, 24), 16, [(16, 16), (24, 24)]),
             ((64, 64), 16, [(16, 16), (32, 32), (64, 64)]),
-            ((36, 64), 16, [(12, 21), (21, 37), (36, 64)]),
-            ((1, 40), 4, [(1, 25), (1, 40)]),
+            ((36, 64), 16, [(9, 16), (18, 32), (36, 64)]),
+            ((1, 16), 4, [(1, 4), (1, 8), (1, 16)]),
         ],
     )
     def test_each_has_at_most_twice_the_latents_along_a_side(self, size, most, stages):
         assert stages_of([size], most) == [[one] for one in stages]
 
     def test_canvases_of_one_picture_have_as_many_stages(self):
-        stages = stages_of([(32, 32), (24, 43)], 16)
-        assert stages == [[(16, 16), (12, 21)], [(32, 32), (24, 43)]]
+        stages = stages_of([(24, 24), (18, 32)], 16)
+        assert stages == [[(12, 12), (9, 16)], [(24, 24), (18, 32)]]
 
     def test_windows_are_square_and_no_larger_than_what_was_learnt(self):
         assert windows_of([(16, 16)], 16) is None and windows_of([(99, 99)], None) is None

@@ -31,9 +31,8 @@ class GenerationDefaults:
         latent_size: height and width of the latents; for a model of pixels, those of the generated image.
         num_inference_steps, guidance_scale, guidance_interval: as for a call of the pipeline.
         examples: labels or texts that show what the model can do; empty for the first labels.
-        most_latents: latents along a side of a square that the model learnt, at most. Grids of more, in any
-            proportions, are sampled from coarse to fine (`diffusion.stages`). None for a model that samples any at
-            once.
+        most_latents: latents along the longer side that the model learnt, at most. Grids of more are sampled from
+            coarse to fine (`diffusion.stages`). None for a model that samples any at once.
     Raises:
         InputError: for a value that a call would refuse.
     """

@@ -1,9 +1,9 @@
 """Grids of more latents than were learnt, sampled from coarse to fine (design §5).
 
-The first stage samples a grid like those of training, which composes the picture. Each further stage has up to twice as
-many latents along a side. It starts from the picture of the stage before, with noise that hides fine detail alone, and
-is predicted in windows of as many latents as were learnt. After DemoFusion (Du et al. 2023, arXiv:2311.16973) and
-MegaFusion (Wu et al. 2024, arXiv:2408.11001).
+The first stage samples a grid no longer than those of training, which composes the picture. Each further stage has up
+to twice as many latents along a side. It starts from the picture of the stage before, with noise that hides fine detail
+alone, and is predicted in windows of as many latents as were learnt. After DemoFusion (Du et al. 2023,
+arXiv:2311.16973) and MegaFusion (Wu et al. 2024, arXiv:2408.11001).
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ LEAST_SIGNAL = 0.5
 the picture, and at 0.1 whole subjects."""
 LARGEST_STEP = 2
 """Times the latents along a side of the stage before, at most, but for TOLERANCE."""
-TOLERANCE = 1.05
-"""Times as many latents along a side that need no stage more. Sides are whole numbers, and 13×20 is the grid of 16×16
-in other proportions."""
+TOLERANCE = 1.1
+"""Times as many latents along a side that need no stage more, as sides are whole numbers."""
 
 
 def stages_of(latent_sizes: Sequence[Size], most: int | None) -> list[list[Size]]:
@@ -36,9 +35,9 @@ def stages_of(latent_sizes: Sequence[Size], most: int | None) -> list[list[Size]
 
     Args:
         latent_sizes: (h, w) of each canvas.
-        most: latents along a side of a square that were learnt, whatever the proportions; None for a single stage.
+        most: latents along the longer side that were learnt; None for a single stage.
     """
-    excess = max(math.sqrt(h * w) for h, w in latent_sizes) / most if most else 1.0
+    excess = max(max(one) for one in latent_sizes) / most if most else 1.0
     steps = max(0, math.ceil(math.log(excess / TOLERANCE, LARGEST_STEP)))
     if not steps:
         return [list(latent_sizes)]
