@@ -100,6 +100,7 @@ def test_they_are_learnt_as_the_images_are_and_nothing_is_encoded(encoded, resam
     assert tuple(pipeline.diffuser.config.canvas) == (8, 8)
     defaults = pipeline.generation_defaults
     assert (defaults.size, defaults.latent_size) == ((8, 8), (2, 2))
+    assert defaults.most_latents is None
 
 
 def test_several_grids_are_learnt_by_turns_and_a_resumed_training_goes_on(encoded, resampler, tmp_path, monkeypatch):
@@ -153,6 +154,7 @@ def test_latents_of_a_pyramid_give_as_many_pixels_as_its_cells_have(make_pyramid
     train_diffuser(config)
     pipeline = R2Pipeline.from_pretrained(tmp_path / "pipeline")
     assert tuple(pipeline.diffuser.config.canvas) == (1.5, 2.5) and pipeline.generation_defaults.size == (24, 40)
+    assert pipeline.generation_defaults.most_latents == max(pipeline.generation_defaults.latent_size)
     # Test images are of that size too, whatever the canvas is measured in.
     data = load_test_images(pipeline, str(FIXTURES / "emoji"), "train", None)
     assert data.images.shape[1:] == (3, 24, 40)

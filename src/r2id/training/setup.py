@@ -97,6 +97,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
         else:
             adapt_to(resampler, data, [latent_sizes(config, data, one)[0] for one in data])
     torch.manual_seed(config.seed)
+    most = max(max(size) for one in data for size in latent_sizes(config, data, one))
     if start:
         diffuser = start.diffuser
         if diffuser.config.channels != channels:
@@ -109,7 +110,7 @@ def train_diffuser(config: DiffuserTraining) -> Path:
             R2ID,
             {
                 "channels": channels,
-                "sample_size": max(max(size) for one in data for size in latent_sizes(config, data, one)),
+                "sample_size": most,
                 "canvas": canvas,
                 "noise_reference_size": max(config.latent_sizes[0]),
                 "radius": 1.5 / max(config.latent_sizes[0]),
@@ -118,6 +119,9 @@ def train_diffuser(config: DiffuserTraining) -> Path:
             | network_arguments(config.model),
         )
     defaults = _generation_defaults(config, canvas and _image_size(data[0], resampler), start)
+    if resampler and resampler.is_pyramid:
+        # Its latents hold fixed pixels of a picture, of which a network knows no larger ones than it learnt.
+        defaults["most_latents"] = max(most, defaults.get("most_latents") or 0)
     trained = start and start.conditioner
     parts, captions = conditioning_parts(
         config.text_encoder, data[0].label_names, config.num_tokens, diffuser.config.token_dim, trained
