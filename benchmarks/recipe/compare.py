@@ -238,7 +238,7 @@ def measure(
     trainings: dict[tuple[str, int], Training],
     folder: Path,
     features: Features | None,
-    real: int,
+    real: Tensor | None,
     count: int,
     guidance: float,
     steps: int,
@@ -246,8 +246,8 @@ def measure(
     """Write a sheet of generated pictures of each training to a folder, and return a row of figures of each.
 
     Args:
-        real: training pictures that `count` generated ones are compared with.
         features: of the distance; without them there is none.
+        real: features [N, F] of training pictures that `count` generated ones are compared with.
         guidance, steps: of the sampling.
     """
     rows = []
@@ -263,8 +263,9 @@ def measure(
                 "steps": one.steps,
                 "parameters": sum(each.numel() for each in one.parameters),
                 "errors": one.errors(),
-                "distance": features
-                and feature_distance(features_of(features, one.data.train[:real]), features_of(features, made)),
+                "distance": None
+                if features is None or real is None
+                else feature_distance(real, features_of(features, made)),
             }
         )
     return rows
@@ -296,6 +297,7 @@ def main() -> None:
     for pair in options.data:
         name, _, folder = pair.partition("=")
         data = load_pictures(Path(folder), options.most)
+        real = None if features is None else features_of(features, data.train[: options.real])
         for question in options.question or QUESTIONS:
             place = options.output / name / question
             place.mkdir(parents=True, exist_ok=True)
@@ -309,7 +311,7 @@ def main() -> None:
             }  # fmt: skip
             take_turns({f"{choice}, seed {seed}": one for (choice, seed), one in trainings.items()}, options.turn)
             sampling = (options.count, options.guidance, options.inference_steps)
-            rows = measure(trainings, place, features, options.real, *sampling)
+            rows = measure(trainings, place, features, real, *sampling)
             about = {"seconds": options.seconds, "batch": options.batch, "threads": options.threads, "rows": rows}
             options.results.mkdir(parents=True, exist_ok=True)
             (options.results / f"{name}-{question}.json").write_text(json.dumps(about, indent=1) + "\n")

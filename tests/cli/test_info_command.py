@@ -17,6 +17,14 @@ def test_info_names_the_parts_what_they_learnt_from_and_the_resolution_limit(cap
         assert expected in out
 
 
+def test_info_shows_what_a_pipeline_generates_by_default(capsys, monkeypatch):
+    _, out, _ = run(capsys, monkeypatch, "info", "flowers")
+    shown = " ".join(out.split())
+    assert "guidance_scale=3.0" in shown and "latent_size=12x12, most_latents=16" in shown and "sunflower" in shown
+    _, out, _ = run(capsys, monkeypatch, "info", "pictures")
+    assert "by default" not in out
+
+
 def test_info_takes_a_name_too(capsys, monkeypatch):
     named, optional = (run(capsys, monkeypatch, "info", *how) for how in (("pictures",), ("--model", "pictures")))
     assert named == optional and named[0] == 0 and named[1].startswith("model pictures\n")
@@ -28,6 +36,14 @@ def test_info_of_a_pyramid_tells_what_a_pyramid_has(capsys, monkeypatch):
     _, out, _ = run(capsys, monkeypatch, "info", "--model", "pictures")
     assert "widths=" in out and "pixels_per_cell=16" in out
     assert "position frequency" not in out and "num_high" not in out and "sample_size" not in out
+
+
+def test_info_ends_quietly_when_nobody_reads_on():
+    with subprocess.Popen(
+        [sys.executable, "-m", "r2id", "info"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as told:
+        told.stdout.close()
+        assert told.stderr.read() == b"" and told.wait() == 0
 
 
 @pytest.mark.parametrize("part", ["resampler", "diffuser", "conditioner"])

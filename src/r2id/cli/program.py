@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -106,6 +107,10 @@ def main() -> None:
     try:
         command, settings = read(sys.argv[1:])
         command(settings)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as head, has enough. Python would flush to it once more, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InputError, OptionError) as error:
         print(f"r2id: {error}", file=sys.stderr)
         sys.exit(2)

@@ -279,9 +279,9 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
         if known and len(stages) == 1:
             # Gone over again, what is new follows the known part without a seam.
             stages *= 2
-        kind, taken = self.diffuser.config.prediction_type, 0
         self._interrupt, self._guidance_scale = False, guidance_scale
         paths: list[Trajectory] = []
+        taken = 0
         for grids in stages:
             if self._interrupt:
                 break
@@ -301,22 +301,11 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
             for step in self.progress_bar(paths[0].steps):
                 if self._interrupt:
                     break
-                noisy, alpha_bars = zip(*(path.noisy(step) for path in paths), strict=True)
-                timestep = paths[0].scheduler.timesteps[step]
-                time = float(timestep) / paths[0].scheduler.config.num_train_timesteps
-                guided = is_guided(time, self.guidance_scale, guidance_interval)
-                branches = [tokens, no_tokens] if guided else [tokens]
-                network = partial(predict, self.diffuser, branches, self.guidance_scale, canvases, within)
-                if known:
-                    done = step / paths[0].steps.stop
-                    predictions: Sequence[Tensor] = [known.predict(network, noisy[0], alpha_bars[0], kind, done)]
-                else:
-                    predictions = network(noisy, alpha_bars)
-                for path, prediction in zip(paths, predictions, strict=True):
-                    path.advance(step, prediction, kind)
+                self._advance(paths, step, (tokens, no_tokens), guidance_interval, canvases, within, known)
                 if callback_on_step_end:
                     present = [path.sample for path in paths] if joint else paths[0].sample
                     tensors = {"latents": present} if callback_on_step_end_tensor_inputs else {}
+                    timestep = paths[0].scheduler.timesteps[step]
                     present = (callback_on_step_end(self, taken, timestep, tensors) or {}).get("latents", present)
                     for path, sample in zip(paths, present if joint else [present], strict=True):
                         path.sample = sample
@@ -353,6 +342,30 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
             Trajectory(noise, self.scheduler, density(grid, reference), num_inference_steps, generator, device, start)
             for noise, grid, start in zip(noises, grids, starts, strict=True)
         ]
+
+    def _advance(
+        self,
+        paths: Sequence[Trajectory],
+        step: int,
+        conditions: tuple[Tensor, Tensor],
+        guidance_interval: tuple[float, float],
+        canvases: Sequence[Canvas],
+        windows: Sequence[Windows] | None,
+        known: KnownPicture | None,
+    ) -> None:
+        """Take one step of every trajectory. `conditions` are the tokens of the labels and those of none."""
+        kind, scheduler = self.diffuser.config.prediction_type, paths[0].scheduler
+        time = float(scheduler.timesteps[step]) / scheduler.config.num_train_timesteps
+        branches = conditions if is_guided(time, self.guidance_scale, guidance_interval) else conditions[:1]
+        network = partial(predict, self.diffuser, branches, self.guidance_scale, canvases, windows)
+        noisy, alpha_bars = zip(*(path.noisy(step) for path in paths), strict=True)
+        if known:
+            done = step / paths[0].steps.stop
+            predictions: Sequence[Tensor] = [known.predict(network, noisy[0], alpha_bars[0], kind, done)]
+        else:
+            predictions = network(noisy, alpha_bars)
+        for path, prediction in zip(paths, predictions, strict=True):
+            path.advance(step, prediction, kind)
 
     @property
     def num_timesteps(self) -> int:

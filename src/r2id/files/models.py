@@ -61,6 +61,11 @@ def read_parts(folder: Path) -> dict[str, Part]:
     return {name: read_part(folder / name) for name in NETWORKS if (index.get(name) or [None])[0]}
 
 
+def read_generation_defaults(folder: Path) -> dict[str, Any]:
+    """Return the generation defaults of a pipeline. Raises InputError for a missing or damaged file."""
+    return _read_config(folder / "model_index.json").get("generation_defaults") or {}
+
+
 def read_part(folder: Path) -> Part:
     """Read the config of a network and the shapes of its weights. Raises InputError for missing or damaged files."""
     config = _read_config(folder / "config.json")
