@@ -122,7 +122,7 @@ class UNet(Peer):
 
 
 class DiT(Peer):
-    """DiTTransformer2DModel: the clean latents, as R2ID, because it learns little of velocities with as many channels.
+    """DiTTransformer2DModel: the clean latents, because it learns little of velocities with as many channels.
 
     It knows classes alone. In their place, it is told the mean token of a caption.
 
