@@ -23,7 +23,7 @@ class Compiled(Parts):
         The first steps compile, for a minute or more. Pictures change by rounding only. On a CPU, blocks are compiled,
         once for all sizes. On a GPU, a CUDA graph replays the whole step. Each number of pictures, latent size and
         number of guidance branches has a graph of its own. Beyond eight of them (`torch._dynamo.config
-        .recompile_limit`), steps run as if not compiled.
+        .recompile_limit`), steps run as if not compiled, as do those of `inpaint` and `outpaint`, which take gradients.
 
         Raises:
             InputError: if there is no C++ compiler for the CPU.
