@@ -116,6 +116,28 @@ class TestKnownLatents:
         assert known_cells(known, (16, 12)).sum() == 16 * 12 - 4
 
 
+class TestColour:
+    """A model of grey pictures continues grey ones, in whatever mode."""
+
+    def test_a_grey_picture_in_rgb_is_taken(self, pipeline):
+        grey = noise_image(8, 8)
+        made = [
+            pipeline.outpaint(one, [3], left=4, generator=seeded(), **FEW).images[0]
+            for one in (grey, grey.convert("RGB"), grey.convert("RGBA"))
+        ]
+        assert made[0].mode == "L" and made[0].tobytes() == made[1].tobytes() == made[2].tobytes()
+
+    def test_the_few_levels_of_colour_of_a_grey_jpeg_are_none(self, pipeline):
+        levels = np.asarray(noise_image(8, 8, 3)) // 32 + 100
+        assert pipeline.outpaint(Image.fromarray(levels), [3], left=4, **FEW).images[0].size == (12, 8)
+
+    @pytest.mark.parametrize("method", ["inpaint", "outpaint"])
+    def test_colour_is_refused_as_it_would_be_lost(self, pipeline, method):
+        how = {"mask": right_half(8, 8)} if method == "inpaint" else {"left": 4}
+        with pytest.raises(InputError, match="the image has colour, which the grey pictures of this model lose"):
+            getattr(pipeline, method)(noise_image(8, 8, 3), **how, **FEW)
+
+
 class TestExactDenoiser:
     """Rows of a Gaussian process, whose denoiser and whose conditional mean have a closed form."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from r2id.cli.models import CompiledSampling, check_label, load_pipeline
+from r2id.cli.models import RequestedSampling, check_label, chosen_model, load_pipeline
 from r2id.cli.parsing import check_seed
 from r2id.errors import InputError
 from r2id.geometry.sizes import Size, size_text
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given(CompiledSampling):
+class Given(RequestedSampling):
     """A picture that is given, and how it is continued."""
 
     image: tyro.conf.Positional[Path]
@@ -99,9 +99,11 @@ def _continue(config: Given, output: Path, paint: Callable[..., Any]) -> None:
     if config.label is not None and config.prompt is not None:
         raise InputError("--label and --prompt are both given; give the one that the model was trained on")
     check_seed(config.seed)
-    check_label(config.model, config.label)
     image = open_picture(config.image, config.background)
-    pipeline = load_pipeline(config.model, config.device, config.precision, config.compile)
+    prompts = () if config.prompt is None else (config.prompt,)
+    model = chosen_model(config.model, config.label, prompts, image)
+    check_label(model, config.label)
+    pipeline = load_pipeline(model, config.device, config.precision)
     given = {name: value for name, value in sampling_options(config).items() if value is not None}
     if config.prompt is not None:
         given["prompt"] = config.prompt

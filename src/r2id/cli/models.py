@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from r2id.diffusion.pipeline import R2Pipeline
     from r2id.networks.resampler import R2IR
 
 from r2id.cli.parsing import parse_labels
 from r2id.errors import InputError
-from r2id.files.label_names import index_of_label, label_names
+from r2id.files.label_names import index_of_label, known_label, label_names
 from r2id.geometry.sizes import Size
 
 
@@ -51,11 +53,30 @@ class Sampling(GeneratorChoice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompiledSampling(Sampling):
-    """The model, its sampling options, and whether its step is compiled."""
+class RequestedSampling(Sampling):
+    """The sampling options, and a model that `chosen_model` takes from what is asked."""
 
-    compile: bool = False
-    """Compile the denoising step: a minute or more at first, then faster steps. It pays for many pictures."""
+    model: str | None = None  # type: ignore[assignment]
+    """A folder, bundled weights, or a Hugging Face hub id. By default emoji for a prompt, flowers for its classes and
+    to continue a picture in colour, and mnist for all else."""
+
+
+def chosen_model(
+    model: str | None, labels: str | None, prompts: Sequence[str], picture: Image.Image | None = None
+) -> str:
+    """Return the model that is given, or the bundled one for what is asked.
+
+    That is emoji for prompts. Else it is flowers for a `picture` to continue that has colour, and mnist for a grey one
+    or none. If it does not know the labels and the other of both does, it is that one.
+    """
+    from r2id.files.images import has_colour
+
+    if model is not None:
+        return model
+    if prompts:
+        return "emoji"
+    defaults = ("flowers", "mnist") if picture and has_colour(picture) else ("mnist", "flowers")
+    return next((one for one in defaults if labels is None or _knows(one, labels)), defaults[0])
 
 
 def choose_device(name: str | None, precision: str = "fp32") -> torch.device:
@@ -84,6 +105,11 @@ def hide_loading_bars() -> None:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+
+
+def _knows(model: str, labels: str) -> bool:
+    known = label_names(model) or ()
+    return all(known_label(label, known) for label in parse_labels(labels, known))
 
 
 def check_label(model: str, label: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 import tyro
 
 from r2id.errors import InputError
+from r2id.files.label_names import known_label
 from r2id.geometry.sizes import Size
 
 
@@ -40,6 +41,7 @@ def parse_labels(text: str, known: Sequence[str] = ()) -> list[str]:
     """Parse "0-3,7,cat" as ["0", "1", "2", "3", "7", "cat"]: names separated by commas, and ranges of whole numbers.
 
     Names of `known` labels come first, even if they look like a range or contain commas; the longest match counts.
+    They may be written as `known_label` reads them.
     """
     labels: list[str] = []
     parts = text.split(",")
@@ -60,7 +62,7 @@ def parse_labels(text: str, known: Sequence[str] = ()) -> list[str]:
                 raise InputError(f"label range {part!r} is not low-high, such as 0-9")
             labels += [str(number) for number in range(int(first), int(last) + 1)]
         elif part:
-            labels.append(part)
+            labels.append(known_label(part, known) or part)
     if not labels:
         raise InputError(f"labels {text!r} names none; give names or ranges separated by commas, such as 0-9")
     return labels

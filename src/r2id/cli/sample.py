@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from r2id.cli.models import CompiledSampling, check_labels, load_pipeline
+from r2id.cli.models import RequestedSampling, check_labels, chosen_model, load_pipeline
 from r2id.cli.parsing import check_seed, parse_labels
 from r2id.cli.results import result_line
 from r2id.errors import InputError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(CompiledSampling):
+class Sample(RequestedSampling):
     """Generate pictures of labels or texts and write each at every size."""
 
     output: Path
@@ -30,7 +30,8 @@ class Sample(CompiledSampling):
     suffix of an image, the file of a single picture, which may be larger than memory as .tif or .png; with .svg, .ply
     or .npz that of its splats, by a model such as mnist-splats."""
     labels: Annotated[str | None, tyro.conf.arg(aliases=["--class"])] = None
-    """Labels, separated by commas; 0-9 is a range, unless it is a name. By default all that the model knows."""
+    """Labels, separated by commas, in any case; 0-9 is a range, unless it is a name. By default all that the model
+    knows."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Text to show, for a model that was trained on captions; repeat it for more."""
     per_label: int = 1
@@ -48,6 +49,8 @@ class Sample(CompiledSampling):
     """Picture i is generated from seed + i, independently of the others."""
     batch_size: int = 100
     """Pictures generated at once."""
+    compile: bool = False
+    """Compile the denoising step: a minute or more at first, then faster steps. It pays for many pictures."""
     keep_latents: bool = False
     """Also write the latent of each picture to OUTPUT/latents/<index>.safetensors, for `decode` and `resample`."""
     resume: bool = False
@@ -70,8 +73,9 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
-    check_labels(config.model, config.labels)
-    pipeline = load_pipeline(config.model, config.device, config.precision, config.compile)
+    model = chosen_model(config.model, config.labels, config.prompt)
+    check_labels(model, config.labels)
+    pipeline = load_pipeline(model, config.device, config.precision, config.compile)
     known = pipeline.conditioner.label_names
     labels = parse_labels(config.labels, known) if config.labels is not None else list(config.prompt) or known
     if not labels:
@@ -86,7 +90,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     check_seed(config.seed)
     requests = [label for label in labels for _ in range(config.per_label)]
     if config.keep_latents and pipeline.resampler is None:
-        raise InputError(f"model {config.model} works on pixels and has no latents to keep")
+        raise InputError(f"model {model} works on pixels and has no latents to keep")
     how = Generation(
         seed=config.seed,
         latent_size=latent_size,
@@ -98,7 +102,7 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     if config.output.suffix.lower() in (*IMAGE_SUFFIXES, *SUFFIXES):
         if config.keep_latents:
             raise InputError(f"output {config.output} is one file; to keep latents as well, give a folder")
-        return sample_one(pipeline, requests, sizes, how, config.output, config.model)
+        return sample_one(pipeline, requests, sizes, how, config.output, model)
     check_fits_in_memory(sizes, min(len(requests), config.batch_size), 3)
     pictures = Pictures(config.output, requests, sizes, config.keep_latents)
     share = Share.of_this_process()

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from r2id.diffusion.noise_field import finest_grid
 from r2id.errors import InputError
-from r2id.files.images import as_values, flatten, in_channels, pixels
+from r2id.files.images import as_values, flatten, has_colour, in_channels, pixels
+from r2id.files.label_names import labels_like
 from r2id.geometry.canvas import Canvas
 from r2id.geometry.sizes import Size, check_size, listed, size_text
 from r2id.networks.diffuser import R2ID
@@ -56,7 +57,7 @@ def labels_of(class_labels: Any, prompt: str | Sequence[str] | None, known: Sequ
     if not class_labels:
         if not known:
             raise InputError("no prompt given; this model shows what a text says")
-        raise InputError(f"no class_labels given; this model knows {', '.join(known)}")
+        raise InputError(f"no class_labels given; this model knows {labels_like('', known)}")
     return class_labels
 
 
@@ -110,9 +111,18 @@ def check_callback_tensors(names: Collection[str], known: Sequence[str]) -> None
 
 
 def given_picture(image: Any, channels: int) -> Tensor:
-    """Return a PIL image, or a tensor [1, C, H, W] in [−1, 1], as such a tensor of these channels."""
+    """Return a PIL image, or a tensor [1, C, H, W] in [−1, 1], as such a tensor of these channels.
+
+    Raises InputError for anything else, and for colour where channels is 1.
+    """
     if isinstance(image, Image.Image):
-        return as_values(torch.from_numpy(pixels(in_channels(flatten(image, 0, "the image"), channels)))[None])
+        picture = flatten(image, 0, "the image")
+        if channels == 1 and has_colour(picture):
+            raise InputError(
+                "the image has colour, which the grey pictures of this model lose; "
+                "make it grey, or take a model of colour pictures such as flowers"
+            )
+        return as_values(torch.from_numpy(pixels(in_channels(picture, channels)))[None])
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[:2] != (1, channels):
         what = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise InputError(f"image is {what}; it must be a PIL image or a tensor [1, {channels}, height, width]")

@@ -27,6 +27,9 @@ def is_large(size: Size) -> bool:
     return size[0] * size[1] > LARGE
 
 
+MOST_TINT = 8
+"""Levels by which the channels of a grey pixel may differ, as in JPEGs of grey pictures."""
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 # Accepted under any name. Pillow has more, but some start other programs (EPS) or unpack without end.
@@ -188,6 +191,11 @@ def in_channels(picture: Image.Image, channels: int | None) -> Image.Image:
     """Return a flattened picture as grey (1), RGB (3) or unchanged (None)."""
     mode = {None: picture.mode, 1: "L", 3: "RGB"}[channels]
     return picture if picture.mode == mode else picture.convert(mode)
+
+
+def has_colour(picture: Image.Image) -> bool:
+    """Return whether a flattened picture has a pixel whose channels differ by more than `MOST_TINT`."""
+    return picture.mode != "L" and bool((numpy.ptp(numpy.asarray(picture), axis=-1) > MOST_TINT).any())
 
 
 def pixels(picture: Image.Image) -> numpy.ndarray:
