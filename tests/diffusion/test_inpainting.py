@@ -70,7 +70,8 @@ class TestKnownPixels:
         assert pipeline.latents_beside((128, 128), (128, 128)) == (16, 16) > usual
         assert pipeline.latents_beside((96, 160), (96, 160)) == (12, 20)
         assert pipeline.latents_beside((16, 16), (16, 16)) == usual
-        assert pipeline.latents_beside((768, 768), (768, 768)) == (24, 24)
+        assert pipeline.latents_beside((640, 480), (640, 480)) == (80, 60)
+        assert pipeline.latents_beside((3072, 3072), (3072, 3072)) == (96, 96)
 
     def test_a_model_of_pixels(self, make_pipeline):
         pipeline = make_pipeline(None)

@@ -5,6 +5,7 @@ import torch
 from seeds import seeded
 
 from r2id.diffusion.pipeline import R2Pipeline
+from r2id.diffusion.sampling import predict
 from r2id.diffusion.windows import SAMPLES_TOGETHER, Windows
 from r2id.errors import InputError
 from r2id.evaluation.canvases import seam_ratio
@@ -46,12 +47,24 @@ class TestWindows:
         """Without blocks, neighbours and positions, no sample sees another, and windows change nothing."""
         diffuser = make_diffuser(encoder_blocks=0, decoder_blocks=0, radius=None, noise_reference_size=None)
         torch.nn.init.zeros_(diffuser.position.linear.weight)
-        sample, branches = torch.randn(2, 3, 4, 19), list(torch.randn(2, 2, 2, 8))
+        sample, branches, now = torch.randn(2, 3, 4, 19), list(torch.randn(2, 2, 2, 8)), [torch.tensor([0.4])]
         windows = Windows((4, 19), (4, 5), (32, 32))
-        blended = windows.predict(diffuser, sample, torch.tensor([0.4]), branches)
-        whole = diffuser.guidance_branches(sample, torch.tensor([0.4]), branches, (32, 32))
-        for (one,), other in zip(blended, whole, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        (blended,) = predict(diffuser, branches, 3.0, [(32, 32)], [windows], [sample], now)
+        (whole,) = predict(diffuser, branches, 3.0, [(32, 32)], None, [sample], now)
+        torch.testing.assert_close(blended, whole, rtol=1e-4, atol=1e-5)
+
+    def test_those_with_nothing_wanted_are_left_out(self):
+        wanted = torch.zeros(1, 1, 4, 40)
+        wanted[..., 30:] = 1
+        windows, seen = Windows((4, 40), (4, 8), (1, 2)).of(wanted), []
+
+        def predict_ones(some, corners):
+            seen.extend(corners)
+            return torch.ones_like(some)
+
+        blended = windows.blended(predict_ones, torch.randn(2, 3, 4, 40))
+        assert min(column for _, column in seen) + 8 > 30
+        assert blended[..., 30:].eq(1).all() and blended[..., :20].eq(0).all()
 
     def test_windows_are_predicted_as_canvases_of_training_and_a_few_at_once(self, make_diffuser):
         diffuser, calls = make_diffuser(), []
@@ -62,9 +75,8 @@ class TestWindows:
             return [torch.ones_like(sample)]
 
         diffuser.guidance_branches = counted
-        ((one,),) = Windows((8, 2000), (8, 8), (1, 1)).predict(
-            diffuser, torch.randn(2, 3, 8, 2000), torch.tensor([0.4]), branches
-        )
+        windows, sample = Windows((8, 2000), (8, 8), (1, 1)), torch.randn(2, 3, 8, 2000)
+        (one,) = predict(diffuser, branches, 1.0, [(8, 2000)], [windows], [sample], [torch.tensor([0.4])])
         torch.testing.assert_close(one, torch.ones(2, 3, 8, 2000))
         assert len(calls) > 10
         for shape, tokens, canvas in calls:

@@ -16,8 +16,8 @@ from torch.nn import functional
 from r2id.diffusion.arguments import given_mask, given_picture, labels_of
 from r2id.diffusion.inpainting import KnownPicture
 from r2id.diffusion.parts import Parts
-from r2id.diffusion.stages import stages_of
-from r2id.diffusion.windows import Windows
+from r2id.diffusion.stages import stages_of, windows_of
+from r2id.diffusion.windows import SAMPLES_TOGETHER, Windows
 from r2id.errors import InputError
 from r2id.files.images import as_output, check_output_type
 from r2id.geometry.canvas import Canvas, check_canvas, plain
@@ -27,7 +27,7 @@ from r2id.runtime.memory import check_bytes_fit, check_fits_in_memory
 PIXELS_BESIDE = 8
 """Pixels of a given picture along a side of a cell. With 11, photographs that a pyramid encodes and decodes are less
 sharp than the given ones, which shows as a seam; with 8 they are not."""
-MOST_BESIDE = 24**2
+MOST_BESIDE = 96**2
 """Latents that continue a given picture, at most, as time is in proportion to them."""
 MOST_GROWTH = 4
 """Times the side of a picture that outpainting makes it at most. Beyond, hardly any of the latents are known."""
@@ -158,7 +158,10 @@ class Canvases(Parts):
         # Gradients need some 30 features of each sample in each block, in float32.
         config = self.diffuser.config
         features = 30 * config.dim * (config.encoder_blocks + 2 * config.decoder_blocks)
-        check_bytes_fit(4 * features * math.prod(latent_size), f"{size_text(latent_size)} latents with gradients")
+        at_once = math.prod(latent_size)
+        if windows_of([latent_size], self.generation_defaults.most_latents):
+            at_once = min(at_once, SAMPLES_TOGETHER)
+        check_bytes_fit(4 * features * at_once, f"{size_text(latent_size)} latents with gradients")
         if next(self.diffuser.parameters()).is_inference():
             raise InputError(
                 "the model was loaded in torch.inference_mode, which leaves no gradients; load it outside of it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from copy import copy
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from r2id.diffusion.prediction import perfect_prediction, predicted_sample, signal_and_spread
+from r2id.diffusion.windows import Corner, Windows
 from r2id.geometry.canvas import Canvas
 from r2id.geometry.coordinates import Grid
 from r2id.geometry.sizes import Size
@@ -23,6 +25,10 @@ neighbours too. Before, these are a smooth continuation of the picture."""
 
 GUIDANCE = 4.0
 """Weight of the known samples' error. At 1, half of the seam stays; from 5 on, the edge is smoother than the rest."""
+
+MOST_ENCODED_AGAIN = 32**2
+"""Most latents of a grid where known cells are encoded again. On finer ones, the picture of the coarser grid is beside
+them from the start."""
 
 
 class KnownPicture:
@@ -59,6 +65,7 @@ class KnownPicture:
         alpha_bar: Tensor,
         kind: Prediction,
         done: float,
+        windows: Windows | None = None,
     ) -> Tensor:
         """Return a prediction [B, C, h, w] that is perfect where samples are known, and goes on from there.
 
@@ -68,23 +75,33 @@ class KnownPicture:
         derivative of known x̂ by x_t (ΠGDM, Song et al. 2023, "Pseudoinverse-guided diffusion models").
 
         Args:
-            network: returns [prediction] for [x_t] and [ᾱ].
+            network: returns [prediction] for [x_t] and [ᾱ] of the whole canvas, or of several windows.
             noisy, alpha_bar, kind: as for `predicted_sample`.
             done: share of the steps that are done.
+            windows: those to predict in, each as a known picture of its own.
         """
-        with torch.enable_grad():
-            noisy = noisy.detach().float().requires_grad_()
-            (prediction,) = network([noisy], [alpha_bar])
-            sample = predicted_sample(prediction.float(), noisy, alpha_bar, kind)
-            error = (self.clean - sample) * self.cells
-            (guidance,) = torch.autograd.grad(-0.5 * error.square().sum(), noisy)
-        noisy, prediction, sample = noisy.detach(), prediction.detach().float(), sample.detach()
-        signal, _ = signal_and_spread(alpha_bar)
-        change = GUIDANCE * signal * guidance
-        if self.resampler and done >= ENCODED_AGAIN:
-            self.clean = self._encoded(self.completed(self._decoded(sample + change)))
-        # A change of x̂ alone changes a prediction as if x_t were 0.
-        prediction = prediction + perfect_prediction(change, torch.zeros_like(noisy), alpha_bar, kind)
+        noisy = noisy.detach().float()
+
+        def guided(some: Tensor, clean: Tensor, cells: Tensor) -> Tensor:
+            with torch.enable_grad():
+                some.requires_grad_()
+                (prediction,) = network([some], [alpha_bar])
+                sample = predicted_sample(prediction.float(), some, alpha_bar, kind)
+                (guidance,) = torch.autograd.grad(-0.5 * ((clean - sample) * cells).square().sum(), some)
+            change = GUIDANCE * signal_and_spread(alpha_bar)[0] * guidance
+            # A change of x̂ alone changes a prediction as if x_t were 0.
+            return prediction.detach().float() + perfect_prediction(change, torch.zeros_like(some), alpha_bar, kind)
+
+        def guided_windows(some: Tensor, corners: Sequence[Corner]) -> Tensor:
+            assert windows
+            return guided(some, *(torch.cat([windows.crop(each, one) for one in corners]) for each in given))
+
+        given = [self.clean.expand_as(noisy), self.cells.expand(len(noisy), -1, -1, -1)]
+        prediction = windows.blended(guided_windows, noisy) if windows else guided(noisy, *given)
+        noisy.requires_grad_(False)
+        if self.resampler and done >= ENCODED_AGAIN and math.prod(self.latent_size) <= MOST_ENCODED_AGAIN:
+            sample = predicted_sample(prediction, noisy, alpha_bar, kind)
+            self.clean = self._encoded(self.completed(self._decoded(sample)))
         return torch.lerp(prediction, perfect_prediction(self.clean, noisy, alpha_bar, kind), self.cells)
 
     def completed(self, picture: Tensor) -> Tensor:

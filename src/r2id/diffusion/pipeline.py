@@ -293,6 +293,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
                 if known:
                     known = known.refined(paths[0].sample, grids[0])
                     starts = [known.clean]
+                    within = within and [one.of(1 - known.cells) for one in within]
                 else:
                     each = zip(paths, grids, canvases, strict=True)
                     starts = [refined(self.resampler, path.sample, grid, canvas) for path, grid, canvas in each]
@@ -357,13 +358,14 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
         kind, scheduler = self.diffuser.config.prediction_type, paths[0].scheduler
         time = float(scheduler.timesteps[step]) / scheduler.config.num_train_timesteps
         branches = conditions if is_guided(time, self.guidance_scale, guidance_interval) else conditions[:1]
-        network = partial(predict, self.diffuser, branches, self.guidance_scale, canvases, windows)
+        network = partial(predict, self.diffuser, branches, self.guidance_scale)
         noisy, alpha_bars = zip(*(path.noisy(step) for path in paths), strict=True)
         if known:
-            done = step / paths[0].steps.stop
-            predictions: Sequence[Tensor] = [known.predict(network, noisy[0], alpha_bars[0], kind, done)]
+            done, within = step / paths[0].steps.stop, windows[0] if windows else None
+            whole = partial(network, [within.canvas] if within else canvases, None)
+            predictions: Sequence[Tensor] = [known.predict(whole, noisy[0], alpha_bars[0], kind, done, within)]
         else:
-            predictions = network(noisy, alpha_bars)
+            predictions = network(canvases, windows, noisy, alpha_bars)
         for path, prediction in zip(paths, predictions, strict=True):
             path.advance(step, prediction, kind)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -96,16 +97,20 @@ def predict(
     """Return a prediction for each canvas.
 
     Args:
-        branches: tokens of the conditions, and with guidance those of no condition too.
+        branches: tokens [B, T, D] of the conditions, and with guidance those of no condition too.
         windows: those that each canvas is predicted in; by default all are predicted as one set of samples.
-        samples, alpha_bars: x_t [B, C, h, w] and its ᾱ [1] of each canvas.
+        samples, alpha_bars: x_t [N·B, C, h, w], of N pictures for each condition, and its ᾱ [1] of each canvas.
     """
-    samples = [sample.to(diffuser.dtype) for sample in samples]
     if windows:
-        each = zip(windows, samples, alpha_bars, strict=True)
-        by_canvas = [one.predict(diffuser, sample, alpha_bar, branches) for one, sample, alpha_bar in each]
-        predictions = [[one for (one,) in branch] for branch in zip(*by_canvas, strict=True)]
-    elif len(samples) > 1:
+        whole = partial(predict, diffuser, branches, guidance_scale)
+
+        def in_windows(one: Windows, sample: Tensor, alpha_bar: Tensor) -> Tensor:
+            return one.blended(lambda some, _: whole([one.canvas], None, [some], [alpha_bar])[0], sample)
+
+        return list(map(in_windows, windows, samples, alpha_bars))
+    samples = [sample.to(diffuser.dtype) for sample in samples]
+    branches = [tokens.repeat(len(samples[0]) // len(tokens), 1, 1) for tokens in branches]
+    if len(samples) > 1:
         predictions = diffuser.joint_branches(samples, alpha_bars, branches, canvases)
     else:
         predictions = [[one] for one in diffuser.guidance_branches(samples[0], alpha_bars[0], branches, canvases[0])]

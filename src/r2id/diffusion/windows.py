@@ -7,8 +7,9 @@ are linear in the samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,8 +18,10 @@ from r2id.geometry.canvas import Canvas
 from r2id.geometry.coordinates import Grid, canvas_extent, pixel_centres
 from r2id.geometry.kernels import raised_cosine
 from r2id.geometry.sizes import Size
-from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
+
+Corner: TypeAlias = tuple[int, int]
+"""Row and column of a window's top left sample."""
 
 SAMPLES_TOGETHER = 4096
 """Samples, over windows and batch, that are predicted at once."""
@@ -32,11 +35,13 @@ class Windows:
         grid: height and width of all latents.
         size: of a window; at most those of the grid.
         canvas: proportions of a window.
+        wanted: which samples are wanted, [1, 1, h, w]; None for all. Windows without any are left out.
     """
 
     grid: Size
     size: Size
     canvas: Canvas
+    wanted: Tensor | None = field(default=None, compare=False)
 
     @classmethod
     def over(cls, picture: Size, canvas: Canvas, size: Size) -> Windows:
@@ -55,40 +60,44 @@ class Windows:
         )
         return cls((height, width), size, canvas)
 
-    def corners(self) -> list[tuple[int, int]]:
+    def corners(self) -> list[Corner]:
         """Return the top left sample of each window. Neighbours overlap by half or more."""
         rows, columns = (_starts(count, window) for count, window in zip(self.grid, self.size, strict=True))
-        return [(row, column) for row in rows for column in columns]
+        corners = [(row, column) for row in rows for column in columns]
+        return [one for one in corners if self.wanted is None or self.crop(self.wanted, one).any()]
 
-    def crop(self, samples: Tensor, corner: tuple[int, int]) -> Tensor:
+    def of(self, wanted: Tensor) -> Windows:
+        """Return the windows that hold a sample that is wanted, of [1, 1, h, w]."""
+        return replace(self, wanted=wanted)
+
+    def crop(self, samples: Tensor, corner: Corner) -> Tensor:
         """Return the samples [..., h, w] of a window."""
         (row, column), (height, width) = corner, self.size
         return samples[..., row : row + height, column : column + width]
 
-    def predict(
-        self, diffuser: R2ID, sample: Tensor, alpha_bar: Tensor, branches: Sequence[Tensor]
-    ) -> list[list[Tensor]]:
-        """Return `guidance_branches` of a canvas [B, C, h, w] of any size, in windows: a list of one for each branch.
+    def blended(self, predict: Callable[[Tensor, Sequence[Corner]], Tensor], sample: Tensor) -> Tensor:
+        """Return a prediction [B, C, h, w] for a canvas of any size, in windows.
 
-        Where windows overlap, predictions are averaged, with weights that fall towards a window's edges.
+        Where windows overlap, predictions are averaged, with weights that fall towards a window's edges. Where there is
+        none, the prediction is 0.
+
+        Args:
+            predict: from the samples [N·B, C, h, w] of N windows, and their N corners, to the predictions.
+            sample: [B, C, h, w].
         """
         rows, columns = (_fall(pixel_centres(count, device=sample.device)) for count in self.size)
         weight = rows[:, None] * columns
-        sums = [torch.zeros_like(sample, dtype=torch.float32) for _ in branches]
+        summed = torch.zeros_like(sample, dtype=torch.float32)
         total = torch.zeros_like(sample[:1, :1], dtype=torch.float32)
         corners, batch = self.corners(), len(sample)
         together = max(1, SAMPLES_TOGETHER // (batch * math.prod(self.size)))
         for first in range(0, len(corners), together):
             some = corners[first : first + together]
-            windows = torch.cat([self.crop(sample, corner) for corner in some])
-            tokens = [branch.repeat(len(some), 1, 1) for branch in branches]
-            predictions = diffuser.guidance_branches(windows, alpha_bar, tokens, self.canvas)
-            for summed, prediction in zip(sums, predictions, strict=True):
-                for corner, part in zip(some, prediction.split(batch), strict=True):
-                    self.crop(summed, corner).add_(part.float() * weight)
-            for corner in some:
+            predictions = predict(torch.cat([self.crop(sample, corner) for corner in some]), some)
+            for corner, part in zip(some, predictions.split(batch), strict=True):
+                self.crop(summed, corner).add_(part.float() * weight)
                 self.crop(total, corner).add_(weight)
-        return [[(summed / total).to(sample.dtype)] for summed in sums]
+        return (summed / total.clamp_min(1e-6)).to(sample.dtype)
 
     def decode(self, resampler: R2IR, latents: Tensor, size: Size) -> Tensor:
         """Return pictures [B, C, H, W] of `size`, decoded in windows, whose colours are blended as predictions are.
