@@ -118,7 +118,8 @@ class TestPanorama:
             (SIZES, "--panorama is given with 2 sizes"),
             ((*SIZES, "--joint"), "--panorama is given with 2 sizes"),
             (("--size", "8x40", "--keep-latents"), "--panorama and --keep-latents are both given"),
-            (("--size", "9000000000x10"), "GiB"),
+            (("--size", "9000000000x10"), "1 times 9000000000x10"),
+            (("--size", "1x10000000"), "1 times 1x10000000, with 8x80000000 latents, needs"),
         ],
     )
     def test_what_cannot_be_is_said_in_one_sentence(self, command, tmp_path, options, sentence):

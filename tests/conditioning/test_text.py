@@ -10,6 +10,7 @@ from transformers import BertConfig, BertModel
 
 from r2id.batch.pictures import Pictures
 from r2id.cli import main
+from r2id.conditioning.labels import LabelConditioner
 from r2id.conditioning.text import TextConditioner, load_text_encoder, text_states
 from r2id.data.captions import Captions
 from r2id.data.loading import load_images
@@ -130,6 +131,51 @@ class TestPipeline:
             make_pipeline()(prompt="a cat")
         with pytest.raises(InputError, match="encoder is not exported"):
             export_onnx(text_pipeline, tmp_path)
+
+
+class TestParts:
+    """Parts that do not fit each other are told of where the pipeline is made or loaded."""
+
+    def parts(self, pipeline: R2Pipeline, **others) -> dict:
+        names = ("diffuser", "conditioner", "resampler", "text_encoder", "tokenizer")
+        return {name: getattr(pipeline, name) for name in names} | others
+
+    @pytest.mark.parametrize(
+        ("others", "sentence"),
+        [
+            ({"text_encoder": None}, "text_encoder is missing; a TextConditioner needs"),
+            ({"tokenizer": None}, "tokenizer is missing"),
+            ({"text_encoder": None, "tokenizer": None}, "text_encoder and tokenizer are missing"),
+            ({"conditioner": TextConditioner(6, dim=8)}, "text_encoder has states of 8 channels .* reads 6"),
+            ({"conditioner": TextConditioner(8, dim=12)}, "conditioner makes tokens of 12 channels .* reads 8"),
+            (
+                {"conditioner": LabelConditioner(dim=12), "text_encoder": None},
+                "conditioner makes tokens of 12 channels .* reads 8",
+            ),
+            (
+                {"conditioner": LabelConditioner(dim=8)},
+                "text_encoder is a CLIPTextModel, of which a LabelConditioner reads nothing",
+            ),
+        ],
+    )
+    def test_in_one_sentence(self, text_pipeline, others, sentence):
+        R2Pipeline(**self.parts(text_pipeline))
+        with pytest.raises(InputError, match=sentence) as caught:
+            R2Pipeline(**self.parts(text_pipeline, **others))
+        assert "\n" not in str(caught.value)
+
+    def test_the_resampler_has_the_latents_of_the_diffuser(self, text_pipeline, make_resampler):
+        with pytest.raises(InputError, match="resampler has latents of 5 channels and the diffuser generates 3"):
+            R2Pipeline(**self.parts(text_pipeline, resampler=make_resampler(latent_channels=5)))
+
+    def test_another_encoder_in_a_folder_is_told_of(self, text_pipeline, tmp_path):
+        text_pipeline.save_pretrained(tmp_path)
+        BertModel(BertConfig(**TEXT | {"hidden_size": 12})).save_pretrained(tmp_path / "text_encoder")
+        index = json.loads((tmp_path / "model_index.json").read_text())
+        index["text_encoder"] = ["transformers", "BertModel"]
+        (tmp_path / "model_index.json").write_text(json.dumps(index))
+        with pytest.raises(InputError, match="text_encoder has states of 12 channels and the conditioner reads 8"):
+            R2Pipeline.from_pretrained(tmp_path)
 
 
 class TestTraining:

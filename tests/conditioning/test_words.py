@@ -99,6 +99,28 @@ class TestReading:
     def test_a_text_without_a_known_word_says_nothing_and_is_told_of(self, conditioner, caplog, text):
         assert torch.equal(conditioner.read([text]), conditioner.read([None]))
         assert caplog.messages[-1] == f"no word of the text {text!r} is known, so the picture may show anything"
+        assert len(caplog.messages) == 1
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("красное red сердце", "the words 'красное', 'сердце' are not known, and left out"),
+            ("a b c red d e b", "the words 'b', 'c', 'd' and 1 more are not known, and left out"),
+            (
+                "rockett hearts кот",
+                "the words 'rockett', 'hearts' are not known, and read as 'rocket', 'heart'; "
+                "the word 'кот' is not known, and left out",
+            ),
+            ("кот red кот", "the word 'кот' is not known, and left out"),
+            ("red " * 70 + "кот", "a text has 71 words, and the first 64 are read"),
+            ("кот red x " * 50, "a text has 150 words, and the first 64 are read; the words 'кот', 'x' are not known"),
+            ("кот " * 150, f"no word of the text {'кот ' * 10!r} is known"),
+        ],
+    )
+    def test_what_is_not_known_of_a_text_is_one_line(self, conditioner, caplog, text, told):
+        conditioner.read([text])
+        (line,) = caplog.messages
+        assert line.startswith(told)
 
     def test_an_enormous_text_is_read_at_its_beginning(self, conditioner, caplog):
         read = conditioner.read(["red heart " * 100_000])

@@ -31,6 +31,8 @@ ALIKE = 0.8
 """Least similarity, from 0 to 1, of a word to the known one that it is read as."""
 SHORTEST_ALIKE = 4
 """Least letters of a word that is read as another. Of fewer, too many are similar."""
+MOST_TOLD = 3
+"""Most unknown words of a text that its remark names."""
 ARTICLE = "a"
 """The bundled vectors have no single letters, and nobody misses this one."""
 
@@ -134,19 +136,18 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         """Return indices of the words of texts for `forward`, int64 [B, L]; None means no text.
 
         An unknown word is read as the known one that is spelled most like it, or left out; at most MOST_WORDS words are
-        read. The log has one sentence for each.
+        read. The log has one line for each text of which this is true.
         """
         read = [self._read(text) for text in texts]
-        for _, remarks in read:
-            for remark in remarks:
-                self._tell(remark)
+        for _, remark in read:
+            self._tell(remark)
         rows = [[0, *indices] for indices, _ in read]
         longest = max(map(len, rows), default=1)
         return torch.tensor([row + [PADDING] * (longest - len(row)) for row in rows])
 
     def remarks(self, texts: Sequence[str | int | None]) -> list[str]:
-        """Return a sentence for each thing in the texts that is not read, or read as another."""
-        return list(dict.fromkeys(remark for text in texts for remark in self._read(text)[1]))
+        """Return a line for each text of which something is not read, or read as another."""
+        return list(filter(None, dict.fromkeys(self._read(text)[1] for text in texts)))
 
     def forward(self, words: Tensor) -> Tensor:
         """Map indices of words [B, L] from `read` to tokens [B, num_tokens, dim]."""
@@ -159,23 +160,25 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
             x = block(x, present)
         return self.reader(x, present)
 
-    def _read(self, text: str | int | None) -> tuple[list[int], list[str]]:
-        """Return the indices of the words of a text, and the remarks on it."""
+    def _read(self, text: str | int | None) -> tuple[list[int], str]:
+        """Return the indices of the words of a text, and a remark on what is not read as it is, or ""."""
         if text is None:
-            return [], []
-        words, found, remarks = words_of(str(text)), [], []
+            return [], ""
+        words = words_of(str(text))
+        read = {word: self._known(word) for word in words[:MOST_WORDS]}
+        found = [self.vocabulary[known] for word in words[:MOST_WORDS] if (known := read[word]) is not None]
+        if not found:
+            return [], f"no word of the text {str(text)[:40]!r} is known, so the picture may show anything"
+        remarks = []
         if len(words) > MOST_WORDS:
             remarks.append(f"a text has {len(words)} words, and the first {MOST_WORDS} are read")
-        for word in words[:MOST_WORDS]:
-            known = self._known(word)
-            if known is not None:
-                found.append(self.vocabulary[known])
-            if known != word and word != ARTICLE:
-                how = f"read as {known!r}" if known else "left out"
-                remarks.append(f"the word {word[:40]!r} is not known, and {how}")
-        if not found:
-            remarks.append(f"no word of the text {str(text)[:40]!r} is known, so the picture may show anything")
-        return found, remarks
+        replaced = {word: known for word, known in read.items() if known not in (word, None)}
+        left_out = [word for word, known in read.items() if known is None and word != ARTICLE]
+        for unknown, how in ((list(replaced), f"read as {_listed(list(replaced.values()))}"), (left_out, "left out")):
+            if unknown:
+                verb = "word {} is" if len(unknown) == 1 else "words {} are"
+                remarks.append(f"the {verb.format(_listed(unknown))} not known, and {how}")
+        return found, "; ".join(remarks)
 
     def _known(self, word: str) -> str | None:
         """Return a word, or the known one that is spelled most like it; None if none is alike."""
@@ -186,10 +189,15 @@ class WordConditioner(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         return next(iter(difflib.get_close_matches(word, self.vocabulary, 1, ALIKE)), None)
 
     def _tell(self, sentence: str) -> None:
-        """Log a sentence once."""
-        if sentence not in self._told:
+        """Log a sentence once; "" is none."""
+        if sentence and sentence not in self._told:
             self._told.add(sentence)
             logger.warning(sentence)
+
+
+def _listed(words: Sequence[str | None]) -> str:
+    more = f" and {len(words) - MOST_TOLD} more" if len(words) > MOST_TOLD else ""
+    return ", ".join(repr(str(word)[:40]) for word in words[:MOST_TOLD]) + more
 
 
 def shared_vectors(of: dict[str, Any]) -> Tensor:

@@ -91,17 +91,23 @@ def check_memory(
     count: int,
     latent_sizes: Sequence[Size],
     sizes: Sequence[Size],
+    canvases: Sequence[Canvas],
     image_channels: int,
     *,
     draws_noise: bool,
 ) -> None:
-    """Raise InputError if `count` pictures of every size, their noise or the diffuser's features exceed the memory."""
+    """Raise InputError if `count` pictures of every size, their noise or the diffuser's features exceed the memory.
+
+    Latents may follow from the pictures, so the error names both; `canvases` are those of latents without pictures.
+    """
     check_fits_in_memory(sizes, count, image_channels)
+    asked, latents = (", ".join(map(size_text, some)) for some in (sizes or canvases, latent_sizes))
+    what = f"{count} times {asked}, with {latents} latents,"
     # Features of a sample in a block, four times as many in the feed-forward.
-    check_fits_in_memory(latent_sizes, count, 4 * diffuser.config.dim)
+    check_fits_in_memory(latent_sizes, count, 4 * diffuser.config.dim, what)
     if draws_noise:
         # The field on its finest grid, and the parts that compose it.
-        check_fits_in_memory([finest_grid(one) for one in latent_sizes], count, 2 * diffuser.config.channels)
+        check_fits_in_memory([finest_grid(one) for one in latent_sizes], count, 2 * diffuser.config.channels, what)
 
 
 def check_callback_tensors(names: Collection[str], known: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from r2id.conditioning.text import TextConditioner, text_states
 from r2id.conditioning.words import WordConditioner
 from r2id.diffusion.defaults import GenerationDefaults
 from r2id.diffusion.schedule import check_scheduler
+from r2id.errors import InputError
 from r2id.files.checksums import checksum
 from r2id.files.images import as_output, check_output_type
 from r2id.geometry.canvas import Canvas, canvas_of, check_canvas, plain
@@ -22,6 +23,35 @@ from r2id.networks.batches import decode_some_at_once
 from r2id.networks.diffuser import R2ID
 from r2id.networks.resampler import R2IR
 from r2id.runtime.memory import check_fits_in_memory
+
+
+def check_parts(diffuser: R2ID, conditioner: Any, resampler: R2IR | None, text_encoder: Any, tokenizer: Any) -> None:
+    """Raise InputError unless the parts of a pipeline fit each other."""
+    kind, dim = type(conditioner).__name__, conditioner.config.dim
+    reads_states = isinstance(conditioner, TextConditioner)
+    if text_encoder is not None and not reads_states:
+        raise InputError(
+            f"text_encoder is a {type(text_encoder).__name__}, of which a {kind} reads nothing; "
+            "leave it out, or give a TextConditioner"
+        )
+    missing = [name for name, one in (("text_encoder", text_encoder), ("tokenizer", tokenizer)) if one is None]
+    if reads_states and missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise InputError(f"{' and '.join(missing)} {verb} missing; a {kind} needs those that it was trained with")
+    if reads_states and (width := text_encoder.config.hidden_size) != (read := conditioner.config.text_dim):
+        raise InputError(
+            f"text_encoder has states of {width} channels and the conditioner reads {read}; "
+            "give the one that it was trained with"
+        )
+    if dim != (read := diffuser.config.token_dim):
+        raise InputError(
+            f"conditioner makes tokens of {dim} channels and the diffuser reads {read}; give those of one training"
+        )
+    if resampler and (channels := resampler.config.latent_channels) != (made := diffuser.config.channels):
+        raise InputError(
+            f"resampler has latents of {channels} channels and the diffuser generates {made}; "
+            "give the one whose latents it learnt"
+        )
 
 
 class Parts:

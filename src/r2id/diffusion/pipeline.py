@@ -36,6 +36,7 @@ from r2id.diffusion.folders import add_code, fetch, importable
 from r2id.diffusion.guidance import check_guidance, is_guided
 from r2id.diffusion.inpainting import KnownPicture
 from r2id.diffusion.noise_field import same_field
+from r2id.diffusion.parts import check_parts
 from r2id.diffusion.sampling import Trajectory, predict
 from r2id.diffusion.schedule import scheduler_prediction
 from r2id.diffusion.stages import refined, stages_of, windows_of
@@ -80,7 +81,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
         generation_defaults: fields of `GenerationDefaults`, saved with the model; missing ones follow from the
             networks.
     Raises:
-        InputError: for generation_defaults that a call would refuse.
+        InputError: for parts that do not fit each other, and generation_defaults that a call would refuse.
     """
 
     _optional_components = ["resampler", "scheduler", "text_encoder", "tokenizer"]
@@ -100,6 +101,7 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
         super().__init__()
         if resampler is None and diffuser.config.latents_of:
             resampler = R2IR.of_description(diffuser.config.latents_of, diffuser.dtype).to(diffuser.device)
+        check_parts(diffuser, conditioner, resampler, text_encoder, tokenizer)
         defaults = GenerationDefaults.of(diffuser, resampler, generation_defaults)
         self.register_to_config(generation_defaults=asdict(defaults))
         # At pure noise, a velocity says something of the picture, and predicted noise nothing, so its first step starts
@@ -267,7 +269,9 @@ class R2Pipeline(Publishing, PipelineSwitches, Canvases, Compiled, DiffusionPipe
             sizes = [defaults.size]
         if output_type == "latent":
             sizes = []
-        check_memory(self.diffuser, len(labels), latent_sizes, sizes, self.image_channels, draws_noise=latents is None)
+        check_memory(
+            self.diffuser, len(labels), latent_sizes, sizes, canvases, self.image_channels, draws_noise=latents is None
+        )
         self.check_scheduler(num_inference_steps)
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs

@@ -103,7 +103,7 @@ def check_region(region: Region, size: Size) -> Region:
     return region
 
 
-def size_text(size: Sequence[int]) -> str:
+def size_text(size: Sequence[float]) -> str:
     """(27, 18) → "27x18"."""
     return "x".join(map(str, size))
 

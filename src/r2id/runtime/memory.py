@@ -14,10 +14,13 @@ CHUNK_PIXELS = 1 << 18
 """Pixels of an image that are encoded at once."""
 
 
-def check_fits_in_memory(sizes: Sequence[Sequence[int]], count: int, channels: int) -> None:
-    """Raise InputError if `count` pictures of every size, as float32, joined and as bytes, exceed free memory."""
+def check_fits_in_memory(sizes: Sequence[Sequence[int]], count: int, channels: int, what: str | None = None) -> None:
+    """Raise InputError if `count` pictures of every size, as float32, joined and as bytes, exceed free memory.
+
+    The error names them, or `what` they are for.
+    """
     needed = sum(map(math.prod, sizes)) * count * channels * (4 + 4 + 1)
-    check_bytes_fit(needed, f"{count} times {', '.join(map(size_text, sizes))}")
+    check_bytes_fit(needed, what or f"{count} times {', '.join(map(size_text, sizes))}")
 
 
 def check_bytes_fit(needed: int, what: str) -> None:
