@@ -19,8 +19,9 @@ from r2id.evaluation.colour_features import ColourFeatures
 from r2id.evaluation.colour_heads import CaptionVectors, match_captions, probe_classes
 from r2id.evaluation.colour_judge import ColourJudging, is_judged_in_colour
 from r2id.evaluation.evaluate import evaluate
-from r2id.evaluation.generation import Judged, Reference
+from r2id.evaluation.generation import Reference
 from r2id.evaluation.images import some_of_every_label
+from r2id.evaluation.judge import Judged
 from r2id.evaluation.metrics import frechet_distance, nearer_than_real, nearest
 from r2id.evaluation.plan import Plan
 from r2id.evaluation.report import read_evaluation
@@ -85,6 +86,14 @@ class TestHeads:
         found = recognise(areas(test.batch(slice(None))), torch.zeros(60))
         assert (found == test.labels).float().mean() > 0.85
 
+        # The same scores as those of the classes, turned and without what all classes share.
+        seen = areas(test.batch(slice(None)))
+        logits = recognise.logits(seen)
+        alike = logits - logits.mean(1, keepdim=True)
+        torch.testing.assert_close(
+            torch.cdist(recognise.scores(seen), recognise.scores(seen)), torch.cdist(alike, alike), rtol=1e-3, atol=0.05
+        )
+
     def test_a_class_without_a_training_picture_is_named(self):
         with pytest.raises(InputError, match="no training picture of 'teal'"):
             probe_classes(torch.randn(2, 3), ["red", "blue"], ["blue", "teal"])
@@ -127,7 +136,9 @@ class TestDistances:
         judge = judging(coloured(240, 2), red).judge(of_colours(), coloured(24, 3))
         smeared = functional.avg_pool2d(red.batch(slice(150, None)), 5, 1, 2, count_include_pad=False)
         sets = (red.batch(slice(150)), red.batch(slice(150, None)), smeared, other.batch(slice(150)))
-        first, half, blurred, another = (judge.look(pictures, torch.zeros(150, dtype=int))[0] for pictures in sets)
+        first, half, blurred, another = (
+            judge.look(pictures, torch.zeros(150, dtype=int)).features for pictures in sets
+        )
         distances = [frechet_distance(first, features) for features in (half, blurred, another)]
         assert distances == sorted(distances) and distances[2] > 10 * distances[0]
 
@@ -141,10 +152,26 @@ class TestJudge:
         assert row["accuracy"] > 0.85 and 0 < row["nearer to training"] < 1 and row["intra-class distance ratio"] == 1
         assert Judged.of(judge, test.batch([0, 1]), torch.zeros(2)).features.shape == (2, 48)
 
+    def test_pictures_of_other_classes_are_far_by_the_class_judge_and_each_class_has_its_accuracy(self, of_colours):
+        test = coloured(240, 1)
+        judge = judging(coloured(240, 0), test).judge(of_colours(), test)
+        real = Judged.of(judge, test.batch(slice(None)), judge.labels(test))
+        others, wrong = coloured(240, 2), "black"
+        same = Judged.of(judge, others.batch(slice(None)), judge.labels(others))
+        # Pictures of yellow in place of black ones.
+        swapped = others.picked([9 if index % 12 == 4 else index for index in range(240)])
+        far = Judged.of(judge, swapped.batch(slice(None)), judge.labels(others))
+        near, beyond = judge.further(same, real), judge.further(far, real)
+        assert beyond["Fréchet, class judge"] > 3 * near["Fréchet, class judge"] > 0
+        assert beyond["accuracy by class"].keys() == set(COLOURS) and beyond["accuracy by class"][wrong] == 0
+        assert {**near["accuracy by class"], wrong: 0} == beyond["accuracy by class"]
+        assert sum(near["accuracy by class"].values()) / 12 == pytest.approx(same.accuracy())
+
     def test_real_pictures_of_texts_are_recognised(self, text_pipeline):
         train, test = of_texts(coloured(240, 0)), of_texts(coloured(60, 1))
         judge = judging(train, test).judge(text_pipeline, test)
-        assert Reference.of(judge, test, (8, 8)).row(60)["accuracy"] > 0.8
+        row = Reference.of(judge, test, (8, 8)).row(60)
+        assert row["accuracy"] > 0.8 and "Fréchet, class judge" not in row and "accuracy by class" not in row
         with pytest.raises(InputError, match="does not know 'a teal square'"):
             judge.labels(replace(test, captions=("a teal square", *test.captions[1:])))
         with pytest.raises(InputError, match=r"the data \(colours 0\) has no captions"):

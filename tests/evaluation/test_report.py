@@ -36,6 +36,21 @@ def test_without_a_file_rows_are_only_printed(tmp_path, capsys):
     assert "0.25" in capsys.readouterr().out
 
 
+def test_figures_by_class_are_kept_and_the_best_and_worst_printed(tmp_path, capsys):
+    by_class = {f"class {number}": number / 10 for number in range(11)}
+    report = Report({"count": 7}, tmp_path / "figures.json")
+    report.add("generation", [{"latents": "4x4", "accuracy": 0.5, "accuracy by class": by_class}])
+    assert json.loads((tmp_path / "figures.json").read_text())["generation"][0]["accuracy by class"] == by_class
+    *_, heading, row, extremes = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["latents", "accuracy"] and row.split() == ["4x4", "0.5"]
+    best = ", ".join(f"class {number} {figure_text(number / 10)}" for number in (10, 9, 8, 7))
+    worst = ", ".join(f"class {number} {figure_text(number / 10)}" for number in (3, 2, 1, 0))
+    assert extremes == f"    accuracy by class: {best}, 3 others, {worst}"
+    few = {"rose": 0.25, "iris": 0.5}
+    report.add("generation", [{"latents": "4x4", "accuracy": 0.5, "accuracy by class": few}])
+    assert capsys.readouterr().out.splitlines()[-1] == "    accuracy by class: iris 0.5, rose 0.25"
+
+
 def test_the_file_is_json_even_where_a_figure_is_infinite_or_none(tmp_path, capsys):
     def refused(constant):
         raise AssertionError(constant)

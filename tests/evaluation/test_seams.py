@@ -5,6 +5,7 @@ import torch
 
 from r2id.data.dataset import ImageDataset
 from r2id.evaluation.canvases import measure_joint, measure_outpainting, proportions, seam_ratio
+from r2id.evaluation.judge import Judged
 
 SAMPLING = {"num_inference_steps": 2}
 
@@ -83,7 +84,8 @@ class FixedJudge:
     def look(self, pictures, labels):
         self.sizes.append(tuple(pictures.shape[-2:]))
         taken = torch.tensor([self.found.pop(0) for _ in pictures])
-        return torch.zeros(len(pictures), 2), torch.zeros(len(pictures), 2), taken
+        nothing = torch.zeros(len(pictures), 2)
+        return Judged(nothing, nothing, labels, taken, nothing)
 
 
 def test_subjects_of_joint_samples_are_compared_over_all_canvases(make_pipeline, pictures):

@@ -81,7 +81,13 @@ class TestCards:
             },
             "reconstruction": [*rows, {"latents": "4x4", "pictures": "8x8", "MSE": 0.9, "method": "Lanczos"}],
             "generation": [
-                {"latents": "real", "pictures": "8x8", "accuracy": 1.0, "Fréchet": 0.0},
+                {
+                    "latents": "real",
+                    "pictures": "8x8",
+                    "accuracy": 1.0,
+                    "Fréchet": 0.0,
+                    "accuracy by class": {"3": 1.0},
+                },
                 {"latents": "4x4", "pictures": "8x8", "accuracy": 0.75, "Fréchet": None},
             ],
             "denoising_error": [{"latents": "4x4", "t": 0.5, "error": 1.0}],

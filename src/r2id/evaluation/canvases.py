@@ -12,8 +12,7 @@ from torch import Tensor
 from r2id.data.dataset import ImageDataset
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.evaluation.denoising_error import conditions_of
-from r2id.evaluation.generation import Judged
-from r2id.evaluation.judge import Judge
+from r2id.evaluation.judge import Judge, Judged
 from r2id.geometry.sizes import Size, size_text
 from r2id.runtime.progress import uncounted
 

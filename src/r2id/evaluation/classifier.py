@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -20,6 +21,7 @@ from torch.nn import functional
 from r2id.data.dataset import ImageDataset
 from r2id.data.loading import load_images
 from r2id.errors import InputError
+from r2id.evaluation.judge import Judged
 from r2id.networks.loading import CheckedLoading
 from r2id.runtime.precision import autocast
 
@@ -74,13 +76,14 @@ class DigitClassifier(CheckedLoading, ModelMixin, ConfigMixin):  # type: ignore[
         """Return the digits [N] of a data set. Raises InputError if it has none, others, or colour."""
         return digit_labels(data)
 
-    def look(self, pictures: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def look(self, pictures: torch.Tensor, labels: torch.Tensor) -> Judged:
         """Return features [N, 64], grey pixels at 32x32 [N, 1024] and predicted digits [N] of pictures [N, C, H, W]."""
         grey = as_judged(pictures.mean(1, keepdim=True))
         features = self.features(grey)
-        return features, grey.flatten(1), self.head(features).argmax(1)
+        scores = features.new_empty(len(features), 0)
+        return Judged(features, grey.flatten(1), labels, self.head(features).argmax(1), scores)
 
-    def further(self, features: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
+    def further(self, judged: Judged, real: Judged) -> dict[str, Any]:
         """Return no further figures."""
         return {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,45 @@ Recognise = Callable[[Tensor, Tensor], Tensor]
 CHOICES = 10
 """Captions to choose from."""
 
+DIRECTIONS = 64
+"""Principal directions of features. Some hundred pictures fill these, and none fill all 1,280."""
+
 RIDGE = 0.01
 STEPS, BATCH, WIDTH, DROPOUT = 600, 256, 128, 0.4
 
 
-def probe_classes(features: Tensor, names: Sequence[str], classes: Sequence[str]) -> Recognise:
+def principal_directions(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean [F] of features [N, F], and their first DIRECTIONS principal directions [F, D]."""
+    mean = features.mean(0)
+    return mean, torch.linalg.svd(features - mean, full_matrices=False).Vh[:DIRECTIONS].T
+
+
+@dataclass(frozen=True)
+class ClassProbe:
+    """A `Recognise` of classes, by a linear classifier.
+
+    Attributes:
+        logits: from features [M, F] to [M, C].
+        directions: principal directions of the training pictures' centred logits [C, K].
+    """
+
+    logits: Callable[[Tensor], Tensor]
+    directions: Tensor
+
+    def __call__(self, features: Tensor, shown: Tensor) -> Tensor:
+        return self.logits(features).argmax(1)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return centred logits, projected [M, K]."""
+        return centred(self.logits(features)) @ self.directions
+
+
+def centred(logits: Tensor) -> Tensor:
+    """Return logits [M, C] whose mean over the classes is 0; it says nothing of a picture, and counts in distances."""
+    return logits - logits.mean(1, keepdim=True)
+
+
+def probe_classes(features: Tensor, names: Sequence[str], classes: Sequence[str]) -> ClassProbe:
     """Train a linear classifier of features [N, F], standardised, by multinomial logistic regression.
 
     Args:
@@ -35,7 +70,7 @@ def probe_classes(features: Tensor, names: Sequence[str], classes: Sequence[str]
     if missing := sorted(index.keys() - set(names)):
         raise InputError(f"the judge has no training picture of {missing[0]!r}; give it more, or another split")
     logits = linear_probe(features, torch.tensor([index.get(name, -1) for name in names]), len(classes))
-    return lambda seen, shown: logits(seen).argmax(1)
+    return ClassProbe(logits, principal_directions(centred(logits(features)))[1])
 
 
 def linear_probe(features: Tensor, labels: Tensor, classes: int) -> Callable[[Tensor], Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,15 +16,13 @@ from r2id.data.dataset import ImageDataset, all_captions
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.colour_features import Features
-from r2id.evaluation.colour_heads import match_captions, probe_classes
+from r2id.evaluation.colour_heads import Recognise, match_captions, principal_directions, probe_classes
 from r2id.evaluation.denoising_error import conditions_of
 from r2id.evaluation.generation import check_digits
-from r2id.evaluation.metrics import nearer_than_real
+from r2id.evaluation.judge import Judged
+from r2id.evaluation.metrics import frechet_distance, nearer_than_real
 from r2id.geometry.sizes import Size
 from r2id.runtime.progress import uncounted
-
-DIRECTIONS = 64
-"""Principal directions of the training features. Some hundred pictures fill these, and none fill all 1,280."""
 
 BATCH = 50
 
@@ -84,13 +83,16 @@ class ColourJudging:
         if pipeline.shows_texts:
             if self.train.captions is None:
                 raise InputError(f"the data ({self.train.source}) has no captions")
-            recognise = match_captions(features, all_captions(self.train), subjects, _alternatives(subjects, data))
+            captions, others = all_captions(self.train), _alternatives(subjects, data)
+            recognise: Recognise = match_captions(features, captions, subjects, others)
+            class_scores = None
         else:
-            recognise = probe_classes(features, conditions_of(pipeline, self.train), subjects)
-        mean = features.mean(0)
-        directions = torch.linalg.svd(features - mean, full_matrices=False).Vh[:DIRECTIONS].T
+            probe = probe_classes(features, conditions_of(pipeline, self.train), subjects)
+            recognise, class_scores = probe, probe.scores
+        mean, directions = principal_directions(features)
+        projected = (features - mean) @ directions
         return ColourJudge(
-            self, tuple(subjects), pipeline.shows_texts, mean, directions, (features - mean) @ directions, recognise
+            self, tuple(subjects), pipeline.shows_texts, mean, directions, projected, recognise, class_scores
         )
 
 
@@ -108,6 +110,7 @@ class ColourJudge:
         mean, directions: [F] and [F, D], for the projection of features.
         training: projected features of the training pictures [N, D].
         recognise: from features [M, F] and labels [M] to the labels that the pictures are taken for [M].
+        class_scores: from features [M, F] to scores of the classes [M, K]; None for captions.
     """
 
     source: ColourJudging
@@ -116,7 +119,8 @@ class ColourJudge:
     mean: Tensor
     directions: Tensor
     training: Tensor
-    recognise: Callable[[Tensor, Tensor], Tensor]
+    recognise: Recognise
+    class_scores: Callable[[Tensor], Tensor] | None
 
     @property
     def device(self) -> torch.device:
@@ -133,15 +137,27 @@ class ColourJudge:
             raise InputError(f"the judge does not know {unknown!r}, a label or caption of {data.source}")
         return torch.tensor([index[name] for name in names])
 
-    def look(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return projected features [N, D], twice, and the labels that the pictures are taken for [N]."""
+    def look(self, pictures: Tensor, labels: Tensor) -> Judged:
+        """Return the projected features, twice, the labels that pictures are taken for, and the scores of classes."""
         features = self.source.features(pictures).float().cpu()
         projected = (features - self.mean) @ self.directions
-        return projected, projected, self.recognise(features, labels.cpu())
+        scores = self.class_scores(features) if self.class_scores else features.new_empty(len(features), 0)
+        return Judged(projected, projected, labels, self.recognise(features, labels.cpu()), scores)
 
-    def further(self, features: Tensor, real: Tensor) -> dict[str, float]:
-        """Return the share of pictures nearer to a training picture than most real ones: `nearer_than_real`."""
-        return {"nearer to training": nearer_than_real(features, real, self.training)}
+    def further(self, judged: Judged, real: Judged) -> dict[str, Any]:
+        """Return the share of pictures nearer to a training picture than most real ones: `nearer_than_real`.
+
+        For classes, also the Fréchet distance of their scores, and the accuracy for each class that was asked for.
+        """
+        found: dict[str, Any] = {"nearer to training": nearer_than_real(judged.features, real.features, self.training)}
+        if self.class_scores:
+            found["Fréchet, class judge"] = frechet_distance(real.scores, judged.scores)
+            right = (judged.taken_for == judged.labels).float()
+            found["accuracy by class"] = {
+                self.subjects[label]: right[judged.labels == label].mean().item()
+                for label in judged.labels.unique().tolist()
+            }
+        return found
 
 
 def _alternatives(captions: Sequence[str], data: ImageDataset) -> list[Sequence[int]]:

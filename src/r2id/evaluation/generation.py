@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from r2id.data.dataset import ImageDataset
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.errors import InputError
 from r2id.evaluation.classifier import DigitClassifier, digit_labels, load_classifier
-from r2id.evaluation.judge import Judge
+from r2id.evaluation.judge import Judge, Judged
 from r2id.evaluation.metrics import distance_within_labels, frechet_distance, precision_and_recall
 from r2id.evaluation.reconstruction import lanczos
 from r2id.files.atomic import write_whole
@@ -30,31 +29,6 @@ from r2id.runtime.progress import uncounted
 BATCH = 100
 KEEP_EVERY = 60.0
 """Most seconds of generation that an interruption loses."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Results of a judge for pictures: features [N, D], values [N, E], true labels [N] and predicted labels [N].
-
-    Distances of the values tell pictures of one label apart.
-    """
-
-    features: Tensor
-    pixels: Tensor
-    labels: Tensor
-    taken_for: Tensor
-
-    @classmethod
-    @torch.inference_mode()
-    def of(cls, judge: Judge, pictures: Tensor, labels: Tensor) -> Judged:
-        """Judge pictures [N, C, H, W] in [−1, 1]. The judge runs in float32, whatever the precision of the pictures."""
-        with torch.autocast(pictures.device.type, enabled=False):
-            features, pixels, taken_for = judge.look(pictures.float(), labels)
-        return cls(features.cpu(), pixels.cpu(), labels.cpu(), taken_for.cpu())
-
-    @classmethod
-    def join(cls, parts: Sequence[Judged]) -> Judged:
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def seen_size(data_size: Size, size: Size) -> Size:
@@ -73,7 +47,7 @@ class Reference:
     judged: Judged
     distance: float
     halves: float
-    further: Mapping[str, float] = field(default_factory=dict)
+    further: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -91,18 +65,18 @@ class Reference:
             on_batch(len(some))
         judged = Judged.join(parts)
         distance = distance_within_labels(judged.pixels, judged.labels)
-        first, second = _halves(judged.features)
-        return cls(size, judged, distance, frechet_distance(first, second), judge.further(first, second))
+        first, second = judged.halves()
+        halves = frechet_distance(first.features, second.features)
+        return cls(size, judged, distance, halves, judge.further(first, second))
 
     def row(self, count: int) -> dict[str, object]:
         """Return the row of real pictures, one half against the other; precision and recall use `count` of each."""
-        first, second = _halves(self.judged.features)
-        precision, recall = precision_and_recall(first[:count], second[:count])
-        right = (self.judged.taken_for == self.judged.labels).float().mean().item()
+        first, second = self.judged.halves()
+        precision, recall = precision_and_recall(first.features[:count], second.features[:count])
         return {
             "latents": "real",
             "pictures": size_text(self.size),
-            "accuracy": right,
+            "accuracy": self.judged.accuracy(),
             "Fréchet": self.halves,
             "precision": precision,
             "recall": recall,
@@ -115,11 +89,6 @@ class Reference:
 def _ratio(distance: float, real: float) -> float:
     """Return the ratio, or NaN if all real pictures are equal."""
     return distance / real if real else math.nan
-
-
-def _halves(features: Tensor) -> tuple[Tensor, Tensor]:
-    middle = -(-len(features) // 2)
-    return features[:middle], features[middle:]
 
 
 def check_digits(pipeline: R2Pipeline, data: ImageDataset) -> None:
@@ -235,11 +204,11 @@ def measure_generation(
         yield {
             "latents": size_text(latent_size),
             "pictures": size_text(size),
-            "accuracy": (pictures.taken_for == pictures.labels).float().mean().item(),
+            "accuracy": pictures.accuracy(),
             "Fréchet": frechet_distance(reference.judged.features, pictures.features),
             "precision": precision,
             "recall": recall,
             "intra-class distance ratio": _ratio(distance, reference.distance),
             "distance": distance,
-            **judge.further(pictures.features, reference.judged.features),
+            **judge.further(pictures, reference.judged),
         }

@@ -12,7 +12,7 @@ from PIL import Image
 from r2id.data.dataset import ImageDataset
 from r2id.diffusion.pipeline import R2Pipeline
 from r2id.evaluation.colour_judge import ColourJudge
-from r2id.evaluation.generation import Judged
+from r2id.evaluation.judge import Judged
 from r2id.evaluation.metrics import nearest
 from r2id.files.atomic import write_whole
 from r2id.files.contact_sheets import overview

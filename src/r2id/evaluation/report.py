@@ -26,6 +26,9 @@ TITLES = {
 }
 """Headings of the sections of a report; the numbers are settings."""
 
+SHOWN_CLASSES = 4
+"""Best and worst classes in print; the file has all."""
+
 CALLED = ("model",)
 """Settings that are only names, and so may differ on resuming."""
 
@@ -61,16 +64,23 @@ class Report:
         return any(kept.items() >= same.items() for kept in self.rows.get(section, ()))
 
     def add(self, section: str, rows: Sequence[Row], shown: Sequence[Row] | None = None) -> None:
-        """Keep rows, all at once, and print them, or `shown` in their place, under the section's heading."""
+        """Keep rows, all at once, and print them, or `shown` in their place, under the section's heading.
+
+        Of figures by class, the best and the worst are printed below their row.
+        """
         begun = section in self.rows
         self.rows.setdefault(section, []).extend({name: _finite(value) for name, value in row.items()} for row in rows)
         if self.path:
             write_record(self.path, {"settings": self.settings} | self.rows)
         shown = rows if shown is None else shown
         if not begun:
-            print(f"\n{title(section, self.settings)}\n{_line({name: name for name in shown[0]}, shown[0])}")
+            first = single_figures(shown[0])
+            print(f"\n{title(section, self.settings)}\n{_line({name: name for name in first}, first)}")
         for row in shown:
-            print(_line({name: figure_text(value) for name, value in row.items()}, row), flush=True)
+            single = single_figures(row)
+            print(_line({name: figure_text(value) for name, value in single.items()}, single), flush=True)
+            for name in row.keys() - single.keys():
+                print(f"    {name}: {_extremes(row[name])}", flush=True)
 
 
 def read_evaluation(path: str | Path) -> tuple[dict[str, Any], Rows]:
@@ -93,6 +103,21 @@ def read_evaluation(path: str | Path) -> tuple[dict[str, Any], Rows]:
             f"{path} cannot be read as figures ({error}); give an evaluation.json of r2id evaluate"
         ) from error
     return settings, rows
+
+
+def single_figures(row: Row) -> Row:
+    """Return a row without its figures by class."""
+    return {name: value for name, value in row.items() if not isinstance(value, Mapping)}
+
+
+def _extremes(by_class: Mapping[str, float]) -> str:
+    """Return the best and the worst classes with their figures, best first."""
+    ranked = sorted(by_class, key=lambda name: (-by_class[name], name))
+    left_out = len(ranked) - 2 * SHOWN_CLASSES
+    texts = [f"{name} {figure_text(by_class[name])}" for name in ranked]
+    if left_out > 0:
+        texts[SHOWN_CLASSES:-SHOWN_CLASSES] = [f"{left_out} others"]
+    return ", ".join(texts)
 
 
 def in_words(parts: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard
 
 from r2id.errors import InputError
-from r2id.evaluation.report import figure_text, read_evaluation, title
+from r2id.evaluation.report import figure_text, read_evaluation, single_figures, title
 from r2id.files.cards import card_of, hub_id, record_text, task_of
 from r2id.files.markdown import markdown_table
 from r2id.geometry.sizes import size_text
@@ -60,7 +60,7 @@ def _figures(model: Any, evaluation: str | Path) -> tuple[list[EvalResult], list
         trained = size_text(model.generation_defaults.size) if model.diffuser.config.canvas else None
         shown = trained if trained in sizes else next(iter(sizes), None)
         rows = [row for row in rows if row.get("pictures", shown) == shown]
-        head = [key for key in rows[0] if key != "method"]
+        head = [key for key in single_figures(rows[0]) if key != "method"]
         table = "\n".join(markdown_table(head, [[figure_text(row.get(key)) for key in head] for row in rows]))
         heading = title(section, settings)
         tables.append(f"{heading[0].upper()}{heading[1:]}:\n\n{table}")
