@@ -84,6 +84,12 @@ class TestWindows:
             assert shape[0] * 64 <= SAMPLES_TOGETHER
 
 
+def test_borders_are_where_windows_begin_and_end():
+    # Three windows of 4 of 8 latents, which begin at 0, 2 and 4.
+    assert Windows((4, 8), (4, 4), (1, 1)).borders(80) == [20, 40, 60]
+    assert Windows((4, 4), (4, 4), (1, 1)).borders(80) == []
+
+
 class TestPanorama:
     def test_a_single_window_is_a_plain_call(self, pipeline):
         panorama = pipeline.panorama([3, 7], (12, 12), (4, 4), generator=seeded(), **FEW)

@@ -261,7 +261,7 @@ class TestEvaluation:
         plan = Plan(**PLAN | {"canvases": None, "duplicates": None, wanted: 2}, count=0, size=((8, 8),))
         train, test = coloured(120, 0), coloured(12, 1)
         report = evaluate(of_colours(), test, plan, colour=judging(train, test))
-        sections = {"canvases": {"outpainting", "joint"}, "duplicates": {"duplicates"}}
+        sections = {"canvases": {"outpainting", "joint", "panoramas"}, "duplicates": {"duplicates"}}
         assert set(report.rows) == sections[wanted] and report.settings["judge"].startswith("120 images")
         with pytest.raises(InputError, match="cannot be measured: there is no judge of colour pictures"):
             evaluate(of_colours(), test, plan)

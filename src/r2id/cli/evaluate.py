@@ -42,8 +42,8 @@ class Evaluate(Sampling):
     limit: int | None = None
     """Test images to reconstruct; by default all, 0 for none."""
     canvases: int | None = None
-    """Pictures to outpaint, and joint samples of three proportions, by models of colour pictures; by default 32, and
-    none with --count 0."""
+    """Pictures to outpaint, joint samples of three proportions, and panoramas, by models of colour pictures; by default
+    32, and none with --count 0."""
     duplicates: int | None = None
     """Colour pictures of once, twice and four times the size in which the judge counts subjects; by default 60, and
     none with --count 0."""

@@ -129,10 +129,7 @@ class Canvases(Parts):
         check_output_type(output_type)
         if size is None:
             raise InputError("no size is given; a panorama needs its height and width")
-        size, defaults = check_size(size), self.generation_defaults
-        trained = check_canvas(first_given(self.diffuser.config.canvas, defaults.size))
-        window = check_size(first_given(latent_size, defaults.latent_size), "the latent size")
-        windows = Windows.over(size, trained, window)
+        windows = self.panorama_windows(size := check_size(size), latent_size)
         count = len(labels_of(class_labels, arguments.get("prompt"), self.conditioner.label_names))
         check_fits_in_memory([size, size], count, self.image_channels)
         arguments |= {"canvas": size, "latent_size": windows.grid, "windows": windows, "output_type": "latent"}
@@ -143,6 +140,13 @@ class Canvases(Parts):
         else:
             result.images = self.decode(result.latents, size, output_type=output_type)
         return result
+
+    def panorama_windows(self, size: Size, latent_size: Size | None = None) -> Windows:
+        """Return the windows in which `panorama` predicts a canvas. Arguments are the same."""
+        defaults = self.generation_defaults
+        trained = check_canvas(first_given(self.diffuser.config.canvas, defaults.size))
+        window = check_size(first_given(latent_size, defaults.latent_size), "the latent size")
+        return Windows.over(size, trained, window)
 
     def _continued(
         self, picture: Tensor, known: Tensor, labels: Any, output_type: str, arguments: dict[str, Any]

@@ -70,6 +70,11 @@ class Windows:
         """Return the windows that hold a sample that is wanted, of [1, 1, h, w]."""
         return replace(self, wanted=wanted)
 
+    def borders(self, width: int) -> list[int]:
+        """Return the columns of a picture of `width` pixels at which a window begins or ends, without its edges."""
+        ends = {column + end for _, column in self.corners() for end in (0, self.size[1])}
+        return [round(end * width / self.grid[1]) for end in sorted(ends - {0, self.grid[1]})]
+
     def crop(self, samples: Tensor, corner: Corner) -> Tensor:
         """Return the samples [..., h, w] of a window."""
         (row, column), (height, width) = corner, self.size

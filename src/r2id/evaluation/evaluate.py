@@ -37,6 +37,7 @@ from r2id.evaluation.generation import (
 )
 from r2id.evaluation.judge import Judge
 from r2id.evaluation.neighbours import write_neighbours
+from r2id.evaluation.panoramas import measure_panoramas
 from r2id.evaluation.plan import COLOUR_COUNTS, COLOUR_ONLY, Plan
 from r2id.evaluation.reconstruction import measure_consistency, measure_reconstruction
 from r2id.evaluation.report import CALLED, Report
@@ -143,7 +144,7 @@ def _measurable(pipeline: R2Pipeline, data: ImageDataset, plan: Plan, digits: bo
         "limit": ("reconstruction", check_reconstructs),
         "count": ("generation", check_judged),
         "denoising_error": ("denoising error", lambda: conditions_of(pipeline, data)),
-        "canvases": ("seams and joint samples", check_judged_in_colour),
+        "canvases": ("seams, joint samples and panoramas", check_judged_in_colour),
         "duplicates": ("duplicates", check_judged_in_colour),
     }
     without: dict[str, list[str]] = {}
@@ -263,7 +264,7 @@ class _Evaluation:
             write_neighbours(self.pipeline, judge, self.data, self.plan.latent_size[0], path, **how)
 
     def canvases(self) -> None:
-        """Measure the seams of outpainting, and joint samples of three proportions."""
+        """Measure the seams of outpainting, joint samples of three proportions, and panoramas."""
         count = self.plan.canvases or 0
         how: dict[str, Any] = {"count": count, "seed": self.plan.seed}
         how |= {"sampling": sampling_options(self.plan)}
@@ -276,6 +277,11 @@ class _Evaluation:
             with self.progress(count, "three proportions") as on_batch:
                 rows = measure_joint(self.pipeline, judge, self.data, **how, on_batch=on_batch)
                 self.report.add("joint", rows)
+        if "panoramas" not in self.report.rows:
+            judge = self.judge
+            with self.progress(count, "panoramas") as on_batch:
+                rows = measure_panoramas(self.pipeline, judge, self.data, **how, on_batch=on_batch)
+                self.report.add("panoramas", rows)
 
     def duplicates(self) -> None:
         """Count subjects in real pictures, in tiled ones, and in generated ones of several sizes."""

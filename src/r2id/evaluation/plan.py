@@ -53,7 +53,7 @@ class Plan:
         precision: "fp32" or, on devices that have it, "bf16" for generation and the denoising error.
         num_inference_steps, guidance_scale, guidance_interval: sampling options, by default the model's own.
         judge_images: most training images for the judge of colour pictures.
-        canvases: outpainted pictures, and joint samples, of a model of colour pictures; 0 for none, and by default
+        canvases: outpainted pictures, joint samples and panoramas of a model of colour pictures; 0 for none, by default
             COLOUR_COUNTS, or none without generated pictures.
         duplicates: its pictures at each scale whose subjects are counted; as `canvases`.
         consistency, real: images for the agreement of sizes, and real images for comparison; None for all.

@@ -21,6 +21,7 @@ TITLES = {
     "generation": "{count} generated pictures",
     "outpainting": "steps of pixels across the seams of {canvases} outpainted pictures, over those near them",
     "joint": "{canvases} pictures of three proportions each",
+    "panoramas": "{canvases} panoramas of four times the width",
     "duplicates": "subjects counted in {duplicates} pictures",
     "denoising_error": "denoising error by timestep of {denoising_error} images",
 }
