@@ -1,7 +1,7 @@
 """Write the pictures of the published experiments (design §1.6) with their figures, as one page.
 
 `python benchmarks/showcase/run.py --data MNIST` writes docs/gallery and docs/gallery.md, in two minutes on two cores
-that multiply in bfloat16 with `--precision bf16`.
+that multiply in bfloat16 with `--precision bf16`. The part of the page that is written by hand stays.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ OPTIONS = (
 
 REPEATED = ("latent_size", "size")
 """Options that are given once for each of their values."""
+
+BELOW = "<!-- below, written by benchmarks/showcase/run.py -->"
+"""Line of the page below which all is written anew; what is above stays."""
 
 ABLATIONS = "ablations.md"
 BLOCKS = "ablations.md#r2ir-global-blocks-in-each-direction-4000-steps-on-images-of-16x16"
@@ -124,6 +127,9 @@ def write_showcase(
     commands.append(command(("python", "benchmarks/showcase/run.py"), dict(options or {}) | {"seed": seed}, folder))
     text = _page(sheets, notes, list(_tables(folder, evaluations)), "\n".join(commands), folder.name)
     page = folder.with_name(folder.name + ".md")
+    above, found, _ = page.read_text(encoding="utf-8").partition(BELOW) if page.is_file() else ("", "", "")
+    above = above if found else "# Gallery\n\n"
+    text = f"{above}{BELOW}\n\n{text}"
     write_whole(page, lambda path: path.write_text(text, encoding="utf-8"))
     return page
 
@@ -236,7 +242,7 @@ def _page(
 ) -> str:
     """The text of the page: each sheet with its `notes`, paragraphs by file name, then the lines of the figures."""
     lines = [
-        "# Gallery",
+        "## Digits",
         "",
         "Only the seed is chosen by hand. Pixels of small pictures are enlarged to squares. Proportions other",
         "than those of training stretch the picture. Fréchet distances are mostly larger for fewer pictures.",

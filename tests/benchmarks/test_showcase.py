@@ -133,6 +133,16 @@ def test_without_figures_the_page_has_every_picture_and_measures_the_denoising_e
     assert [float(row["error"]) for row in kept] == [row["error"] for row in measured]
 
 
+def test_what_is_written_by_hand_above_the_digits_stays(monkeypatch, tmp_path, make_pipeline, showcase):
+    monkeypatch.setattr(showcase, "write_sheets", lambda *arguments: [])
+    data = load_images(DIGITS, "test", image_size=(32, 32), limit=12)
+    above = "# Gallery\n\n## In colour\n\nA red heart.\n\n"
+    (tmp_path / "pictures.md").write_text(above + showcase.BELOW + "\n\nFigures of old weights.\n", encoding="utf-8")
+    page = showcase.write_showcase(make_pipeline(canvas=(32, 32)), data, 0, tmp_path / "pictures")
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(above + showcase.BELOW + "\n\n## Digits\n") and "old weights" not in text
+
+
 def test_images_without_labels_have_no_denoising_error_and_all_other_pictures(
     monkeypatch, tmp_path, capsys, make_pipeline, showcase
 ):
