@@ -31,6 +31,7 @@ from r2id.evaluation.colour_features import PACKAGES, ColourFeatures, Features
 from r2id.evaluation.generation import frechet_distance
 from r2id.files.contact_sheets import contact_sheet
 from r2id.files.images import as_output
+from r2id.runtime.precision import autocast
 from r2id.training.conditioners import conditioning_parts
 from r2id.training.latent_statistics import COARSENESS
 from r2id.training.objectives import DiffusionObjective
@@ -209,14 +210,15 @@ class Training(Turns):
         self.pipeline.set_progress_bar_config(disable=True)
         made = []
         for number, some in enumerate(labels.split(50)):
-            latents = self.pipeline(
-                self.names_of(some),
-                self.size,
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                generator=torch.Generator().manual_seed(number),
-                output_type="latent",
-            ).latents
+            with autocast("bf16", self.device):
+                latents = self.pipeline(
+                    self.names_of(some),
+                    self.size,
+                    num_inference_steps=steps,
+                    guidance_scale=guidance,
+                    generator=torch.Generator().manual_seed(number),
+                    output_type="latent",
+                ).latents
             made.append(self.codec.decode(latents.as_subclass(Tensor).float().cpu()))
         return torch.cat(made)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -122,15 +123,18 @@ def show_samplers(result: dict[str, Any]) -> list[str]:
 def measure_start(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of whole commands, including the start of Python."""
     with tempfile.TemporaryDirectory() as folder:
-        sample = ["-m", "r2id", "sample", "--labels", "3", "--output", f"{folder}/digits", "--device", cases.DEVICE]
-        commands = {
-            'python -c "import torch, diffusers"': ["-c", "import torch, diffusers"],
-            "r2id --help": ["-m", "r2id", "--help"],
-            "r2id sample --labels 3 --output digits": sample,
-        }
+        lines = [
+            "r2id --help",
+            "r2id sample --labels 3 --output digits",
+            'r2id sample --model emoji --prompt "red heart" --size 512x512 --precision bf16 --output heart.png',
+            "r2id sample --model flowers --class sunflower --size 512x512 --precision bf16 --output sunflower.png",
+        ]
+        on_device = {line: ["--device", cases.DEVICE] if " sample " in line else [] for line in lines}
+        commands = {'python -c "import torch, diffusers"': ["-c", "import torch, diffusers"]}
+        commands |= {line: ["-m", *shlex.split(line), *on_device[line]] for line in lines}
 
         def command(arguments: list[str]) -> Callable[[], object]:
-            return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+            return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=folder)
 
         return take_turns({name: command(arguments) for name, arguments in commands.items()}, options.rounds)
 
