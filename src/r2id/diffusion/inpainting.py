@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from r2id.diffusion.prediction import perfect_prediction, predicted_sample, signal_and_spread
-from r2id.diffusion.windows import Corner, Windows
+from r2id.diffusion.windows import Windows
 from r2id.geometry.canvas import Canvas
 from r2id.geometry.coordinates import Grid
 from r2id.geometry.sizes import Size
@@ -82,27 +83,37 @@ class KnownPicture:
         """
         noisy = noisy.detach().float()
 
-        def guided(some: Tensor, clean: Tensor, cells: Tensor) -> Tensor:
-            with torch.enable_grad():
-                some.requires_grad_()
-                (prediction,) = network([some], [alpha_bar])
-                sample = predicted_sample(prediction.float(), some, alpha_bar, kind)
-                (guidance,) = torch.autograd.grad(-0.5 * ((clean - sample) * cells).square().sum(), some)
-            change = GUIDANCE * signal_and_spread(alpha_bar)[0] * guidance
-            # A change of x̂ alone changes a prediction as if x_t were 0.
-            return prediction.detach().float() + perfect_prediction(change, torch.zeros_like(some), alpha_bar, kind)
-
-        def guided_windows(some: Tensor, corners: Sequence[Corner]) -> Tensor:
-            assert windows
-            return guided(some, *(torch.cat([windows.crop(each, one) for one in corners]) for each in given))
-
-        given = [self.clean.expand_as(noisy), self.cells.expand(len(noisy), -1, -1, -1)]
-        prediction = windows.blended(guided_windows, noisy) if windows else guided(noisy, *given)
-        noisy.requires_grad_(False)
+        guided = partial(self._guided, network, alpha_bar, kind)
+        given = self.clean.expand_as(noisy), self.cells.expand(len(noisy), -1, -1, -1)
+        if windows:
+            cropped = windows.cropped
+            prediction = windows.blended(lambda some, at: guided(some, *(cropped(one, at) for one in given)), noisy)
+        else:
+            prediction = guided(noisy, *given)
         if self.resampler and done >= ENCODED_AGAIN and math.prod(self.latent_size) <= MOST_ENCODED_AGAIN:
             sample = predicted_sample(prediction, noisy, alpha_bar, kind)
             self.clean = self._encoded(self.completed(self._decoded(sample)))
         return torch.lerp(prediction, perfect_prediction(self.clean, noisy, alpha_bar, kind), self.cells)
+
+    def _guided(
+        self,
+        network: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]],
+        alpha_bar: Tensor,
+        kind: Prediction,
+        noisy: Tensor,
+        clean: Tensor,
+        cells: Tensor,
+    ) -> Tensor:
+        """Return the network's prediction, changed by the guidance of the known samples of `clean`, where `cells` is
+        1."""
+        with torch.enable_grad():
+            noisy = noisy.detach().requires_grad_()
+            (prediction,) = network([noisy], [alpha_bar])
+            sample = predicted_sample(prediction.float(), noisy, alpha_bar, kind)
+            (guidance,) = torch.autograd.grad(-0.5 * ((clean - sample) * cells).square().sum(), noisy)
+        change = GUIDANCE * signal_and_spread(alpha_bar)[0] * guidance
+        # A change of x̂ alone changes a prediction as if x_t were 0.
+        return prediction.detach().float() + perfect_prediction(change, torch.zeros_like(clean), alpha_bar, kind)
 
     def completed(self, picture: Tensor) -> Tensor:
         """Return a picture [B, C, H, W] with exactly the known pixels, and without a seam beside them.

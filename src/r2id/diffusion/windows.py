@@ -80,6 +80,10 @@ class Windows:
         (row, column), (height, width) = corner, self.size
         return samples[..., row : row + height, column : column + width]
 
+    def cropped(self, samples: Tensor, corners: Sequence[Corner]) -> Tensor:
+        """Return the samples [N·B, ..., h, w] of N windows."""
+        return torch.cat([self.crop(samples, corner) for corner in corners])
+
     def blended(self, predict: Callable[[Tensor, Sequence[Corner]], Tensor], sample: Tensor) -> Tensor:
         """Return a prediction [B, C, h, w] for a canvas of any size, in windows.
 
@@ -98,7 +102,7 @@ class Windows:
         together = max(1, SAMPLES_TOGETHER // (batch * math.prod(self.size)))
         for first in range(0, len(corners), together):
             some = corners[first : first + together]
-            predictions = predict(torch.cat([self.crop(sample, corner) for corner in some]), some)
+            predictions = predict(self.cropped(sample, some), some)
             for corner, part in zip(some, predictions.split(batch), strict=True):
                 self.crop(summed, corner).add_(part.float() * weight)
                 self.crop(total, corner).add_(weight)
