@@ -56,7 +56,11 @@ def measure_panoramas(
     seen_alone, shown = [], []
     for number in range(count):
         label = number % len(judge.subjects)
-        how = {"size": size, "generator": torch.Generator().manual_seed(seed + number), "output_type": "pt"}
+        how: dict[str, Any] = {
+            "size": size,
+            "generator": torch.Generator().manual_seed(seed + number),
+            "output_type": "pt",
+        }
         panorama = pipeline.panorama([judge.subjects[label]], **how, **sampling).images.to(judge.device)
         parts = torch.cat(panorama.float().split(width, dim=-1))
         found = Judged.of(judge, parts, torch.full((TIMES,), label)).features
