@@ -1,4 +1,4 @@
-"""Start `r2id app`, measure how soon it answers, and ask it for much at once.
+"""Start `r2id app` with digits, measure how soon it answers, and ask it for much at once.
 
     python benchmarks/hardening/app.py
 
@@ -48,7 +48,7 @@ def watch(event, arguments):
     if event == "socket.getaddrinfo" and arguments[0] not in ("127.0.0.1", "::1", "localhost", None):
         os.write(2, f"CONNECTS {arguments[0]}\\n".encode())
 sys.addaudithook(watch)
-sys.argv = ["r2id", "app", "--port", sys.argv[1]]
+sys.argv = ["r2id", "app", "--model", "mnist", "--port", sys.argv[1]]
 from r2id.cli import main
 main()
 """

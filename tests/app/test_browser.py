@@ -23,7 +23,7 @@ def port():
     number = free_port()
     pipeline = R2Pipeline.from_pretrained("mnist")
     pipeline.set_progress_bar_config(disable=True)
-    page = launch(build(Studio(pipeline)), number)
+    page = launch(build({"Digits": Studio(pipeline)}), number)
     yield number
     page.close()
 
@@ -235,4 +235,4 @@ def test_it_is_dark_where_that_is_wished(visit, query):
 
 def test_a_port_that_is_taken_is_named(port):
     with pytest.raises(InputError, match=f"port {port} is taken"):
-        launch(build(Studio(R2Pipeline.from_pretrained("mnist"))), port)
+        launch(build({"Digits": Studio(R2Pipeline.from_pretrained("mnist"))}), port)

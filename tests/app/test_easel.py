@@ -212,7 +212,7 @@ class TestThePage:
                 list(handler(*inputs)) if inspect.isgeneratorfunction(handler) else [handler(*inputs)]
             )
 
-        return {function.name: listed(function.fn) for function in build(easel.studio).fns.values()}
+        return {function.name: listed(function.fn) for function in build({"Digits": easel.studio}).fns.values()}
 
     def event(self, **data):
         return type("Event", (), {"_data": data})()
@@ -235,7 +235,7 @@ class TestThePage:
 
     def test_after_an_error_the_picture_is_there_again(self, easel, painting, monkeypatch):
         monkeypatch.setattr(module, "LONGEST", 0.0)
-        change = next(one.fn for one in build(easel.studio).fns.values() if one.name == "change")
+        change = next(one.fn for one in build({"Digits": easel.studio}).fns.values() if one.name == "change")
         shown = []
         with pytest.raises(Exception, match="takes more than"):
             for one in change(painting, "", 3, 2.0, 0, self.event(added={"left": 8})):
@@ -250,6 +250,8 @@ class TestThePage:
         assert painting.picture.tobytes() == expected.tobytes()
 
     def test_a_model_of_labels_offers_them_and_none(self, make_pipeline):
-        labels = [block for block in build(Studio(make_pipeline())).blocks.values() if block.elem_id == "shows"]
+        labels = [
+            block for block in build({"Digits": Studio(make_pipeline())}).blocks.values() if block.elem_id == "shows"
+        ]
         assert [one.value for one in labels] == [UNSAID]
         assert [name for name, _ in labels[0].choices] == [UNSAID, *"0123456789"]

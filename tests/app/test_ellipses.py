@@ -91,5 +91,7 @@ def test_downloads_hold_the_splats_of_the_picked_picture(studio):
 @pytest.mark.parametrize("has_splats", [True, False])
 def test_only_a_model_of_splats_has_a_slider_of_them(splat_pipeline, word_pipeline, has_splats):
     studio = Studio(splat_pipeline if has_splats else word_pipeline)
-    blocks = {block.elem_id: block for block in build(studio).blocks.values() if isinstance(block, gradio.HTML)}
+    blocks = {
+        block.elem_id: block for block in build({"Digits": studio}).blocks.values() if isinstance(block, gradio.HTML)
+    }
     assert blocks["viewer"].props["has_splats"] is has_splats

@@ -37,7 +37,7 @@ def studio(splat_pipeline):
 @pytest.fixture(scope="module")
 def port(studio):
     number = free_port()
-    page = launch(build(studio), number)
+    page = launch(build({"Digits": studio}), number)
     yield number
     page.close()
 

@@ -15,7 +15,6 @@ from PIL import Image
 from r2id.app import enlarger as module
 from r2id.app.enlarger import Enlarger, View, valid_view
 from r2id.app.page import build
-from r2id.app.studio import Studio
 from r2id.batch.picture_field import PictureField
 from r2id.errors import InputError
 from r2id.runtime.precision import autocast
@@ -211,7 +210,7 @@ def test_the_example_has_sharp_and_soft_parts(enlarger):
 
 @pytest.fixture
 def handlers(enlarger):
-    return {function.name: function.fn for function in build(None, enlarger).fns.values()}
+    return {function.name: function.fn for function in build({"Photographs": enlarger}).fns.values()}
 
 
 def opened(address):
@@ -249,13 +248,3 @@ class TestThePage:
     def test_a_width_is_needed_where_it_is_asked_for(self, handlers, photograph):
         with pytest.raises(gradio.Error, match="the width is None"):
             handlers["enlarge"](photograph, "own width", None)
-
-
-def test_the_page_has_a_part_for_each_of_what_it_is_given(make_pipeline, enlarger):
-    def ids(page):
-        return {block.elem_id for block in page.blocks.values() if block.elem_id}
-
-    studio = Studio(make_pipeline(canvas=(32, 32)))
-    alone, photographs = ids(build(studio)), ids(build(None, enlarger))
-    assert "generate" in alone and "compare" in photographs and not alone & photographs
-    assert ids(build(studio, enlarger)) == alone | photographs

@@ -21,7 +21,7 @@ pytestmark = IN_A_BROWSER
 @pytest.fixture(scope="module")
 def port(word_pipeline):
     number = free_port()
-    page = launch(build(Studio(word_pipeline)), number)
+    page = launch(build({"Drawings": Studio(word_pipeline)}), number)
     yield number
     page.close()
 

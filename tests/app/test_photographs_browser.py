@@ -28,7 +28,7 @@ def enlarger(make_pyramid):
 @pytest.fixture(scope="module")
 def port(enlarger):
     number = free_port()
-    page = launch(build(None, enlarger), number)
+    page = launch(build({"Photographs": enlarger}), number)
     yield number
     page.close()
 

@@ -64,7 +64,7 @@ def test_work_that_takes_too_long_is_stopped_with_a_sentence(studio, monkeypatch
 
 def test_a_model_of_texts_has_a_page_of_texts(text_pipeline):
     studio = Studio(text_pipeline)
-    boxes = [block for block in build(studio).blocks.values() if isinstance(block, gradio.Textbox)]
+    boxes = [block for block in build({"Digits": studio}).blocks.values() if isinstance(block, gradio.Textbox)]
     assert [box.elem_id for box in boxes] == ["texts", "shows"]
     session = made_by(studio, labels=["a red/../circle", "big square"])[-1]
     assert studio.files(session)[0].name == "r2id-a_red_.._circle-9x6.png"
@@ -134,7 +134,7 @@ def handlers(studio):
     def listed(handler):
         return lambda *inputs: list(handler(*inputs)) if inspect.isgeneratorfunction(handler) else [handler(*inputs)]
 
-    return {function.name: listed(function.fn) for function in build(studio).fns.values()}
+    return {function.name: listed(function.fn) for function in build({"Digits": studio}).fns.values()}
 
 
 class TestDecodingAgain:
@@ -261,7 +261,7 @@ def test_the_page_starts_from_what_the_model_says(make_pipeline):
     defaults = {"latent_size": (16, 12), "num_inference_steps": 7, "guidance_scale": 1.5}
     pipeline.register_to_config(generation_defaults=defaults)
     studio = Studio(pipeline)
-    blocks = {getattr(block, "label", None): block for block in build(studio).blocks.values()}
+    blocks = {getattr(block, "label", None): block for block in build({"Digits": studio}).blocks.values()}
     names = ("Steps", "Guidance", "Latent height", "Latent width", "Picture height", "Picture width")
     assert [blocks[name].value for name in names] == [7, 1.5, 16, 12, 64, 48]
     assert studio.sizes[:3] == [(64, 48), (128, 96), (54, 27)]
@@ -325,7 +325,7 @@ class TestProportions:
             made_by(studio, labels=["heart"], size=(256, 512), times_as_wide=8)
 
     def test_the_page_wants_two_proportions_and_makes_several_of_each(self, studio):
-        generate = next(one.fn for one in build(studio).fns.values() if one.name == "generate")
+        generate = next(one.fn for one in build({"Digits": studio}).fns.values() if one.name == "generate")
         with pytest.raises(gradio.Error, match="1 proportions are chosen; choose at least 2"):
             list(generate("heart", 4, 4, 32, 32, 2, 1.0, 0, 1, JOINT, ["1:1"]))
         *_, (pictures, _, _, line, session) = generate("heart\n\n rocket ", 4, 4, 32, 32, 1, 1.0, 0, 2)
@@ -336,14 +336,16 @@ class TestProportions:
 
     def test_only_a_pyramid_offers_panoramas(self, studio, make_pipeline):
         for one, expected in ((studio, [ONE, JOINT, PANORAMA]), (Studio(make_pipeline()), [ONE, JOINT])):
-            radio = next(block for block in build(one).blocks.values() if block.elem_id == "canvas")
+            radio = next(block for block in build({"Digits": one}).blocks.values() if block.elem_id == "canvas")
             assert [name for name, _ in radio.choices] == expected
 
     def test_many_classes_are_searched_for_by_name(self, make_pipeline):
         pipeline = make_pipeline()
         names = tuple(f"class {number}" for number in range(30))
         pipeline.register_modules(conditioner=LabelConditioner(names, dim=8))
-        classes = next(block for block in build(Studio(pipeline)).blocks.values() if block.elem_id == "classes")
+        classes = next(
+            block for block in build({"Digits": Studio(pipeline)}).blocks.values() if block.elem_id == "classes"
+        )
         assert classes.multiselect and len(classes.choices) == 30
 
 

@@ -1,6 +1,10 @@
-"""The page of `r2id app`: parts that generate, that continue a given picture, and for photographs."""
+"""The pages of `r2id app`: one for each model that generates, and one for photographs."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
 
 import gradio
 
@@ -21,23 +25,28 @@ THREADS = 8
 """Threads of both queues and all files. torch keeps memory for every thread that called it."""
 
 
-def build(studio: Studio | None, enlarger: Enlarger | None = None) -> gradio.Blocks:
-    """Build the page of a studio, an enlarger, or both as tabs, with its queue."""
-    with gradio.Blocks(title="R2ID", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        gradio.Markdown("# R2ID")
-        if studio:
-            with gradio.Tabs() as tabs:
-                with gradio.Tab("Generator"):
-                    send, session = generator(studio)
-                with gradio.Tab("Outpaint and inpaint", id="painting"):
-                    painting(Easel(studio), send, session, tabs)
-                if enlarger:
-                    with gradio.Tab("Photographs"):
-                        photographs(enlarger)
-        elif enlarger:
-            photographs(enlarger)
+def build(makers: Mapping[str, Studio | Enlarger]) -> gradio.Blocks:
+    """Build a page for each studio or enlarger, by its title, with a navigation and one queue for all.
+
+    The first page is at /, each other one at its title in small letters.
+    """
+    blocks, first = gradio.Blocks(title="R2ID", analytics_enabled=False, delete_cache=(600, 3600)), next(iter(makers))
+    for title, maker in makers.items():
+        # Pages, not tabs: ids of elements and scripts suppose one generator in a document.
+        with blocks if title == first else blocks.route(title):
+            gradio.Navbar(main_page_name=first)
+            gradio.Markdown(f"# {title}")
+            if isinstance(maker, Studio):
+                with gradio.Tabs() as tabs:
+                    with gradio.Tab("Generator"):
+                        send, session = generator(maker)
+                    with gradio.Tab("Outpaint and inpaint", id="painting"):
+                        painting(Easel(maker), send, session, tabs)
+            else:
+                photographs(maker)
+            blocks.load(None, js=f"() => {{ document.title = {json.dumps(f'{title} · R2ID')} }}")
     # One request per queue at a time; more would slow each other down.
-    return page.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
+    return blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
 
 
 def launch(page: gradio.Blocks, port: int, browser: bool = False) -> gradio.Blocks:
@@ -64,6 +73,7 @@ def launch(page: gradio.Blocks, port: int, browser: bool = False) -> gradio.Bloc
             max_threads=THREADS,
             enable_monitoring=False,
             footer_links=[],
+            css_paths=Path(__file__).with_suffix(".css"),
             # Fonts of the visitor's machine, so that none are fetched.
             theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         )

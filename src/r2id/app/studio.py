@@ -55,9 +55,14 @@ PROPORTIONS = {"1:1": (1, 1), "16:9": (9, 16), "9:16": (16, 9), "3:1": (1, 3), "
 
 
 class Studio:
-    """Operations of the page on a pipeline. They raise InputError for requests beyond the limits above."""
+    """Operations of the page on a pipeline. They raise InputError for requests beyond the limits above.
 
-    def __init__(self, pipeline: R2Pipeline) -> None:
+    Args:
+        pipeline: makes the pictures.
+        folder: for files of visitors, of another studio; by default one of its own, until the studio ends.
+    """
+
+    def __init__(self, pipeline: R2Pipeline, folder: Path | None = None) -> None:
         if pipeline.resampler is None:
             raise InputError("this model works on pixels; the page needs one whose latents can be decoded at any size")
         self.pipeline, self.resampler = pipeline, pipeline.resampler
@@ -75,9 +80,11 @@ class Studio:
             sizes = [scaled(own, (factor, factor)) for factor in (1, 2, 4)]
             sizes += [in_proportion(scaled(own, (2, 2)), canvas) for canvas in list(PROPORTIONS.values())[1:]]
         self.sizes = [size for size in dict.fromkeys(sizes) if max(size) <= LARGEST_PICTURE]
-        self._temporary = tempfile.TemporaryDirectory(prefix="r2id-")
-        self.folder = Path(self._temporary.name)
-        """Folder of all visitors' files, each in its own subfolder, until the studio ends."""
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="r2id-")
+            folder = Path(self._temporary.name)
+        self.folder = folder
+        """Folder of all visitors' files, each in its own subfolder."""
 
     def generate(
         self,
