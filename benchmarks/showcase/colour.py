@@ -40,7 +40,7 @@ LATENTS: tuple[Size, ...] = ((12, 12), (48, 48))
 CONTINUED = ("sunflower", "hibiscus", "lotus_lotus")
 SIDE, ADDED = 128, 64
 """Side of a picture that is continued, and the pixels that are added on the left and on the right."""
-PANORAMAS = ("oxeye_daisy", "hibiscus")
+PANORAMAS = ("oxeye_daisy", "sunflower", "hibiscus")
 LONG: Size = (128, 896)
 GAP = 4
 WHITE = (255, 255, 255)

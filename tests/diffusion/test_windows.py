@@ -53,6 +53,18 @@ class TestWindows:
         (whole,) = predict(diffuser, branches, 3.0, [(32, 32)], None, [sample], now)
         torch.testing.assert_close(blended, whole, rtol=1e-4, atol=1e-5)
 
+    def test_in_strong_noise_they_lie_side_by_side(self):
+        windows, ends = Windows((4, 24), (4, 8), (1, 2)), {}
+        for alpha_bar in (0.01, 0.4):
+            seen = ends[alpha_bar] = []
+            blended = windows.blended(
+                lambda some, corners, seen=seen: seen.extend(corners) or torch.ones_like(some),
+                torch.randn(1, 3, 4, 24),
+                torch.tensor([alpha_bar]),
+            )
+            torch.testing.assert_close(blended, torch.ones(1, 3, 4, 24))
+        assert ends == {0.01: [(0, 0), (0, 8), (0, 16)], 0.4: [(0, column) for column in (0, 4, 8, 12, 16)]}
+
     def test_those_with_nothing_wanted_are_left_out(self):
         wanted = torch.zeros(1, 1, 4, 40)
         wanted[..., 30:] = 1
@@ -62,7 +74,7 @@ class TestWindows:
             seen.extend(corners)
             return torch.ones_like(some)
 
-        blended = windows.blended(predict_ones, torch.randn(2, 3, 4, 40))
+        blended = windows.blended(predict_ones, torch.randn(2, 3, 4, 40), torch.tensor([0.4]))
         assert min(column for _, column in seen) + 8 > 30
         assert blended[..., 30:].eq(1).all() and blended[..., :20].eq(0).all()
 

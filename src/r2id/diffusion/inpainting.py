@@ -87,7 +87,9 @@ class KnownPicture:
         given = self.clean.expand_as(noisy), self.cells.expand(len(noisy), -1, -1, -1)
         if windows:
             cropped = windows.cropped
-            prediction = windows.blended(lambda some, at: guided(some, *(cropped(one, at) for one in given)), noisy)
+            prediction = windows.blended(
+                lambda some, at: guided(some, *(cropped(one, at) for one in given)), noisy, alpha_bar
+            )
         else:
             prediction = guided(noisy, *given)
         if self.resampler and done >= ENCODED_AGAIN and math.prod(self.latent_size) <= MOST_ENCODED_AGAIN:

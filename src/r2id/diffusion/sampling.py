@@ -105,7 +105,7 @@ def predict(
         whole = partial(predict, diffuser, branches, guidance_scale)
 
         def in_windows(one: Windows, sample: Tensor, alpha_bar: Tensor) -> Tensor:
-            return one.blended(lambda some, _: whole([one.canvas], None, [some], [alpha_bar])[0], sample)
+            return one.blended(lambda some, _: whole([one.canvas], None, [some], [alpha_bar])[0], sample, alpha_bar)
 
         return list(map(in_windows, windows, samples, alpha_bars))
     samples = [sample.to(diffuser.dtype) for sample in samples]

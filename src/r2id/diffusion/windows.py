@@ -23,6 +23,10 @@ from r2id.networks.resampler import R2IR
 Corner: TypeAlias = tuple[int, int]
 """Row and column of a window's top left sample."""
 
+APART_BELOW = 0.15
+"""ᾱ below which windows lie side by side, so that each composes a subject of its own. With overlap from the start, the
+subjects of neighbours grow together; side by side for longer, borders show."""
+
 SAMPLES_TOGETHER = 4096
 """Samples, over windows and batch, that are predicted at once."""
 
@@ -60,9 +64,9 @@ class Windows:
         )
         return cls((height, width), size, canvas)
 
-    def corners(self) -> list[Corner]:
-        """Return the top left sample of each window. Neighbours overlap by half or more."""
-        rows, columns = (_starts(count, window) for count, window in zip(self.grid, self.size, strict=True))
+    def corners(self, apart: bool = False) -> list[Corner]:
+        """Return the top left sample of each window. Neighbours overlap by half or more, or as little as they can."""
+        rows, columns = (_starts(count, window, apart) for count, window in zip(self.grid, self.size, strict=True))
         corners = [(row, column) for row in rows for column in columns]
         return [one for one in corners if self.wanted is None or self.crop(self.wanted, one).any()]
 
@@ -84,7 +88,9 @@ class Windows:
         """Return the samples [N·B, ..., h, w] of N windows."""
         return torch.cat([self.crop(samples, corner) for corner in corners])
 
-    def blended(self, predict: Callable[[Tensor, Sequence[Corner]], Tensor], sample: Tensor) -> Tensor:
+    def blended(
+        self, predict: Callable[[Tensor, Sequence[Corner]], Tensor], sample: Tensor, alpha_bar: Tensor
+    ) -> Tensor:
         """Return a prediction [B, C, h, w] for a canvas of any size, in windows.
 
         Where windows overlap, predictions are averaged, with weights that fall towards a window's edges. Where there is
@@ -93,12 +99,13 @@ class Windows:
         Args:
             predict: from the samples [N·B, C, h, w] of N windows, and their N corners, to the predictions.
             sample: [B, C, h, w].
+            alpha_bar: of the sample, [1].
         """
         rows, columns = (_fall(pixel_centres(count, device=sample.device)) for count in self.size)
         weight = rows[:, None] * columns
         summed = torch.zeros_like(sample, dtype=torch.float32)
         total = torch.zeros_like(sample[:1, :1], dtype=torch.float32)
-        corners, batch = self.corners(), len(sample)
+        corners, batch = self.corners(bool(alpha_bar < APART_BELOW)), len(sample)
         together = max(1, SAMPLES_TOGETHER // (batch * math.prod(self.size)))
         for first in range(0, len(corners), together):
             some = corners[first : first + together]
@@ -130,9 +137,10 @@ class Windows:
         return pictures / total
 
 
-def _starts(count: int, window: int) -> list[int]:
-    """Return first samples of windows that cover `count` samples evenly, each over at least half of its neighbour."""
-    gaps = math.ceil((count - window) / max(1, window // 2))
+def _starts(count: int, window: int, apart: bool) -> list[int]:
+    """Return first samples of windows that cover `count` samples evenly, as few as can, or each over at least half of
+    its neighbour."""
+    gaps = math.ceil((count - window) / (window if apart else max(1, window // 2)))
     return [round(number * (count - window) / gaps) for number in range(gaps + 1)] if gaps else [0]
 
 
