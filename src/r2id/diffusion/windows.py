@@ -23,7 +23,7 @@ from r2id.networks.resampler import R2IR
 Corner: TypeAlias = tuple[int, int]
 """Row and column of a window's top left sample."""
 
-APART_BELOW = 0.15
+APART_BELOW = 0.1
 """ᾱ below which windows lie side by side, so that each composes a subject of its own. With overlap from the start, the
 subjects of neighbours grow together; side by side for longer, borders show."""
 
