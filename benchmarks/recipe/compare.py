@@ -28,6 +28,7 @@ from r2id.data.loading import load_images
 from r2id.diffusion.prediction import predicted_sample, signal_and_spread
 from r2id.diffusion.schedule import cosine_alpha_bar
 from r2id.evaluation.colour_features import PACKAGES, ColourFeatures, Features
+from r2id.evaluation.colour_heads import principal_directions
 from r2id.evaluation.generation import frechet_distance
 from r2id.files.contact_sheets import contact_sheet
 from r2id.files.images import as_output
@@ -41,8 +42,6 @@ RESULTS = Path(__file__).parent / "results"
 SIDE = 64
 """Of the pictures, in pixels."""
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
-DIRECTIONS = 64
-"""Leading directions of the features that are compared, as there are few pictures."""
 SHOWN = 16
 
 MODEL: dict[str, Any] = {
@@ -232,8 +231,8 @@ def features_of(features: Features, pictures: Tensor) -> Tensor:
 def feature_distance(features: Tensor, others: Tensor) -> float:
     """Return the Fréchet distance of features [N, F] of real pictures and [M, F] of others, in the leading directions
     of the real ones. It is no published FID."""
-    directions = torch.linalg.svd(features - features.mean(0), full_matrices=False)[2][:DIRECTIONS]
-    return frechet_distance(features @ directions.mT, others @ directions.mT)
+    _, directions = principal_directions(features)
+    return frechet_distance(features @ directions, others @ directions)
 
 
 def measure(

@@ -52,10 +52,10 @@ def measure_panoramas(
     windows = pipeline.panorama_windows(size)
     borders = windows.borders(size[1])
     within = [border for border in borders if border < width]
-    panoramas, alone, likenesses = [], [], []
-    seen_alone, shown = [], []
-    for number in range(count):
-        label = number % len(judge.subjects)
+    every = torch.arange(count) % len(judge.subjects)
+    apart = [(one, other) for one, other in combinations(range(TIMES), 2) if other > one + 1]
+    panoramas, alone, likenesses, seen_alone = [], [], [], []
+    for number, label in enumerate(every.tolist()):
         how: dict[str, Any] = {
             "size": size,
             "generator": torch.Generator().manual_seed(seed + number),
@@ -64,7 +64,6 @@ def measure_panoramas(
         panorama = pipeline.panorama([judge.subjects[label]], **how, **sampling).images.to(judge.device)
         parts = torch.cat(panorama.float().split(width, dim=-1))
         found = Judged.of(judge, parts, torch.full((TIMES,), label)).features
-        apart = [(one, other) for one, other in combinations(range(TIMES), 2) if other > one + 1]
         likenesses.append(likeness(found, apart))
         seeds = [seed + count + ALONE * number + place for place in range(ALONE)]
         each = pipeline(
@@ -76,7 +75,6 @@ def measure_panoramas(
             **sampling,
         ).images.to(judge.device)
         seen_alone.append(Judged.of(judge, each, torch.full((ALONE,), label)).features)
-        shown += [label] * ALONE
         panoramas.append(panorama.float().cpu())
         alone.append(each.float().cpu())
         on_batch(1)
@@ -89,7 +87,7 @@ def measure_panoramas(
         _row(size_text(windows.grid), size_text(size), "panorama", seam_ratio(torch.cat(panoramas), borders, NEAR),
              sum(likenesses) / count),
         _row(grid, pictures, "each alone", seam_ratio(torch.cat(alone), within, NEAR),
-             likeness(torch.cat(seen_alone), _pairs(torch.tensor(shown)))),
+             likeness(torch.cat(seen_alone), _pairs(every.repeat_interleave(ALONE)))),
     ]  # fmt: skip
 
 
