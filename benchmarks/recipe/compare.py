@@ -86,8 +86,12 @@ QUESTIONS: dict[str, dict[str, Choice]] = {
     },
     "locality": {"in every block": Choice(), "none": Choice(model={"local_radius": None})},
     "attention": {
+        # Without the local kernels, whose gradient takes most of the time of 1,024 samples.
         f"{kind}, {(SIDE // side) ** 2} samples": Choice(
-            "patches", side, 3 * side**2, model={"attention": kind, "qk_norm": kind == "softmax"}
+            "patches",
+            side,
+            3 * side**2,
+            model={"attention": kind, "qk_norm": kind == "softmax", "local_radius": None},
         )
         for side in (8, 4, 2)
         for kind in ("linear", "softmax")

@@ -40,8 +40,14 @@ class Stencil(NamedTuple):
         kernel = (weight.mT @ self.kernel.flatten(1).to(weight.dtype)).view(-1, 1, rows, columns)
         # The channels of a sample stay together in memory: this is channels-last.
         image = values.mT.unflatten(-1, (len(self.scale), -1))
-        mixed = functional.conv2d(image, kernel, padding=(rows // 2, columns // 2), groups=values.shape[-1])
-        return (mixed * self.scale.to(mixed.dtype)).flatten(2).mT
+        padding = (rows // 2, columns // 2)
+        if values.device.type == "cpu" and torch.is_grad_enabled():
+            # The gradient of large kernels takes two to three times as long in bfloat16 (tried: torch 2.13).
+            with torch.autocast("cpu", enabled=False):
+                mixed = functional.conv2d(image.float(), kernel.float(), padding=padding, groups=values.shape[-1])
+        else:
+            mixed = functional.conv2d(image, kernel, padding=padding, groups=values.shape[-1])
+        return (mixed.to(values.dtype) * self.scale.to(values.dtype)).flatten(2).mT
 
 
 class Bands(NamedTuple):
