@@ -115,6 +115,21 @@ def test_a_visitor_generates_decodes_again_and_zooms(visit):
     until(browser, lambda: "64x64.png" in downloads(browser))
 
 
+def test_a_visitor_goes_back_to_earlier_pictures(visit):
+    browser = visit("--window-size=1280,1400")
+    generate(browser)
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 32x32")
+    first = viewed(browser)
+    assert not browser.find_elements(By.ID, "earlier")
+    browser.find_element(By.CSS_SELECTOR, "#preset input[value='27x18']").click()
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 27x18")
+    browser.find_element(By.ID, "generate").click()
+    until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#gallery .picture")) == 2)
+    browser.find_elements(By.CSS_SELECTOR, "#gallery .picture")[1].click()
+    until(browser, lambda: line(browser) == "1 latent of 8x8, decoded at 32x32" and viewed(browser) == first)
+    screenshot(browser, "earlier")
+
+
 def test_the_proposed_size_that_is_marked_is_the_one_written(visit):
     browser = visit("--window-size=1280,1400")
     assert preset(browser) == ["32x32"]

@@ -149,7 +149,8 @@ class TestDecodingAgain:
         monkeypatch.setattr(studio, "look", lambda one: looked.append(one) or look(one))
         *_, (pictures, view, latent, line, after) = handlers["decode"](session, *size)
         assert len(looked) == views
-        assert [self.opened(one).size for one in pictures] == [size[::-1]] * 2
+        assert [self.opened(one["address"]).size for one in pictures] == [size[::-1]] * 2
+        assert [one["name"] for one in pictures] == ["1", "2"]
         assert latent == gradio.skip() and line == f"2 latents of 2x3, decoded at {size_text(size)}"
         assert after.size == size and after.view == WHOLE
         shown, rendered = (numpy.asarray(one).astype(int) for one in (self.opened(view["picture"]), look(after)))
@@ -164,7 +165,7 @@ class TestDecodingAgain:
         monkeypatch.setattr(module, "SHOWN", 24)
         session = replace(made_by(studio)[-1], picked=1)
         *_, (pictures, view, _, _, _) = handlers["decode"](session, 24, 10)
-        assert view["picture"] == pictures[1]
+        assert view["picture"] == pictures[1]["address"]
 
     def test_a_latent_that_is_new_is_shown(self, studio, handlers, tmp_path):
         *_, (_, _, latent, line, session) = handlers["generate"](["3"], 2, 3, 9, 6, 2, 1.0, 0)
@@ -172,6 +173,16 @@ class TestDecodingAgain:
         Image.new("L", (8, 4)).save(tmp_path / "mine.png")
         *_, (_, _, latent, line, session) = handlers["encode"](str(tmp_path / "mine.png"), 2, 3, 9, 6)
         assert latent == data_address(studio.channels(session)) and line == "1 latent of 2x3, decoded at 9x6"
+
+    def test_earlier_pictures_are_kept_as_they_were(self, studio, handlers):
+        [*_, first], [*_, second] = made_by(studio), made_by(studio, labels=("3",), seed=1)
+        [(earlier, _, shown)] = handlers["keep"](first, ())
+        assert not shown.visible
+        [(earlier, gallery, shown)] = handlers["keep"](second, earlier)
+        assert shown.visible and [one["name"] for one in gallery] == ["3", "1, 2"]
+        assert self.opened(gallery[0]["address"]).size == (80, 120)
+        *_, (pictures, _, _, _, session) = handlers["go_back"](earlier, gradio.EventData(None, {"index": 1}))
+        assert session is first and [one["name"] for one in pictures] == ["1", "2"]
 
     def test_nothing_is_decoded_before_there_is_something(self, handlers):
         assert handlers["decode"](None, 9, 6) == [(gradio.skip(),) * 5]

@@ -17,20 +17,24 @@ GREY, COLOUR = Image.new("RGB", (4, 4), "grey"), Image.new("RGB", (4, 4), "orang
         ({"labels": "3,7-9"}, "mnist"),
         ({"labels": "sunflower"}, "flowers"),
         ({"labels": "Sunflower,oxeye daisy"}, "flowers"),
-        ({"labels": "cat"}, "mnist"),
         ({"prompts": ["red heart"]}, "emoji"),
         ({"prompts": [""]}, "emoji"),
         ({"picture": GREY}, "mnist"),
         ({"picture": GREY.convert("L"), "labels": "rose"}, "flowers"),
         ({"picture": COLOUR}, "flowers"),
         ({"picture": COLOUR, "labels": "rose"}, "flowers"),
-        ({"picture": COLOUR, "labels": "cat"}, "flowers"),
         ({"picture": COLOUR, "prompts": ["red heart"]}, "emoji"),
         ({"picture": COLOUR, "prompts": ["red heart"], "labels": "rose", "model": "mine"}, "mine"),
     ],
 )
 def test_it_follows_what_is_asked(asked, model):
     assert chosen_model(**{"model": None, "labels": None, "prompts": (), "picture": None} | asked) == model
+
+
+@pytest.mark.parametrize(("labels", "near"), [("sunflowr", "such as sunflower"), ("3,rose,cat", "`r2id info MODEL`")])
+def test_labels_that_none_knows_are_told_of_both(labels, near):
+    with pytest.raises(InputError, match=rf"^'{labels}' is not known .*mnist knows 0, 1, .*flowers knows 89 .*{near}"):
+        chosen_model(None, labels, ())
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from typing import Any
 import gradio
 from PIL import Image
 
+from r2id.app.earlier import Earlier, with_newest
 from r2id.app.ellipses import ellipses, visible
-from r2id.app.parts import component, data_address, said
+from r2id.app.parts import component, data_address, in_strip, said
 from r2id.app.session import WHOLE, Session, zoomed
 from r2id.app.studio import LARGEST_LATENT, MOST_STEPS, PROPORTIONS, Studio, rendered
 from r2id.errors import InputError
@@ -60,9 +61,9 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
         )
         line = f"{of} of {grids}, decoded at {sizes}"
         pictures = studio.pictures(session)
-        addresses = [data_address(picture) for picture in pictures]
-        yield addresses, *(gradio.skip(),) * 4
-        yield addresses, viewed(session, studio.overview(session, pictures)), latent, line, session
+        strip = in_strip(pictures, session.names)
+        yield strip, *(gradio.skip(),) * 4
+        yield strip, viewed(session, studio.overview(session, pictures)), latent, line, session
 
     def viewed(session: Session, picture: Image.Image) -> dict[str, Any]:
         """Return what the viewer shows: the visible part of the picked picture, and the ellipses of all its splats."""
@@ -97,7 +98,8 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
                 yield from shown(one, latent_of(one))
             else:
                 skip, large = gradio.skip(), {"picture": data_address(studio.enlarged(one[0]))}
-                yield [data_address(small) for small in one], large, skip, f"step {step + 1} of {int(steps)}", skip
+                names = [label for label in each for _ in range(len(one) // len(each))]
+                yield in_strip(one, names), large, skip, f"step {step + 1} of {int(steps)}", skip
 
     @said
     def encode(path, latent_height, latent_width, height, width):  # type: ignore[no-untyped-def]
@@ -112,6 +114,19 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
         else:
             session = session.resized(size_of(height, width, "the picture size"))
             yield from shown(session, gradio.skip())
+
+    def keep(session: Session, earlier: tuple[Earlier, ...]):  # type: ignore[no-untyped-def]
+        earlier = with_newest(Earlier(session, studio.thumbnail(session)), earlier)
+        names = [", ".join(dict.fromkeys(one.session.names)) for one in earlier]
+        return earlier, in_strip([one.thumbnail for one in earlier], names), gradio.Column(visible=len(earlier) > 1)
+
+    @said
+    def go_back(earlier: tuple[Earlier, ...], event: gradio.EventData):  # type: ignore[no-untyped-def]
+        if not 0 <= event.index < len(earlier):
+            yield (gradio.skip(),) * 5
+        else:
+            session = earlier[event.index].session
+            yield from shown(session, latent_of(session))
 
     @said
     def pick(session: Session | None, event: gradio.EventData):  # type: ignore[no-untyped-def]
@@ -147,7 +162,7 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
     else:
         what = "pictures from prompts"
     downloads = "PNG, latents and splats" if studio.resampler.has_splats else "PNG and latents"
-    session = gradio.State(None, time_to_live=3600)
+    session, earlier = gradio.State(None, time_to_live=3600), gradio.State((), time_to_live=3600)
     gradio.Markdown(ABOUT.format(what=what))
     with gradio.Row():
         with gradio.Column(scale=2, min_width=300):
@@ -226,6 +241,9 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
                 "Drag over the picture to zoom into a part. On a touch screen, begin sideways. "
                 "Click a small picture to see it here."
             )
+            with gradio.Column(visible=False, elem_id="earlier") as before:
+                gradio.Markdown("Earlier, newest first. Click one to go back to it.")
+                gallery = gradio.HTML([], **component("strip", "gallery"))
             files = gradio.File(label=downloads, interactive=False, visible=False, elem_id="files")
             with gradio.Accordion("The latent, channel by channel", open=False):
                 latent = gradio.HTML("", **component("latent"))
@@ -239,7 +257,7 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
     # First, as gradio awaits the listeners of an event one after another.
     for asks in (generate_button.click, encode_button.click, decode_button.click, preset.input):
         asks(None, js=TO_THE_PICTURES, **hidden)
-    shows_others = (
+    made = (
         generate_button.click(
             generate,
             [labels, *sizes, steps, guidance, seed, count, canvas, proportions, times_as_wide],
@@ -247,6 +265,12 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
             **many | {"concurrency_id": "generating"},
         ),
         encode_button.click(encode, [upload, *sizes], everything, **many),
+    )
+    for is_made in made:
+        is_made.success(keep, [session, earlier], [earlier, gallery, before], **unqueued)
+    shows_others = (
+        *made,
+        gallery.select(go_back, earlier, everything, **many),
         decode_button.click(decode, [session, height, width], everything, **many),
         preset.input(lambda text: presets[text], preset, [height, width], **unqueued).then(
             decode, [session, height, width], everything, **many

@@ -45,6 +45,12 @@ class Session:
         return len(self.latents) * len(self.canvases)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The label or text of every picture."""
+        labels = self.labels or ("your picture",) * len(self.latents)
+        return tuple(label for label in labels for _ in self.canvases)
+
+    @property
     def picked_one(self) -> Session:
         """The session of the picked picture alone."""
         canvases = self.canvases

@@ -42,6 +42,8 @@ MOST_FILES = 50
 """Most uploads and downloads kept on disk."""
 SHOWN = 480
 """Pixels along the longer side of the large view."""
+THUMBNAIL = 120
+"""Pixels along the longer side of an earlier picture."""
 BAND = 2**19
 """Pixels between two checks of the time limit."""
 
@@ -211,6 +213,11 @@ class Studio:
         whole, region = rendered(one)
         with self.quickly():
             return as_output(self.resampler.field(one.latents, one.canvas).render(whole, region), "pil")[0]
+
+    def thumbnail(self, session: Session) -> Image.Image:
+        """Return the first picture of a session, small."""
+        first = replace(session, picked=0).picked_one
+        return self.pictures(first.resized(fitted(first.size, THUMBNAIL)))[0]
 
     def splats(self, session: Session) -> Splats | None:
         """Return the splats of the picked picture, or None if the model has none."""

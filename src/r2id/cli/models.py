@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 from r2id.cli.parsing import parse_labels
 from r2id.errors import InputError
-from r2id.files.label_names import index_of_label, known_label, label_names
+from r2id.files.label_names import index_of_label, known_label, label_names, labels_like
 from r2id.geometry.sizes import Size
 
 
@@ -67,7 +67,8 @@ def chosen_model(
     """Return the model that is given, or the bundled one for what is asked.
 
     That is emoji for prompts. Else it is flowers for a `picture` to continue that has colour, and mnist for a grey one
-    or none. If it does not know the labels and the other of both does, it is that one.
+    or none. If it does not know the labels and the other of both does, it is that one. Raises InputError if neither
+    does.
     """
     from r2id.files.images import has_colour
 
@@ -76,7 +77,14 @@ def chosen_model(
     if prompts:
         return "emoji"
     defaults = ("flowers", "mnist") if picture and has_colour(picture) else ("mnist", "flowers")
-    return next((one for one in defaults if labels is None or _knows(one, labels)), defaults[0])
+    if labels is None:
+        return defaults[0]
+    unknown = {one: _unknown(one, labels) for one in defaults}
+    for one, wrong in unknown.items():
+        if not wrong:
+            return one
+    known = "; ".join(f"{one} knows {labels_like(wrong[0], label_names(one) or ())}" for one, wrong in unknown.items())
+    raise InputError(f"{labels[:40]!r} is not known to a bundled model: {known}; --model gives another")
 
 
 def choose_device(name: str | None, precision: str = "fp32") -> torch.device:
@@ -107,9 +115,10 @@ def hide_loading_bars() -> None:
         logging.disable_progress_bar()
 
 
-def _knows(model: str, labels: str) -> bool:
+def _unknown(model: str, labels: str) -> list[str]:
+    """Return those of the labels that a model does not know."""
     known = label_names(model) or ()
-    return all(known_label(label, known) for label in parse_labels(labels, known))
+    return [label for label in parse_labels(labels, known) if not known_label(label, known)]
 
 
 def check_label(model: str, label: str | None) -> None:
