@@ -18,7 +18,8 @@ from r2id.diffusion.schedule import cosine_alpha_bar
 from r2id.networks.diffuser import Prediction
 
 CLASS_WIDTHS, CAPTION_WIDTHS = (32, 64, 112, 128), (32, 64, 96, 96)
-"""Channels of the UNet from fine to coarse, for classes and for captions. It has about as many parameters as R2ID."""
+"""Channels of the UNet from fine to coarse, for classes and for captions. It has about as many
+parameters as the smaller R2ID."""
 TIMESTEPS = 1000
 """Times from 0 to 1 are told as 0 to 1,000, as both networks are used to."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -26,7 +26,7 @@ class Given(RequestedSampling):
     """The picture. Its known pixels stay exactly, in sRGB of 8 bits."""
     output: Path | None = None
     """File to write; by default beside the picture, as .png, with the command in its name."""
-    label: str | None = None
+    label: Annotated[str | None, tyro.conf.arg(aliases=["--class"])] = None
     """What the whole picture shows; without it and --prompt, whatever the known part suggests."""
     prompt: str | None = None
     """The same, for a model that was trained on captions."""
