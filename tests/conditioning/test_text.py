@@ -235,7 +235,7 @@ class TestTraining:
         capsys.readouterr()
         assert run(*output) == 2 and "no text given" in capsys.readouterr().err
         assert run("--prompt", "a", "--labels", "b", *output) == 2
-        assert "--labels and --prompt are both given" in capsys.readouterr().err
+        assert "--labels, or --class, and --prompt are both given" in capsys.readouterr().err
 
     def test_pictures_without_captions_are_refused(self, encoders, tmp_path):
         Image.new("RGB", (8, 8)).save(tmp_path / "a.png")

@@ -97,7 +97,7 @@ def _continue(config: Given, output: Path, paint: Callable[..., Any]) -> None:
     from r2id.runtime.precision import autocast
 
     if config.label is not None and config.prompt is not None:
-        raise InputError("--label and --prompt are both given; give the one that the model was trained on")
+        raise InputError("--label, or --class, and --prompt are both given; give the one that the model was trained on")
     check_seed(config.seed)
     image = open_picture(config.image, config.background)
     prompts = () if config.prompt is None else (config.prompt,)

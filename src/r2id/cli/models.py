@@ -83,8 +83,13 @@ def chosen_model(
     for one, wrong in unknown.items():
         if not wrong:
             return one
-    known = "; ".join(f"{one} knows {labels_like(wrong[0], label_names(one) or ())}" for one, wrong in unknown.items())
-    raise InputError(f"{labels[:40]!r} is not known to a bundled model: {known}; --model gives another")
+    each = [
+        f"{one} lacks {wrong[0][:40]!r} and knows {labels_like(wrong[0], label_names(one) or ())}".replace("MODEL", one)
+        for one, wrong in unknown.items()
+    ]
+    raise InputError(
+        f"no bundled model has all labels: {'; '.join(each)}; give another by --model, or words by --prompt"
+    )
 
 
 def choose_device(name: str | None, precision: str = "fp32") -> torch.device:

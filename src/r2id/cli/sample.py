@@ -68,7 +68,9 @@ def sample(config: tyro.conf.OmitArgPrefixes[Sample]) -> None:
     from r2id.runtime.processes import Share
 
     if config.labels is not None and config.prompt:
-        raise InputError("--labels and --prompt are both given; give the one that the model was trained on")
+        raise InputError(
+            "--labels, or --class, and --prompt are both given; give the one that the model was trained on"
+        )
     for name in ("per_label", "num_inference_steps", "batch_size"):
         value = getattr(config, name)
         if value is not None and value < 1:
