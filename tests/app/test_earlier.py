@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from PIL import Image
 
 from r2id.app import earlier
 from r2id.app.earlier import Earlier, with_newest
@@ -11,7 +10,7 @@ from r2id.app.session import Session
 
 def one(number: int, side: int = 2) -> Earlier:
     session = Session(torch.full((1, 1, side, side), float(number)), ("rose",), (1, 1), (4, 4))
-    return Earlier(session, Image.new("L", (4, 4)))
+    return Earlier(session, {"address": "", "name": "rose"})
 
 
 def numbers(kept: tuple[Earlier, ...]) -> list[float]:

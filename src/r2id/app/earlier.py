@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
 
-from PIL import Image
-
 from r2id.app.session import Session
 
 MOST = 24
@@ -16,10 +14,10 @@ MOST_NUMBERS = 2**22
 
 @dataclass(frozen=True)
 class Earlier:
-    """A session as it was at first, and its first picture, small."""
+    """A session as it was at first, and its first picture as a strip of pictures takes it."""
 
     session: Session
-    thumbnail: Image.Image
+    shown: dict[str, str]
 
 
 def with_newest(newest: Earlier, earlier: tuple[Earlier, ...]) -> tuple[Earlier, ...]:

@@ -116,9 +116,9 @@ def generator(studio: Studio) -> tuple[gradio.Button, gradio.State]:
             yield from shown(session, gradio.skip())
 
     def keep(session: Session, earlier: tuple[Earlier, ...]):  # type: ignore[no-untyped-def]
-        earlier = with_newest(Earlier(session, studio.thumbnail(session)), earlier)
-        names = [", ".join(dict.fromkeys(one.session.names)) for one in earlier]
-        return earlier, in_strip([one.thumbnail for one in earlier], names), gradio.Column(visible=len(earlier) > 1)
+        [small] = in_strip([studio.thumbnail(session)], [", ".join(dict.fromkeys(session.names))])
+        earlier = with_newest(Earlier(session, small), earlier)
+        return earlier, [one.shown for one in earlier], gradio.Column(visible=len(earlier) > 1)
 
     @said
     def go_back(earlier: tuple[Earlier, ...], event: gradio.EventData):  # type: ignore[no-untyped-def]

@@ -84,7 +84,7 @@ def chosen_model(
         if not wrong:
             return one
     each = [
-        f"{one} lacks {wrong[0][:40]!r} and knows {labels_like(wrong[0], label_names(one) or ())}".replace("MODEL", one)
+        f"{one} lacks {wrong[0][:40]!r} and knows {labels_like(wrong[0], label_names(one) or (), one)}"
         for one, wrong in unknown.items()
     ]
     raise InputError(

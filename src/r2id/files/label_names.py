@@ -49,8 +49,9 @@ def index_of_label(label: str | int, names: Sequence[str]) -> int:
     return names.index(known)
 
 
-def labels_like(label: str, names: Sequence[str]) -> str:
-    """Return all names or, of many, their number and those like `label`, which is one of their words or a typo."""
+def labels_like(label: str, names: Sequence[str], model: str = "MODEL") -> str:
+    """Return all names of a model or, of many, their number and those like `label`, which is one of their words or a
+    typo."""
     if len(names) <= MOST_LABELS:
         return ", ".join(names)
     wanted, spelled = _plain(label), [_plain(name) for name in names]
@@ -58,7 +59,7 @@ def labels_like(label: str, names: Sequence[str]) -> str:
     near += difflib.get_close_matches(wanted, spelled, MOST_ALIKE, ALIKE)
     alike = dict.fromkeys(name for one in near for name, own in zip(names, spelled, strict=True) if own == one)
     if not alike:
-        return f"{len(names)} labels, which `r2id info MODEL` lists"
+        return f"{len(names)} labels, which `r2id info {model}` lists"
     return f"{len(names)} labels, such as {', '.join(list(alike)[:MOST_ALIKE])}"
 
 
